@@ -1,0 +1,1 @@
+//! All that a plugin writer depends on: records, stages, and the C border between plugin and host.

@@ -1,0 +1,1 @@
+//! Turns a pipeline file into a checked plan and runs it as one incremental dataflow.

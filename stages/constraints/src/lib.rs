@@ -1,0 +1,1 @@
+//! Verifiable constraints: check and exact reversal, side by side.

@@ -1,0 +1,1 @@
+//! LoRA preference training of Llama and Qwen2 decoders.
