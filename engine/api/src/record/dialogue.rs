@@ -1,0 +1,138 @@
+//! A dialogue as it grows: session, turn, responses, verdicts.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Persona, Profile, Record, id_of};
+
+/// One message of a chat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// The text.
+    pub content: String,
+}
+
+impl Message {
+    /// A message of the given role.
+    pub fn new(role: &str, content: impl Into<String>) -> Self {
+        Message { role: role.to_string(), content: content.into() }
+    }
+}
+
+/// A dialogue between two turns: one profile × one persona and what was said so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    /// Id of the dialogue.
+    pub dialogue: String,
+    /// The system's side.
+    pub profile: Profile,
+    /// The user's side.
+    pub persona: Persona,
+    /// Index of the turn to be played next, from 0.
+    #[serde(default)]
+    pub turn: u32,
+    /// User and assistant messages so far, without the system prompt.
+    #[serde(default)]
+    pub history: Vec<Message>,
+}
+
+impl Record for Session {
+    const NAME: &'static str = "Session";
+}
+
+/// One turn: the user's query in its context.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turn {
+    /// The dialogue up to this turn.
+    pub session: Session,
+    /// What the user says.
+    pub query: String,
+    /// Ids of the constraints that this query triggers or that always apply, in the profile's order.
+    pub active: Vec<String>,
+}
+
+impl Record for Turn {
+    const NAME: &'static str = "Turn";
+}
+
+impl Turn {
+    /// Stable id from lineage and content: two versions of a turn (an edited profile, another history) differ.
+    pub fn id(&self) -> String {
+        let mut parts = vec![self.session.dialogue.clone(), self.session.turn.to_string(), self.query.clone()];
+        parts.push(self.session.profile.system());
+        parts.extend(self.session.history.iter().map(|m| m.content.clone()));
+        parts.extend(self.active.iter().cloned());
+        id_of(&parts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// History and query behind the given system prompt: what a policy is asked.
+    pub fn messages(&self, system: String) -> Vec<Message> {
+        let mut messages = vec![Message::new("system", system)];
+        messages.extend(self.session.history.iter().cloned());
+        messages.push(Message::new("user", self.query.clone()));
+        messages
+    }
+}
+
+/// One sampled answer to a turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Response {
+    /// What was asked.
+    pub turn: Turn,
+    /// Index of the sample, from 0.
+    pub sample: u32,
+    /// The answer.
+    pub text: String,
+    /// The model that answered, with the version of its adapter if it has one.
+    pub model: String,
+}
+
+impl Record for Response {
+    const NAME: &'static str = "Response";
+}
+
+/// Whether a response satisfies one active constraint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdict {
+    /// Id of the constraint.
+    pub constraint: String,
+    /// `None` where the constraint cannot apply to the response: it is then left out of the adherence vector.
+    pub satisfied: Option<bool>,
+    /// The judge's reason; may be empty.
+    #[serde(default)]
+    pub reason: String,
+    /// Who decided: `program` or the judge model's name.
+    pub by: String,
+}
+
+/// A response with the verdicts on all active constraints, in the order of `Turn::active`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    /// What was judged.
+    pub response: Response,
+    /// One verdict per active constraint.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Record for Judged {
+    const NAME: &'static str = "Judged";
+}
+
+impl Judged {
+    /// The adherence vector S_y, one entry per active constraint.
+    pub fn adherence(&self) -> Vec<Option<bool>> {
+        self.verdicts.iter().map(|v| v.satisfied).collect()
+    }
+
+    /// Number of satisfied constraints.
+    pub fn score(&self) -> usize {
+        self.verdicts.iter().filter(|v| v.satisfied == Some(true)).count()
+    }
+}

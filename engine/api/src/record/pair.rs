@@ -1,0 +1,82 @@
+//! What training consumes and makes: preference pairs and adapters.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Message, Record};
+use crate::Json;
+
+/// One constraint of a pair's instruction x_S, with both verdicts on the original.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairConstraint {
+    /// Id of the constraint.
+    pub id: String,
+    /// The demand as it stands in x_S.
+    pub text: String,
+    /// The demand as it stood in the profile; equals `text` unless reversed.
+    pub original: String,
+    /// Whether x_S holds the reversal.
+    pub reversed: bool,
+    /// How a program decides `text`, if one can.
+    pub check: Option<Json>,
+    /// Whether the constraint is active in the pair's turn (an inactive one stays in x_S but counts for nothing).
+    pub active: bool,
+    /// Verdict on the chosen response, of the original.
+    pub chosen: Option<bool>,
+    /// Verdict on the rejected response, of the original.
+    pub rejected: Option<bool>,
+}
+
+/// A preference pair: under `prompt` the chosen response satisfies every active constraint, the rejected one all but g.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Stable id from turn and both responses.
+    pub id: String,
+    /// Id of the dialogue.
+    pub dialogue: String,
+    /// Index of the turn, from 0.
+    pub turn: u32,
+    /// Id of the profile.
+    pub profile: String,
+    /// The system prompt x_S, the history and the query.
+    pub prompt: Vec<Message>,
+    /// The response that is perfect under `prompt`.
+    pub chosen: String,
+    /// The response that violates g of its constraints.
+    pub rejected: String,
+    /// Difference: number of constraints decided in both responses and differing.
+    pub g: u32,
+    /// Case 1 to 6 of the paper's noise analysis, before reversal.
+    pub case: u8,
+    /// All constraints of the profile, as they stand in x_S.
+    pub constraints: Vec<PairConstraint>,
+    /// Sample index of the chosen response.
+    pub chosen_sample: u32,
+    /// Sample index of the rejected response.
+    pub rejected_sample: u32,
+    /// The model that wrote the chosen response.
+    pub chosen_model: String,
+    /// The model that wrote the rejected response.
+    pub rejected_model: String,
+}
+
+impl Record for Pair {
+    const NAME: &'static str = "Pair";
+}
+
+/// A version of the adapter that a trainer made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adapter {
+    /// Hash of the adapter's weights; `"base"` for the model without an adapter.
+    pub version: String,
+    /// Folder that holds it in PEFT's layout; empty for `"base"`.
+    pub path: String,
+    /// Updates it was trained for.
+    pub steps: u64,
+}
+
+impl Record for Adapter {
+    const NAME: &'static str = "Adapter";
+}
