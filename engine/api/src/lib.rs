@@ -1,14 +1,24 @@
 //! All that a plugin writer depends on: records, stages, and the C border between plugin and host.
+//!
+//! A plugin is a library that exports stages: implement [`Map`] or [`Group`] on a settings struct and name it in
+//! [`plugin!`]. A stage that needs a model does not call one: it requests ([`Output::request`]) and is run again with
+//! the reply. So stages are pure functions, and the host can retry, memoize, count and retract.
 
+pub mod abi;
 mod effect;
+pub mod erased;
+pub mod frame;
 mod json;
 pub mod record;
 mod settings;
+mod stage;
 
 pub use effect::{Reply, Request, Sampling};
+pub use erased::{Invocation, Manifest, Operation, Outcome, Port};
 pub use json::Json;
 pub use record::{Nothing, Record};
 pub use settings::{ModelName, PathSetting};
+pub use stage::{Error, Group, Map, Output};
 
 // Plugin crates derive with these; they come from here so that versions agree.
 pub use schemars;

@@ -1,0 +1,293 @@
+//! The C border, version 1: what a plugin library exports and what the host hands it.
+//!
+//! Structs begin with their size and only ever grow at the end. Bytes are borrowed for the duration of a call;
+//! whoever wants to keep them copies. Nothing allocated on one side is freed on the other. No call unwinds.
+
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::Error;
+use crate::erased::{Create, Erased, Manifest, Operation};
+use crate::frame;
+
+/// Version of the border; host and plugin must agree on it exactly.
+pub const MAJOR: u32 = 1;
+/// Revision within the version: higher ones append fields.
+pub const MINOR: u32 = 0;
+/// Name of the one symbol that a plugin library exports, of the type [`Entry`].
+pub const SYMBOL: &str = "obvert_plugin_v1";
+/// Flag of a plugin whose panics unwind, so that the border can catch them.
+pub const UNWINDS: u64 = 1;
+
+/// Borrowed bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes {
+    /// First byte; may be null where `len` is 0.
+    pub ptr: *const u8,
+    /// Number of bytes.
+    pub len: usize,
+}
+
+impl Bytes {
+    /// Borrows a slice.
+    pub fn of(slice: &[u8]) -> Self {
+        Bytes {
+            ptr: slice.as_ptr(),
+            len: slice.len(),
+        }
+    }
+
+    /// The bytes as a slice.
+    ///
+    /// # Safety
+    /// `ptr` must point to `len` readable bytes that live and stay unchanged for `'a`, or be null.
+    pub unsafe fn slice<'a>(self) -> &'a [u8] {
+        if self.ptr.is_null() {
+            return &[];
+        }
+        // SAFETY: not null, and the caller vouches for the rest.
+        unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
+    }
+}
+
+/// What the host hands to a plugin; lives as long as the process.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Host {
+    /// Size of this struct as the host knows it, in bytes.
+    pub size: usize,
+    /// The host's [`MAJOR`].
+    pub major: u32,
+    /// The host's [`MINOR`].
+    pub minor: u32,
+    /// Logs a line at a level from 1 (error) to 5 (trace).
+    pub log: extern "C" fn(level: u32, message: Bytes),
+    /// Takes one record (or key, or JSON text) made from the batch's item; the host copies.
+    pub emit: extern "C" fn(call: *mut c_void, item: u64, record: Bytes),
+    /// Takes one request, as JSON, made for the batch's item.
+    pub request: extern "C" fn(call: *mut c_void, item: u64, request: Bytes),
+    /// Says why the batch's item could not be handled.
+    pub fail: extern "C" fn(call: *mut c_void, item: u64, reason: Bytes),
+}
+
+/// One stage of a plugin library; lives as long as the process.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Plugin {
+    /// Size of this struct as the plugin knows it, in bytes.
+    pub size: usize,
+    /// The plugin's [`MAJOR`].
+    pub major: u32,
+    /// The plugin's [`MINOR`].
+    pub minor: u32,
+    /// [`UNWINDS`].
+    pub flags: u64,
+    /// The stage's manifest, as JSON.
+    pub manifest: Bytes,
+    /// Makes an instance from settings in JSON. Null: it failed, and said why through `fail` (item 0).
+    pub create: extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void,
+    /// Handles a batch (see [`crate::frame`]); may be called from several threads at once. Not 0: the batch itself
+    /// was unusable, and the reason went through `fail` (item 0).
+    pub process: extern "C" fn(
+        instance: *mut c_void,
+        host: *const Host,
+        call: *mut c_void,
+        batch: Bytes,
+    ) -> i32,
+    /// Frees an instance.
+    pub destroy: extern "C" fn(instance: *mut c_void),
+}
+
+/// The exported function: the library's stages by index, null past the last.
+pub type Entry = unsafe extern "C" fn(index: u32) -> *const Plugin;
+
+/// Builds the leaked, process-long description of one stage; used by [`crate::plugin!`].
+pub fn describe(manifest: &Manifest, functions: Functions) -> Plugin {
+    let text: &'static mut [u8] = serde_json::to_vec(manifest).unwrap_or_default().leak();
+    Plugin {
+        size: size_of::<Plugin>(),
+        major: MAJOR,
+        minor: MINOR,
+        flags: if cfg!(panic = "unwind") { UNWINDS } else { 0 },
+        manifest: Bytes::of(text),
+        create: functions.create,
+        process,
+        destroy,
+    }
+}
+
+/// What `plugin!` generates per stage.
+#[derive(Clone, Copy, Debug)]
+pub struct Functions {
+    /// See [`Plugin::create`].
+    pub create: extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void,
+}
+
+/// The body of a stage's `create`.
+pub fn create(make: Create, host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void {
+    let made = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: the host lends its settings for the duration of the call.
+        let settings = serde_json::from_slice(unsafe { settings.slice() }).map_err(Error::new)?;
+        make(&settings)
+    }));
+    match made.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()))) {
+        Ok(stage) => Box::into_raw(Box::new(stage)).cast(),
+        Err(error) => {
+            // SAFETY: the host passes a valid `Host` that outlives the call.
+            (unsafe { &*host }.fail)(call, 0, Bytes::of(error.0.as_bytes()));
+            std::ptr::null_mut()
+        }
+    }
+}
+
+extern "C" fn process(
+    instance: *mut c_void,
+    host: *const Host,
+    call: *mut c_void,
+    batch: Bytes,
+) -> i32 {
+    // SAFETY: `instance` came from `create`, so it is a `Box<dyn Erased>` in a box, shared and never mutated;
+    // host and batch are lent for the duration of the call.
+    let (stage, host, batch) =
+        unsafe { (&*instance.cast::<Box<dyn Erased>>(), &*host, batch.slice()) };
+    match frame::decode(batch) {
+        Ok((operation, _, items)) => {
+            for (index, item) in items.into_iter().enumerate() {
+                handle(stage.as_ref(), host, call, operation, index as u64, item);
+            }
+            0
+        }
+        Err(error) => {
+            (host.fail)(call, 0, Bytes::of(error.0.as_bytes()));
+            1
+        }
+    }
+}
+
+fn handle(
+    stage: &dyn Erased,
+    host: &Host,
+    call: *mut c_void,
+    operation: Operation,
+    index: u64,
+    item: &[u8],
+) {
+    let done = catch_unwind(AssertUnwindSafe(|| match operation {
+        Operation::Run => {
+            let outcome = stage.run(&frame::decode_invocation(item)?)?;
+            outcome
+                .records
+                .iter()
+                .for_each(|r| (host.emit)(call, index, Bytes::of(r)));
+            for request in &outcome.requests {
+                let text = serde_json::to_vec(request).map_err(Error::new)?;
+                (host.request)(call, index, Bytes::of(&text));
+            }
+            Ok(())
+        }
+        _ => stage.ask(operation, item).map(|answer| {
+            if let Some(answer) = answer {
+                (host.emit)(call, index, Bytes::of(&answer));
+            }
+        }),
+    }));
+    if let Err(error) = done.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()))) {
+        (host.fail)(call, index, Bytes::of(error.0.as_bytes()));
+    }
+}
+
+/// The message of a caught panic.
+pub fn reason_of(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Error(format!(
+        "panicked: {}",
+        text.unwrap_or_else(|| "no message".into())
+    ))
+}
+
+extern "C" fn destroy(instance: *mut c_void) {
+    if !instance.is_null() {
+        // SAFETY: `instance` came from `create` and the host gives it up here, once.
+        drop(unsafe { Box::from_raw(instance.cast::<Box<dyn Erased>>()) });
+    }
+}
+
+/// A table of stages that may be shared between threads: it is never written after it was made.
+#[derive(Debug)]
+pub struct Table(pub Vec<Plugin>);
+
+// SAFETY: the pointers in a `Plugin` lead to leaked, immutable bytes and to functions.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+/// Exports the given stages from a plugin library.
+///
+/// ```
+/// use obvert_api::{Error, Json, Map, Output, Reply, plugin, schemars::JsonSchema, serde::Deserialize};
+///
+/// /// Keeps the rows whose `text` is short enough; `limit` counts characters.
+/// #[derive(Deserialize, JsonSchema)]
+/// #[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+/// #[schemars(crate = "obvert_api::schemars")]
+/// struct MaxLength {
+///     limit: usize,
+/// }
+///
+/// impl Map for MaxLength {
+///     const NAME: &'static str = "max-length";
+///     type In = Json;
+///     type Out = Json;
+///
+///     fn map(&self, row: Json, _: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
+///         let text = row.0["text"].as_str().ok_or_else(|| Error::new("no `text`"))?;
+///         if text.chars().count() <= self.limit {
+///             out.emit(row);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// plugin!(MaxLength);
+/// ```
+#[macro_export]
+macro_rules! plugin {
+    ($($stage:ty),+ $(,)?) => {
+        /// The stages of this library, for programs that link it.
+        pub fn stages() -> Vec<($crate::erased::Manifest, $crate::erased::Create)> {
+            #[allow(unused_imports)]
+            use $crate::erased::{ProbeGroup as _, ProbeMap as _};
+            vec![$((&$crate::erased::Probe::<$stage>(std::marker::PhantomData)).entry(env!("CARGO_PKG_VERSION"))),+]
+        }
+
+        /// The one symbol of the border.
+        ///
+        /// # Safety
+        /// Safe to call at any time from any thread; `unsafe` only because C callers are.
+        // SAFETY: the symbol's name is this border's own, so it clashes with no other library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn obvert_plugin_v1(index: u32) -> *const $crate::abi::Plugin {
+            static TABLE: std::sync::OnceLock<$crate::abi::Table> = std::sync::OnceLock::new();
+            let table = TABLE.get_or_init(|| $crate::abi::Table(vec![$({
+                extern "C" fn create(
+                    host: *const $crate::abi::Host,
+                    settings: $crate::abi::Bytes,
+                    call: *mut std::ffi::c_void,
+                ) -> *mut std::ffi::c_void {
+                    #[allow(unused_imports)]
+                    use $crate::erased::{ProbeGroup as _, ProbeMap as _};
+                    let (_, make) = (&$crate::erased::Probe::<$stage>(std::marker::PhantomData)).entry("");
+                    $crate::abi::create(make, host, settings, call)
+                }
+                #[allow(unused_imports)]
+                use $crate::erased::{ProbeGroup as _, ProbeMap as _};
+                let (manifest, _) =
+                    (&$crate::erased::Probe::<$stage>(std::marker::PhantomData)).entry(env!("CARGO_PKG_VERSION"));
+                $crate::abi::describe(&manifest, $crate::abi::Functions { create })
+            }),+]));
+            table.0.get(index as usize).map_or(std::ptr::null(), |plugin| plugin as *const _)
+        }
+    };
+}

@@ -1,0 +1,306 @@
+//! A stage without its types: records in and out are bytes. The host and the C border see stages this way only.
+
+use std::marker::PhantomData;
+
+use schemars::schema_for;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Group, Json, Map, Nothing, Output, Record, Reply, Request};
+
+/// What a stage is, as the host and the pipeline check see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The `type` by which pipelines name the stage.
+    pub name: String,
+    /// Version of the crate that holds it.
+    pub version: String,
+    /// Map or group.
+    pub kind: Kind,
+    /// Record type of the input.
+    pub input: String,
+    /// Record type of the side input.
+    pub with: Option<String>,
+    /// Record type of the output.
+    pub output: String,
+    /// JSON schema of the settings.
+    pub settings: Json,
+}
+
+/// Whether a stage sees records one by one or by key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One record at a time.
+    Map,
+    /// All records of a key.
+    Group,
+}
+
+/// One of a stage's ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The input.
+    In,
+    /// The side input.
+    With,
+    /// The output.
+    Out,
+}
+
+/// What a batch asks a stage to do with its items.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Handle an item; see [`Invocation`].
+    Run,
+    /// The group key of an input record.
+    Key,
+    /// The lookup key of an input record, or nothing.
+    LooksUp,
+    /// The key of a side record.
+    WithKey,
+    /// A record of the port as JSON.
+    ToJson(Port),
+    /// A record of the port from JSON.
+    FromJson(Port),
+}
+
+impl Operation {
+    const ALL: [Operation; 10] = [
+        Operation::Run,
+        Operation::Key,
+        Operation::LooksUp,
+        Operation::WithKey,
+        Operation::ToJson(Port::In),
+        Operation::ToJson(Port::With),
+        Operation::ToJson(Port::Out),
+        Operation::FromJson(Port::In),
+        Operation::FromJson(Port::With),
+        Operation::FromJson(Port::Out),
+    ];
+
+    /// The operation's number in a batch's header.
+    pub fn code(self) -> u8 {
+        Self::ALL
+            .iter()
+            .position(|o| *o == self)
+            .map_or(u8::MAX, |i| i as u8)
+    }
+
+    /// The operation with this number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+/// One run of a stage on one item: a record (map) or a group (key, records, side records), and the replies so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invocation<'a> {
+    /// Key of the group; empty for a map.
+    pub key: &'a str,
+    /// The record, or all records of the group.
+    pub records: Vec<&'a [u8]>,
+    /// Side records of the group.
+    pub with: Vec<&'a [u8]>,
+    /// Answers to all requests so far, in the order of the requests.
+    pub replies: Vec<Reply>,
+}
+
+/// What a run made of an item: requests first, records once nothing is requested any more.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Encoded records.
+    pub records: Vec<Vec<u8>>,
+    /// Calls the host is to make before it runs the item again.
+    pub requests: Vec<Request>,
+}
+
+/// A stage whose record types are known to itself alone.
+pub trait Erased: Send + Sync {
+    /// Handles one item.
+    fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error>;
+    /// Performs any other operation on one record; `None` where there is nothing to say.
+    fn ask(&self, operation: Operation, record: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+}
+
+/// Makes a stage from its settings.
+pub type Create = fn(settings: &serde_json::Value) -> Result<Box<dyn Erased>, Error>;
+
+/// A record as bytes.
+pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
+    bincode::serde::encode_to_vec(record, bincode::config::standard()).map_err(Error::new)
+}
+
+/// A record from all of `bytes`.
+pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, Error> {
+    let (record, used) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
+        .map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?;
+    if used == bytes.len() {
+        Ok(record)
+    } else {
+        Err(Error(format!(
+            "not a {}: {} bytes too many",
+            R::NAME,
+            bytes.len() - used
+        )))
+    }
+}
+
+/// The manifest of a map.
+pub fn map_manifest<M: Map>(version: &str) -> Manifest {
+    Manifest {
+        name: M::NAME.into(),
+        version: version.into(),
+        kind: Kind::Map,
+        input: M::In::NAME.into(),
+        with: None,
+        output: M::Out::NAME.into(),
+        settings: Json(schema_for!(M).to_value()),
+    }
+}
+
+/// The manifest of a group.
+pub fn group_manifest<G: Group>(version: &str) -> Manifest {
+    Manifest {
+        name: G::NAME.into(),
+        version: version.into(),
+        kind: Kind::Group,
+        input: G::In::NAME.into(),
+        with: (G::With::NAME != Nothing::NAME).then(|| G::With::NAME.into()),
+        output: G::Out::NAME.into(),
+        settings: Json(schema_for!(G).to_value()),
+    }
+}
+
+/// A map from its settings.
+pub fn create_map<M: Map>(settings: &serde_json::Value) -> Result<Box<dyn Erased>, Error> {
+    let stage = M::deserialize(settings).map_err(Error::new)?;
+    stage.validate()?;
+    Ok(Box::new(ErasedMap(stage)))
+}
+
+/// A group from its settings.
+pub fn create_group<G: Group>(settings: &serde_json::Value) -> Result<Box<dyn Erased>, Error> {
+    let stage = G::deserialize(settings).map_err(Error::new)?;
+    stage.validate()?;
+    Ok(Box::new(ErasedGroup(stage)))
+}
+
+struct ErasedMap<M>(M);
+
+impl<M: Map> Erased for ErasedMap<M> {
+    fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error> {
+        let [record] = item.records[..] else {
+            return Err(Error(format!(
+                "a map takes one record, not {}",
+                item.records.len()
+            )));
+        };
+        let mut out = Output::default();
+        self.0.map(decode(record)?, &item.replies, &mut out)?;
+        finish(out)
+    }
+
+    fn ask(&self, operation: Operation, record: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        translate::<M::In, Nothing, M::Out>(operation, record)
+    }
+}
+
+struct ErasedGroup<G>(G);
+
+impl<G: Group> Erased for ErasedGroup<G> {
+    fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error> {
+        let records = item
+            .records
+            .iter()
+            .map(|r| decode(r))
+            .collect::<Result<_, _>>()?;
+        let with = item
+            .with
+            .iter()
+            .map(|r| decode(r))
+            .collect::<Result<_, _>>()?;
+        let mut out = Output::default();
+        self.0
+            .group(item.key, records, with, &item.replies, &mut out)?;
+        finish(out)
+    }
+
+    fn ask(&self, operation: Operation, record: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let key = match operation {
+            Operation::Key => Some(self.0.key(&decode(record)?)),
+            Operation::LooksUp => self.0.looks_up(&decode(record)?),
+            Operation::WithKey => Some(self.0.with_key(&decode(record)?)),
+            _ => return translate::<G::In, G::With, G::Out>(operation, record),
+        };
+        Ok(key.map(String::into_bytes))
+    }
+}
+
+fn finish<T: Record>(out: Output<T>) -> Result<Outcome, Error> {
+    if !out.requests.is_empty() {
+        return Ok(Outcome {
+            records: Vec::new(),
+            requests: out.requests,
+        });
+    }
+    let records = out.emitted.iter().map(encode).collect::<Result<_, _>>()?;
+    Ok(Outcome {
+        records,
+        requests: Vec::new(),
+    })
+}
+
+fn translate<I: Record, W: Record, O: Record>(
+    operation: Operation,
+    bytes: &[u8],
+) -> Result<Option<Vec<u8>>, Error> {
+    match operation {
+        Operation::ToJson(Port::In) => to_json::<I>(bytes),
+        Operation::ToJson(Port::With) => to_json::<W>(bytes),
+        Operation::ToJson(Port::Out) => to_json::<O>(bytes),
+        Operation::FromJson(Port::In) => from_json::<I>(bytes),
+        Operation::FromJson(Port::With) => from_json::<W>(bytes),
+        Operation::FromJson(Port::Out) => from_json::<O>(bytes),
+        other => return Err(Error(format!("a map has no {other:?}"))),
+    }
+    .map(Some)
+}
+
+fn to_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(&decode::<R>(bytes)?).map_err(Error::new)
+}
+
+fn from_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+    encode(
+        &serde_json::from_slice::<R>(bytes)
+            .map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?,
+    )
+}
+
+/// Lets `plugin!` tell maps from groups by type: the method that resolves is the one whose bound holds.
+#[derive(Debug)]
+pub struct Probe<T>(pub PhantomData<T>);
+
+/// Resolves on a [`Probe`] of a map.
+pub trait ProbeMap {
+    /// Manifest and constructor of the stage.
+    fn entry(&self, version: &str) -> (Manifest, Create);
+}
+
+/// Resolves on a [`Probe`] of a group.
+pub trait ProbeGroup {
+    /// Manifest and constructor of the stage.
+    fn entry(&self, version: &str) -> (Manifest, Create);
+}
+
+impl<M: Map> ProbeMap for Probe<M> {
+    fn entry(&self, version: &str) -> (Manifest, Create) {
+        (map_manifest::<M>(version), create_map::<M>)
+    }
+}
+
+impl<G: Group> ProbeGroup for &Probe<G> {
+    fn entry(&self, version: &str) -> (Manifest, Create) {
+        (group_manifest::<G>(version), create_group::<G>)
+    }
+}

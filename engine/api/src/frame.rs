@@ -1,0 +1,221 @@
+//! The bytes that cross the border: a header, then items, each preceded by its length.
+//!
+//! ```text
+//! batch      magic u32 "OBV1" | codec u8 | operation u8 | reserved u16 | schema u64 | count u32 | count × item
+//! item       length u32 | payload
+//! payload    of Run: key bytes | records | with records | replies (JSON); each list is a count u32 and its items
+//!            of all others: one record
+//! ```
+//!
+//! Numbers are little-endian. A reader never trusts a length: what does not fit is an error.
+
+use crate::{Error, Invocation, Operation, Reply};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"OBV1");
+/// Records are encoded with bincode 2's standard configuration.
+pub const CODEC_BINCODE: u8 = 1;
+
+/// A batch on its way to a stage.
+#[derive(Debug)]
+pub struct Writer {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl Writer {
+    /// An empty batch of records of the type `record`.
+    pub fn new(operation: Operation, record: &str) -> Self {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(&MAGIC.to_le_bytes());
+        bytes.extend_from_slice(&[CODEC_BINCODE, operation.code(), 0, 0]);
+        bytes.extend_from_slice(&schema_of(record).to_le_bytes());
+        bytes.extend_from_slice(&0u32.to_le_bytes());
+        Writer { bytes, count: 0 }
+    }
+
+    /// Adds one record.
+    pub fn record(&mut self, record: &[u8]) {
+        put(&mut self.bytes, record);
+        self.count += 1;
+    }
+
+    /// The finished batch.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.bytes[16..20].copy_from_slice(&self.count.to_le_bytes());
+        self.bytes
+    }
+}
+
+/// The payload of one run.
+pub fn encode_invocation(
+    key: &str,
+    records: &[&[u8]],
+    with: &[&[u8]],
+    replies: &[Reply],
+) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::with_capacity(64 + records.iter().map(|r| r.len() + 4).sum::<usize>());
+    put(&mut bytes, key.as_bytes());
+    put_list(&mut bytes, records);
+    put_list(&mut bytes, with);
+    bytes.extend_from_slice(&(replies.len() as u32).to_le_bytes());
+    for reply in replies {
+        put(&mut bytes, &serde_json::to_vec(reply).map_err(Error::new)?);
+    }
+    Ok(bytes)
+}
+
+/// Reads a batch: what to do, the schema of its records, and its items.
+pub fn decode(batch: &[u8]) -> Result<(Operation, u64, Vec<&[u8]>), Error> {
+    let mut reader = Reader(batch);
+    if reader.u32()? != MAGIC {
+        return Err(Error::new("batch does not begin with OBV1"));
+    }
+    let [codec, operation, _, _] = reader.u32()?.to_le_bytes();
+    if codec != CODEC_BINCODE {
+        return Err(Error(format!(
+            "batch has codec {codec}, known is {CODEC_BINCODE}"
+        )));
+    }
+    let operation = Operation::from_code(operation)
+        .ok_or_else(|| Error(format!("batch asks for the unknown operation {operation}")))?;
+    let schema = u64::from(reader.u32()?) | u64::from(reader.u32()?) << 32;
+    let items = reader.list()?;
+    reader.end()?;
+    Ok((operation, schema, items))
+}
+
+/// Reads the payload of one run.
+pub fn decode_invocation(payload: &[u8]) -> Result<Invocation<'_>, Error> {
+    let mut reader = Reader(payload);
+    let key = std::str::from_utf8(reader.item()?).map_err(Error::new)?;
+    let records = reader.list()?;
+    let with = reader.list()?;
+    let replies = reader
+        .list()?
+        .into_iter()
+        .map(|r| serde_json::from_slice(r).map_err(Error::new));
+    let replies = replies.collect::<Result<_, _>>()?;
+    reader.end()?;
+    Ok(Invocation {
+        key,
+        records,
+        with,
+        replies,
+    })
+}
+
+/// The number that stands for a record type in a batch's header.
+pub fn schema_of(record: &str) -> u64 {
+    let hash = blake3::hash(record.as_bytes());
+    hash.as_bytes()[..8]
+        .iter()
+        .rev()
+        .fold(0, |acc, b| acc << 8 | u64::from(*b))
+}
+
+fn put(bytes: &mut Vec<u8>, item: &[u8]) {
+    bytes.extend_from_slice(&(item.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(item);
+}
+
+fn put_list(bytes: &mut Vec<u8>, items: &[&[u8]]) {
+    bytes.extend_from_slice(&(items.len() as u32).to_le_bytes());
+    items.iter().for_each(|item| put(bytes, item));
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
+        let (head, tail) = self.0.split_at_checked(length).ok_or_else(|| {
+            Error(format!(
+                "batch ends early: {length} bytes announced, {} left",
+                self.0.len()
+            ))
+        })?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn u32(&mut self) -> Result<u32, Error> {
+        let bytes = self.take(4)?;
+        Ok(bytes
+            .iter()
+            .rev()
+            .fold(0, |acc, b| acc << 8 | u32::from(*b)))
+    }
+
+    fn item(&mut self) -> Result<&'a [u8], Error> {
+        let length = self.u32()? as usize;
+        self.take(length)
+    }
+
+    fn list(&mut self) -> Result<Vec<&'a [u8]>, Error> {
+        let count = self.u32()?;
+        (0..count).map(|_| self.item()).collect()
+    }
+
+    fn end(&self) -> Result<(), Error> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Error(format!("batch has {} bytes too many", self.0.len())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch() -> Vec<u8> {
+        let reply = Reply {
+            text: "yes".into(),
+            prompt_tokens: 3,
+            reply_tokens: 1,
+        };
+        let mut writer = Writer::new(Operation::Run, "Turn");
+        writer.record(&encode_invocation("k", &[b"one", b""], &[b"side"], &[reply]).unwrap());
+        writer.record(&encode_invocation("", &[b"two"], &[], &[]).unwrap());
+        writer.finish()
+    }
+
+    #[test]
+    fn a_batch_reads_back() {
+        let bytes = batch();
+        let (operation, schema, items) = decode(&bytes).unwrap();
+        assert_eq!(
+            (operation, schema, items.len()),
+            (Operation::Run, schema_of("Turn"), 2)
+        );
+        let first = decode_invocation(items[0]).unwrap();
+        assert_eq!(
+            (first.key, first.records, first.with),
+            ("k", vec![&b"one"[..], b""], vec![&b"side"[..]])
+        );
+        assert_eq!(first.replies[0].text, "yes");
+    }
+
+    #[test]
+    fn every_truncation_and_every_changed_byte_is_survived() {
+        let bytes = batch();
+        for end in 0..bytes.len() {
+            let whole = decode(&bytes[..end]).and_then(|(_, _, items)| {
+                items
+                    .into_iter()
+                    .map(|item| decode_invocation(item).map(drop))
+                    .collect::<Result<Vec<_>, _>>()
+            });
+            assert!(whole.is_err(), "a batch cut at {end} was accepted");
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0xff;
+            if let Ok((_, _, items)) = decode(&changed) {
+                items
+                    .into_iter()
+                    .for_each(|item| drop(decode_invocation(item)));
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The two kinds of stage that a plugin can be.
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::{Record, Reply, Request};
+
+/// Why a stage could not handle an item; the item is set aside with this reason.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub String);
+
+impl Error {
+    /// An error from anything that can be shown.
+    pub fn new(cause: impl std::fmt::Display) -> Self {
+        Error(cause.to_string())
+    }
+}
+
+/// Where a stage puts what it makes of one item.
+#[derive(Debug)]
+pub struct Output<T> {
+    pub(crate) emitted: Vec<T>,
+    pub(crate) requests: Vec<Request>,
+}
+
+impl<T> Default for Output<T> {
+    fn default() -> Self {
+        Output {
+            emitted: Vec::new(),
+            requests: Vec::new(),
+        }
+    }
+}
+
+impl<T> Output<T> {
+    /// Sends a record on. Records of a run that also requests or fails are discarded: the last run of an item counts.
+    pub fn emit(&mut self, record: T) {
+        self.emitted.push(record);
+    }
+
+    /// Asks a model; the stage runs again on the same item with the reply appended to its replies.
+    pub fn request(&mut self, request: Request) {
+        self.requests.push(request);
+    }
+
+    /// What was emitted, for tests.
+    pub fn emitted(&self) -> &[T] {
+        &self.emitted
+    }
+
+    /// What was requested, for tests.
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+}
+
+/// A stage that handles records one by one. Its settings are its fields.
+///
+/// **Contract**: `map` is a pure function of the settings, the input and the replies. The host may run it again at
+/// any time (to retract what it made, after a restart, on another worker) and relies on the same answer.
+pub trait Map: DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// The `type` by which pipelines name the stage.
+    const NAME: &'static str;
+    /// The record it takes.
+    type In: Record;
+    /// The record it makes.
+    type Out: Record;
+
+    /// Refuses settings that their types alone cannot rule out.
+    fn validate(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Handles one record. `replies` holds the answers to everything requested for it so far, in order; it is
+    /// empty on the first run. The run that requests nothing more is the last, and what it emits goes on.
+    fn map(
+        &self,
+        input: Self::In,
+        replies: &[Reply],
+        out: &mut Output<Self::Out>,
+    ) -> Result<(), Error>;
+}
+
+/// A stage that handles all records of a key together, again whenever the group changes. Its settings are its fields.
+///
+/// **Contract**: as for [`Map`], and all key functions are pure. Records of a group come in a fixed order that does
+/// not depend on arrival. A group is run when nothing upstream is still at work on its turn.
+pub trait Group: DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// The `type` by which pipelines name the stage.
+    const NAME: &'static str;
+    /// The record it groups.
+    type In: Record;
+    /// The record of its side input; [`crate::Nothing`] for none.
+    type With: Record;
+    /// The record it makes.
+    type Out: Record;
+
+    /// Refuses settings that their types alone cannot rule out.
+    fn validate(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// The group that a record belongs to.
+    fn key(&self, record: &Self::In) -> String;
+
+    /// The key of the side records that a record wants in its group.
+    fn looks_up(&self, _record: &Self::In) -> Option<String> {
+        None
+    }
+
+    /// The key by which a side record is looked up.
+    fn with_key(&self, _record: &Self::With) -> String {
+        String::new()
+    }
+
+    /// Handles one group.
+    fn group(
+        &self,
+        key: &str,
+        records: Vec<Self::In>,
+        with: Vec<Self::With>,
+        replies: &[Reply],
+        out: &mut Output<Self::Out>,
+    ) -> Result<(), Error>;
+}
