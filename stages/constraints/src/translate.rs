@@ -2,7 +2,8 @@
 //!
 //! Python's `\w` holds letters and numbers but no combining marks, its `\s` holds U+001C to U+001F,
 //! its `$` matches before a final line break, its case-insensitive i also matches the dotted and the
-//! dotless i, and inside a class `[`, `&&`, `--` and `~~` are ordinary characters.
+//! dotless i, and inside a class `[`, `&&`, `--` and `~~` are ordinary characters. One difference is
+//! left: where case is ignored, `\w` inside a class takes the mark U+0345 for a letter.
 
 use std::iter::Peekable;
 use std::str::Chars;
