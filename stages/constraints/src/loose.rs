@@ -1,0 +1,21 @@
+//! The eight readings of a response under which IFEval's loose score accepts it.
+
+use crate::python::strip;
+
+/// The response itself, without its first line, without its last line and without both, each as
+/// it is and without asterisks. Some may be blank.
+pub fn variants(response: &str) -> Vec<String> {
+    let after_first = response.split_once('\n').map_or("", |(_, rest)| rest);
+    let before_last = response.rsplit_once('\n').map_or("", |(rest, _)| rest);
+    let middle = after_first.rsplit_once('\n').map_or("", |(rest, _)| rest);
+    let readings = [
+        response,
+        strip(after_first),
+        strip(before_last),
+        strip(middle),
+    ];
+    readings
+        .iter()
+        .flat_map(|reading| [(*reading).to_owned(), reading.replace('*', "")])
+        .collect()
+}

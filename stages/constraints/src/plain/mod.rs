@@ -1,0 +1,10 @@
+//! Plain types, for small examples.
+
+pub mod begins_with;
+mod bound;
+pub mod contains;
+pub mod ends_with;
+pub mod lower_case;
+pub mod marks;
+pub mod sentences;
+pub mod words;

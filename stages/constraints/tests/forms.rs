@@ -1,0 +1,291 @@
+//! Single facts: wordings to the letter, refusals, and verdicts of Python's own engine.
+
+// A helper that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use obvert_constraints::Constraint;
+use serde_json::{Value, json};
+
+fn read(form: &Value) -> Constraint {
+    Constraint::from_json(form).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn plain_wordings_are_to_the_letter() {
+    let wordings = [
+        (
+            json!({"type": "words", "at_least": 13}),
+            "Write at least 13 words.",
+            "Write at most 12 words.",
+        ),
+        (
+            json!({"type": "words", "at_most": 12}),
+            "Write at most 12 words.",
+            "Write at least 13 words.",
+        ),
+        (
+            json!({"type": "sentences", "at_least": 3}),
+            "Write at least 3 sentences.",
+            "Write at most 2 sentences.",
+        ),
+        (
+            json!({"type": "sentences", "at_least": 2}),
+            "Write at least 2 sentences.",
+            "Write at most 1 sentence.",
+        ),
+        (
+            json!({"type": "lower_case"}),
+            "Write only in lower case.",
+            "Use at least one capital letter.",
+        ),
+        (
+            json!({"type": "begins_with", "word": "Well"}),
+            "Begin with the word \"Well\".",
+            "Do not begin with the word \"Well\".",
+        ),
+        (
+            json!({"type": "ends_with", "phrase": "that is all"}),
+            "End with the words \"that is all\".",
+            "Do not end with the words \"that is all\".",
+        ),
+        (
+            json!({"type": "contains", "word": "river"}),
+            "Use the word \"river\".",
+            "Do not use the word \"river\".",
+        ),
+        (
+            json!({"type": "comma"}),
+            "Use at least one comma.",
+            "Do not use any commas.",
+        ),
+        (
+            json!({"type": "digit"}),
+            "Use at least one digit.",
+            "Do not use any digits.",
+        ),
+        (
+            json!({"type": "exclamation"}),
+            "Use at least one exclamation mark.",
+            "Do not use any exclamation marks.",
+        ),
+        (
+            json!({"type": "question"}),
+            "Ask at least one question.",
+            "Do not ask any questions.",
+        ),
+    ];
+    for (form, text, reverse) in wordings {
+        assert_eq!(read(&form).text(), text);
+        assert_eq!(read(&form).reverse().text(), reverse);
+    }
+}
+
+#[test]
+fn refusals_name_type_field_and_cause() {
+    let refusals = [
+        (json!([]), "found an array"),
+        (json!({"word": "x"}), "field `type`"),
+        (
+            json!({"type": "word"}),
+            "unknown constraint type `word`; the nearest known type is `words`",
+        ),
+        (
+            json!({"type": "keywords:existance"}),
+            "nearest known type is `keywords:existence`",
+        ),
+        (
+            json!({"type": "language:response_language", "language": "en"}),
+            "not supported: it needs language detection",
+        ),
+        (
+            json!({"type": "comma", "n": 1}),
+            "`comma` has no field `n`; it takes no arguments",
+        ),
+        (
+            json!({"type": "comma", "negated": 1}),
+            "`comma`, field `negated`: must be true or false",
+        ),
+        (
+            json!({"type": "contains"}),
+            "`contains` needs the field `word`",
+        ),
+        (
+            json!({"type": "contains", "word": 3}),
+            "`contains`, field `word`: must be a string",
+        ),
+        (
+            json!({"type": "contains", "word": "C++"}),
+            "must begin and end with a letter",
+        ),
+        (
+            json!({"type": "begins_with", "word": "New York"}),
+            "must be one word",
+        ),
+        (
+            json!({"type": "ends_with", "phrase": "all."}),
+            "are ignored at the end",
+        ),
+        (json!({"type": "words"}), "needs the field `at_least`"),
+        (
+            json!({"type": "words", "at_least": 0}),
+            "must be an integer of at least 1, found 0",
+        ),
+        (
+            json!({"type": "words", "at_most": -1}),
+            "must be an integer of at least 0, found -1",
+        ),
+        (
+            json!({"type": "words", "at_least": 2, "at_most": 3}),
+            "cannot stand beside",
+        ),
+        (json!({"type": "words", "at_most": u64::MAX}), "too large"),
+        (
+            json!({"type": "keywords:existence", "keywords": []}),
+            "list of one or more strings",
+        ),
+        (
+            json!({"type": "keywords:existence", "keywords": ["("]}),
+            "field `keywords`: `(` is not a regular expression",
+        ),
+        (
+            json!({"type": "keywords:existence", "keywords": ["a**"]}),
+            "nothing to repeat",
+        ),
+        (
+            json!({"type": "keywords:existence", "keywords": ["a*"]}),
+            "matches the empty text",
+        ),
+        (
+            json!({"type": "keywords:existence", "keywords": [r"(a)\1"]}),
+            "cannot be carried over",
+        ),
+        (
+            json!({"type": "keywords:existence", "keywords": [r"(\w{1000}){1000}"]}),
+            "field `keywords`",
+        ),
+        (
+            json!({"type": "length_constraints:number_words", "num_words": 3, "relation": "at most"}),
+            "must be \"at least\" or \"less than\", found \"at most\"",
+        ),
+        (
+            json!({"type": "length_constraints:nth_paragraph_first_word", "num_paragraphs": 2, "nth_paragraph": 3, "first_word": "a"}),
+            "field `nth_paragraph`: is 3",
+        ),
+    ];
+    for (form, message) in refusals {
+        let error = Constraint::from_json(&form).expect_err(message).to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
+fn ifeval_ignores_arguments_that_are_false_in_python() {
+    let kwargs = json!({"keyword": null, "num_words": 20, "relation": "less than", "language": "", "frequency": 0});
+    let constraint = Constraint::from_ifeval("length_constraints:number_words", &kwargs).unwrap();
+    assert_eq!(
+        constraint.to_json(),
+        json!({"type": "length_constraints:number_words", "num_words": 20, "relation": "less than"})
+    );
+    assert!(Constraint::from_ifeval("punctuation:no_comma", &Value::Null).is_ok());
+    assert!(Constraint::from_ifeval("words", &json!({"at_least": 3})).is_err());
+}
+
+fn keyword(pattern: &str) -> Value {
+    json!({"type": "keywords:existence", "keywords": [pattern]})
+}
+
+fn count(pattern: &str, n: usize) -> Value {
+    json!({"type": "keywords:frequency", "keyword": pattern, "frequency": n, "relation": "at least"})
+}
+
+fn words(n: usize) -> Value {
+    json!({"type": "length_constraints:number_words", "num_words": n, "relation": "at least"})
+}
+
+fn forbidden(word: &str) -> Value {
+    json!({"type": "keywords:forbidden_words", "forbidden_words": [word]})
+}
+
+fn sentences(n: usize) -> Value {
+    json!({"type": "sentences", "at_least": n})
+}
+
+#[test]
+fn verdicts_are_those_of_python() {
+    let (json_format, paragraphs) = (
+        json!({"type": "detectable_format:json_format"}),
+        json!({"type": "length_constraints:number_paragraphs", "num_paragraphs": 2}),
+    );
+    let verdicts = [
+        // A combining mark splits a word, a fraction and a superscript are words.
+        (words(2), "e\u{301}t", true),
+        (words(2), "½ ²", true),
+        (words(2), "x\u{200d}", false),
+        // Boundaries follow the same notion of a word.
+        (forbidden("caf"), "caf\u{301}e", false),
+        (forbidden("river"), "riverbed rivers", true),
+        (forbidden("river"), "The RIVER.", false),
+        (forbidden("a|b"), "xb", false),
+        (forbidden("a|b"), "bx", true),
+        // Case-insensitive letters.
+        (keyword("i"), "İ", true),
+        (keyword("[a-k]"), "ı", true),
+        (keyword("ss"), "ß", false),
+        (keyword("k"), "\u{212a}", true),
+        // Syntax that other engines read otherwise.
+        (keyword("a{b"), "a{b", true),
+        (keyword("a{,2}b"), "b", true),
+        (keyword("[[a]"), "[", true),
+        (keyword("[a&&b]"), "&", true),
+        (keyword("[]x]"), "]", true),
+        (keyword(r"end$"), "the end\n", true),
+        (keyword(r"end$"), "the end\n\n", false),
+        (keyword(r"end\Z"), "the end\n", false),
+        (keyword(r"\x41\u00e9"), "aÉ", true),
+        (keyword(r"a\sb"), "a\u{1c}b", true),
+        (keyword("(?P<n>a)b"), "AB", true),
+        (keyword("eco-friendly"), "Eco-Friendly", true),
+        (count("aa", 2), "aaaa", true),
+        (count("aa", 2), "aaa", false),
+        (count(r"\b", 4), "a b", true),
+        (count(r"\b", 5), "a b", false),
+        // JSON as Python reads it.
+        (
+            json_format.clone(),
+            "[NaN, -Infinity, 1e999, \"\\ud800 NaN\"]",
+            true,
+        ),
+        (json_format.clone(), "-NaN", false),
+        (json_format.clone(), "1NaN", false),
+        (
+            json_format.clone(),
+            "```JSON\n{\"a\": \"\\\"NaN\"}\n```",
+            true,
+        ),
+        (json_format.clone(), "{'a': 1}", false),
+        (json_format, "\"a\nb\"", false),
+        (paragraphs.clone(), "a***b***", true),
+        (paragraphs.clone(), "***a\n***\nb", true),
+        (paragraphs.clone(), "a******b", false),
+        (paragraphs, "a***b***c", false),
+        // Sentences of the plain type.
+        (sentences(2), "One. Two", true),
+        (sentences(2), "One.Two", false),
+        (sentences(2), "One?! ... (Two) ", true),
+        (sentences(2), "One. ... !", false),
+        (sentences(3), "1.5 is it. \"Is it?\" Yes. No!", true),
+        (sentences(4), "1.5 is it. \"Is it?\" Yes. No!", false),
+    ];
+    for (form, text, verdict) in verdicts {
+        assert_eq!(read(&form).check(text), verdict, "{form} on {text:?}");
+    }
+}
+
+/// A search that would take exponential time ends, and the two polarities stay complements.
+#[test]
+fn a_costly_pattern_ends() {
+    let constraint = read(&keyword(r"(?:(?=a)a+)+\bz"));
+    let text = "a".repeat(2000);
+    assert!(!constraint.check(&text));
+    assert!(constraint.reverse().check(&text));
+}
