@@ -1,0 +1,29 @@
+//! What built-in stages and models may know of the run they are part of.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::model::Endpoints;
+use crate::pipeline::Plan;
+
+/// The surroundings of a stage while it is created.
+#[derive(Clone)]
+pub struct RunContext {
+    /// Name of the stage.
+    pub stage: String,
+    /// Folder of the run's results.
+    pub out: PathBuf,
+    /// The whole plan.
+    pub plan: Arc<Plan>,
+    /// The opened models.
+    pub endpoints: Arc<Endpoints>,
+}
+
+impl std::fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunContext")
+            .field("stage", &self.stage)
+            .field("out", &self.out)
+            .finish_non_exhaustive()
+    }
+}

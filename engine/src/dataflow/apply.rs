@@ -1,0 +1,355 @@
+//! Runs a stage on every item: at once where it needs no model, late but never early where it does.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use differential_dataflow::{AsCollection, Hashable};
+use obvert_api::{Error, Outcome, Reply, Request, frame};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator as _;
+use timely::scheduling::SyncActivator;
+
+use super::item::{Bytes, Event, Item, Place};
+use super::{Events, Items, Tick};
+use crate::count::Counts;
+use crate::memo::{self, Key};
+use crate::model::{Endpoints, ReplyTo, Ticket};
+use crate::stage::Runner;
+
+/// A stage as its operator needs it.
+#[derive(Clone)]
+pub(crate) struct Applied {
+    pub(crate) name: String,
+    pub(crate) runner: Arc<dyn Runner>,
+    /// Items are encoded invocations (groups) rather than records (maps).
+    pub(crate) grouped: bool,
+    /// What the stage's code is: part of the key of every call it makes.
+    pub(crate) build: String,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) counts: Arc<Counts>,
+    /// The n-th record of an item gets a root of its own: each begins a dialogue.
+    pub(crate) spreads: bool,
+    pub(crate) closing: Arc<AtomicBool>,
+}
+
+/// The operator. **Invariant**: `front` never passes a time that may still arrive, so everything that lands late lands
+/// at a tick where its input is present, and a retraction takes effect at its own tick.
+pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Events<'s> {
+    let route = Exchange::new(|(item, _, _): &(Item, Tick, isize)| item.hashed());
+    let name = stage.name.clone();
+    let scope = input.scope();
+    input
+        .inner
+        .unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+            route,
+            &name,
+            move |capability, info| {
+                let wake = scope.worker().sync_activator_for(info.address.to_vec());
+                let mut state = State::new(stage, wake);
+                let mut front: Option<Capability<Tick>> = Some(capability);
+                move |(input, frontier), output| {
+                    let mut changes = Vec::new();
+                    input.for_each(|_, data| changes.append(data));
+                    let Some(capability) = front.as_mut() else {
+                        return;
+                    };
+                    state.change(changes);
+                    state.answer(*capability.time());
+                    let mut session = output.session(&*capability);
+                    session.give_iterator(state.events.drain(..));
+                    drop(session);
+                    match frontier.frontier().first() {
+                        Some(time) if !state.stage.closing.load(Relaxed) => {
+                            capability.downgrade(time)
+                        }
+                        _ => front = None,
+                    }
+                }
+            },
+        )
+        .as_collection()
+}
+
+/// A run of the stage that is due: on an item, with the replies so far, on behalf of so many copies.
+struct Run {
+    item: Item,
+    replies: Vec<Reply>,
+    at: Tick,
+    net: isize,
+    /// A `Busy` row stands for the item.
+    busy: bool,
+}
+
+/// An item that waits for replies.
+struct Job {
+    replies: Vec<Reply>,
+    asked: Vec<Option<Result<Reply, String>>>,
+    at: Tick,
+    net: isize,
+}
+
+struct State {
+    stage: Applied,
+    jobs: HashMap<Item, Job>,
+    /// Why items failed whose calls are not in the memo: their retraction must find the same outcome.
+    failed: HashMap<Item, String>,
+    tickets: HashMap<Ticket, (Item, usize)>,
+    issued: Ticket,
+    events: Vec<(Event, Tick, isize)>,
+    replies: Receiver<(Ticket, Result<Reply, String>)>,
+    reply_to: ReplyTo,
+}
+
+impl State {
+    fn new(stage: Applied, wake: SyncActivator) -> Self {
+        let (send, replies): (Sender<(Ticket, Result<Reply, String>)>, _) = channel();
+        let reply_to: ReplyTo = Arc::new(move |ticket, reply| {
+            // Both fail only when the dataflow has ended, and then nobody wants the reply.
+            let _ = send.send((ticket, reply));
+            let _ = wake.activate();
+        });
+        State {
+            stage,
+            jobs: HashMap::new(),
+            failed: HashMap::new(),
+            tickets: HashMap::new(),
+            issued: 0,
+            events: Vec::new(),
+            replies,
+            reply_to,
+        }
+    }
+
+    /// Takes in changes of the input.
+    fn change(&mut self, mut changes: Vec<(Item, Tick, isize)>) {
+        differential_dataflow::consolidation::consolidate_updates(&mut changes);
+        changes.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+        let mut due = Vec::new();
+        for (item, at, net) in changes {
+            self.stage.counts.take(net);
+            match self.jobs.get_mut(&item) {
+                Some(job) => {
+                    job.net += net;
+                    job.at = job.at.max(at);
+                    if job.net == 0 {
+                        self.give_up(item, at);
+                    }
+                }
+                None => due.push(Run {
+                    item,
+                    replies: Vec::new(),
+                    at,
+                    net,
+                    busy: false,
+                }),
+            }
+        }
+        self.run(due);
+    }
+
+    /// Takes in replies; what they complete lands at `front` at the earliest.
+    fn answer(&mut self, front: Tick) {
+        let mut due = Vec::new();
+        while let Ok((ticket, reply)) = self.replies.try_recv() {
+            let Some((item, index)) = self.tickets.remove(&ticket) else {
+                continue;
+            };
+            let Some(job) = self.jobs.get_mut(&item) else {
+                continue;
+            };
+            job.asked[index] = Some(reply);
+            if job.asked.iter().any(Option::is_none) {
+                continue;
+            }
+            let Some(mut job) = self.jobs.remove(&item) else {
+                continue;
+            };
+            let at = job.at.max(front);
+            match job
+                .asked
+                .into_iter()
+                .flatten()
+                .collect::<Result<Vec<_>, _>>()
+            {
+                Ok(new) => {
+                    job.replies.extend(new);
+                    due.push(Run {
+                        item,
+                        replies: job.replies,
+                        at,
+                        net: job.net,
+                        busy: true,
+                    });
+                }
+                Err(reason) => {
+                    self.settle(&item, at);
+                    self.failed.insert(item.clone(), reason.clone());
+                    self.reject(item, reason, at, job.net);
+                }
+            }
+        }
+        self.run(due);
+    }
+
+    /// Runs the stage until every item has its outcome or waits.
+    fn run(&mut self, mut due: Vec<Run>) {
+        while !due.is_empty() {
+            let payloads: Vec<_> = due.iter().map(|run| self.payload(run)).collect();
+            let outcomes = self.stage.runner.run(&payloads);
+            let round = std::mem::take(&mut due);
+            for (run, outcome) in round.into_iter().zip(outcomes) {
+                due.extend(self.conclude(run, outcome));
+            }
+        }
+    }
+
+    fn payload(&self, run: &Run) -> Vec<u8> {
+        let replies = &run.replies;
+        let encoded = if self.stage.grouped {
+            frame::decode_invocation(&run.item.bytes.0).and_then(|group| {
+                frame::encode_invocation(group.key, &group.records, &group.with, replies)
+            })
+        } else {
+            frame::encode_invocation("", &[&run.item.bytes.0], &[], replies)
+        };
+        encoded.unwrap_or_default()
+    }
+
+    /// Acts on an outcome; a run that the memo can go on with at once is due again.
+    fn conclude(&mut self, run: Run, outcome: Result<Outcome, Error>) -> Option<Run> {
+        match outcome {
+            Ok(outcome) if outcome.requests.is_empty() => self.emit(run, outcome.records),
+            Ok(outcome) => return self.ask(run, outcome.requests),
+            Err(error) => {
+                self.settle_if(run.busy, &run.item, run.at);
+                self.reject(run.item, error.0, run.at, run.net);
+            }
+        }
+        None
+    }
+
+    fn emit(&mut self, run: Run, records: Vec<Vec<u8>>) {
+        self.settle_if(run.busy, &run.item, run.at);
+        self.stage.counts.make(records.len() as isize * run.net);
+        for (index, record) in records.into_iter().enumerate() {
+            let Place { root, lap } = run.item.place;
+            let root = if self.stage.spreads {
+                root + index as u64
+            } else {
+                root
+            };
+            let item = Item {
+                place: Place { root, lap },
+                bytes: Bytes::from(record),
+            };
+            self.events.push((Event::Out(item), run.at, run.net));
+        }
+    }
+
+    /// Answers requests from the memo, or makes the item wait for the calls.
+    fn ask(&mut self, mut run: Run, requests: Vec<Request>) -> Option<Run> {
+        let asked = requests
+            .iter()
+            .map(|request| self.recall(request))
+            .collect::<Result<Vec<_>, _>>();
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(reason) => {
+                self.settle_if(run.busy, &run.item, run.at);
+                self.reject(run.item, reason, run.at, run.net);
+                return None;
+            }
+        };
+        if asked.iter().all(|(_, reply)| reply.is_some()) {
+            asked.iter().for_each(|_| self.stage.counts.hit());
+            run.replies
+                .extend(asked.into_iter().filter_map(|(_, reply)| reply));
+            return Some(run);
+        }
+        if run.net < 0 {
+            // A reply is missing, so the item failed before: take back the same outcome.
+            let reason = self
+                .failed
+                .remove(&run.item)
+                .unwrap_or_else(|| "its calls are gone from the memo".into());
+            self.reject(run.item, reason, run.at, run.net);
+            return None;
+        }
+        self.wait(run, requests, asked);
+        None
+    }
+
+    fn recall(&self, request: &Request) -> Result<(Key, Option<Reply>), String> {
+        let endpoint = self.stage.endpoints.get(&request.model)?;
+        let key = memo::key(&self.stage.build, &endpoint.model().identity(), request);
+        Ok((key, endpoint.recall(&key)?))
+    }
+
+    fn wait(&mut self, run: Run, requests: Vec<Request>, asked: Vec<(Key, Option<Reply>)>) {
+        if !run.busy {
+            self.events.push((busy(&run.item), run.at, 1));
+        }
+        let Place { root, lap } = run.item.place;
+        for (index, (request, (key, reply))) in requests.into_iter().zip(&asked).enumerate() {
+            if reply.is_some() {
+                self.stage.counts.hit();
+                continue;
+            }
+            self.issued += 1;
+            self.tickets.insert(self.issued, (run.item.clone(), index));
+            if let Ok(endpoint) = self.stage.endpoints.get(&request.model) {
+                let endpoint = Arc::clone(endpoint);
+                if endpoint.submit(
+                    *key,
+                    request,
+                    lap,
+                    root,
+                    self.issued,
+                    Arc::clone(&self.reply_to),
+                ) {
+                    self.stage.counts.call();
+                }
+            }
+        }
+        let asked = asked.into_iter().map(|(_, reply)| reply.map(Ok)).collect();
+        self.jobs.insert(
+            run.item,
+            Job {
+                replies: run.replies,
+                asked,
+                at: run.at,
+                net: run.net,
+            },
+        );
+    }
+
+    /// Forgets an item that was withdrawn while it waited; replies still on their way are memoized and ignored.
+    fn give_up(&mut self, item: Item, at: Tick) {
+        self.jobs.remove(&item);
+        self.tickets.retain(|_, (waiting, _)| *waiting != item);
+        self.settle(&item, at);
+    }
+
+    fn reject(&mut self, item: Item, reason: String, at: Tick, net: isize) {
+        self.stage.counts.reject(net);
+        self.events.push((Event::Rejected(item, reason), at, net));
+    }
+
+    fn settle_if(&mut self, busy: bool, item: &Item, at: Tick) {
+        if busy {
+            self.settle(item, at);
+        }
+    }
+
+    fn settle(&mut self, item: &Item, at: Tick) {
+        self.events.push((busy(item), at, -1));
+    }
+}
+
+fn busy(item: &Item) -> Event {
+    Event::Busy(item.place, item.hashed())
+}

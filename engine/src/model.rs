@@ -1,0 +1,41 @@
+//! Models, and the endpoints that call them: a bounded pool, each distinct call made once, replies durable before use.
+
+mod endpoint;
+mod scripted;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use obvert_api::{Reply, Request};
+
+pub use endpoint::{Endpoint, ReplyTo, Ticket};
+pub use scripted::Scripted;
+
+/// Something that answers requests.
+pub trait Model: Send + Sync {
+    /// What the replies depend on besides the request: weights, script, server and model name.
+    fn identity(&self) -> String;
+    /// Calls that may run at the same time.
+    fn lanes(&self) -> usize {
+        1
+    }
+    /// Requests that one call takes at most.
+    fn batch(&self) -> usize {
+        1
+    }
+    /// Answers each request, in order.
+    fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>>;
+}
+
+/// The models of a pipeline by name.
+#[derive(Default)]
+pub struct Endpoints(pub BTreeMap<String, Arc<Endpoint>>);
+
+impl Endpoints {
+    /// The endpoint of a model, or why there is none.
+    pub fn get(&self, name: &str) -> Result<&Arc<Endpoint>, String> {
+        self.0
+            .get(name)
+            .ok_or_else(|| format!("no [model.{name}] in this pipeline"))
+    }
+}

@@ -1,0 +1,156 @@
+//! One model's queue: requests in, replies out through the memo.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use obvert_api::{Reply, Request};
+
+use super::Model;
+use crate::memo::{Key, Memo};
+
+/// Later laps first (a finished dialogue makes room for the next), then by root, then as they come.
+type Priority = (Reverse<u32>, u64, u64);
+
+/// Says where a reply belongs: the number that `submit` was given.
+pub type Ticket = u64;
+
+/// Receives a reply, on a thread of the endpoint.
+pub type ReplyTo = Arc<dyn Fn(Ticket, Result<Reply, String>) + Send + Sync>;
+
+/// A model with its queue. Identical requests in flight cost one call.
+pub struct Endpoint {
+    model: Arc<dyn Model>,
+    memo: Arc<Memo>,
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: BTreeMap<Priority, (Key, Request)>,
+    waiting: HashMap<Key, Vec<(Ticket, ReplyTo)>>,
+    submitted: u64,
+    closed: bool,
+}
+
+impl Endpoint {
+    /// Starts the lanes of a model; never more than `max_in_flight` requests are with it.
+    pub fn start(model: Arc<dyn Model>, memo: Arc<Memo>, max_in_flight: usize) -> Arc<Self> {
+        let endpoint = Arc::new(Endpoint {
+            model,
+            memo,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let lanes = endpoint.model.lanes().clamp(1, max_in_flight.max(1));
+        let batch = endpoint
+            .model
+            .batch()
+            .clamp(1, (max_in_flight / lanes).max(1));
+        for _ in 0..lanes {
+            let endpoint = Arc::clone(&endpoint);
+            std::thread::spawn(move || endpoint.lane(batch));
+        }
+        endpoint
+    }
+
+    /// The model behind the queue.
+    pub fn model(&self) -> &Arc<dyn Model> {
+        &self.model
+    }
+
+    /// The memo's reply to a call, if it was made before.
+    pub fn recall(&self, key: &Key) -> Result<Option<Reply>, String> {
+        self.memo.get(key)
+    }
+
+    /// Queues a call; the reply reaches `to` with the ticket. Returns whether a new call was queued.
+    pub fn submit(
+        &self,
+        key: Key,
+        request: Request,
+        lap: u32,
+        root: u64,
+        ticket: Ticket,
+        to: ReplyTo,
+    ) -> bool {
+        let mut state = self.lock();
+        let waiters = state.waiting.entry(key).or_default();
+        waiters.push((ticket, to));
+        if waiters.len() > 1 {
+            return false;
+        }
+        state.submitted += 1;
+        let priority = (Reverse(lap), root, state.submitted);
+        state.queue.insert(priority, (key, request));
+        self.wake.notify_one();
+        true
+    }
+
+    /// Ends the lanes once their present calls are done.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_all();
+    }
+
+    fn lane(&self, batch: usize) {
+        while let Some(calls) = self.next(batch) {
+            let (keys, requests): (Vec<Key>, Vec<Request>) = calls.into_iter().unzip();
+            let mut replies = guarded(&*self.model, &requests);
+            let paid: Vec<_> = keys
+                .iter()
+                .zip(&replies)
+                .filter_map(|(k, r)| Some((*k, r.as_ref().ok()?.clone())))
+                .collect();
+            // A reply that is not on disk is not used: a restart would pay it again and might get another.
+            if let Err(cause) = self.memo.put(&paid) {
+                replies
+                    .iter_mut()
+                    .for_each(|r| *r = Err(format!("the memo could not keep the reply: {cause}")));
+            }
+            keys.iter()
+                .zip(replies)
+                .for_each(|(key, reply)| self.deliver(key, &reply));
+        }
+    }
+
+    fn next(&self, batch: usize) -> Option<Vec<(Key, Request)>> {
+        let mut state = self.lock();
+        while state.queue.is_empty() && !state.closed {
+            state = self
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let calls: Vec<_> = std::iter::from_fn(|| state.queue.pop_first().map(|(_, call)| call))
+            .take(batch)
+            .collect();
+        (!state.closed && !calls.is_empty()).then_some(calls)
+    }
+
+    fn deliver(&self, key: &Key, reply: &Result<Reply, String>) {
+        let waiters = self.lock().waiting.remove(key).unwrap_or_default();
+        waiters
+            .into_iter()
+            .for_each(|(ticket, to)| to(ticket, reply.clone()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A model's answers, one per request whatever the model does.
+fn guarded(model: &dyn Model, requests: &[Request]) -> Vec<Result<Reply, String>> {
+    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.call(requests)));
+    let mut replies = match called {
+        Ok(replies) => replies,
+        Err(panic) => vec![Err(obvert_api::abi::reason_of(panic.as_ref()).0); requests.len()],
+    };
+    replies.resize_with(
+        requests.len(),
+        || Err("the model gave no reply".to_string()),
+    );
+    replies
+}

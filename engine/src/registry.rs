@@ -1,0 +1,251 @@
+//! What a pipeline may use: built-in stages, plugin libraries, model kinds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use obvert_api::erased::Create;
+use obvert_api::{Error as StageError, Manifest};
+use serde_json::Value;
+
+use crate::model::{Model, Scripted};
+use crate::pipeline::{Catalog, StageKind};
+use crate::stage::{Builtin, Library, Runner, load};
+use crate::{Error, RunContext, View};
+
+/// A row that a source could not read: what it found, and why that will not do.
+pub type BadRow = (String, String);
+/// The rows of a source, in order, as encoded records.
+pub type Rows = Box<dyn Iterator<Item = Result<Vec<u8>, BadRow>> + Send>;
+/// Opens a source.
+pub type OpenSource = Arc<dyn Fn(&Value, &RunContext) -> Result<Rows, String> + Send + Sync>;
+/// Opens a view.
+pub type OpenView = Arc<dyn Fn(&Value, &RunContext) -> Result<Box<dyn View>, String> + Send + Sync>;
+/// Opens a model.
+pub type OpenModel = Arc<dyn Fn(&Value) -> Result<Arc<dyn Model>, String> + Send + Sync>;
+
+/// How a stage type comes into being.
+#[derive(Clone)]
+pub enum Body {
+    /// Reads rows from outside.
+    Source(OpenSource),
+    /// A stage linked into the program.
+    Linked(Create, Manifest),
+    /// A stage of a plugin library.
+    Library(Box<Library>),
+    /// A sink, or a stage that consumes a whole collection.
+    View(OpenView),
+}
+
+/// A stage type.
+#[derive(Clone)]
+pub struct Entry {
+    /// How it comes into being.
+    pub body: Body,
+    /// Record type of the input; `None` for a source, `"*"` for any.
+    pub input: Option<String>,
+    /// Record type of the side input.
+    pub with: Option<String>,
+    /// Record type of the output; `None` for a sink.
+    pub output: Option<String>,
+    /// JSON schema of the settings.
+    pub schema: Value,
+    /// Its records go around the turn loop.
+    pub closes_loop: bool,
+    /// Its records begin dialogues and wait to be let in.
+    pub admits: bool,
+    /// Where it is from, for listings.
+    pub origin: String,
+}
+
+/// All stage types and model kinds that the program knows.
+#[derive(Clone, Default)]
+pub struct Registry {
+    stages: BTreeMap<String, Entry>,
+    models: BTreeMap<String, (Value, OpenModel)>,
+}
+
+impl Registry {
+    /// A registry with the model kinds of the engine itself.
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let schema = schemars::schema_for!(Scripted).to_value();
+        registry.add_model(
+            "scripted",
+            schema,
+            Arc::new(|settings| Ok(Arc::new(Scripted::open(settings)?))),
+        );
+        registry
+    }
+
+    /// Adds a stage type, in place of one of the same name.
+    pub fn add(&mut self, name: &str, entry: Entry) {
+        self.stages.insert(name.to_string(), entry);
+    }
+
+    /// Adds a stage that is linked into the program.
+    pub fn add_linked(&mut self, (manifest, create): (Manifest, Create)) -> &mut Entry {
+        let entry = Entry::of_stage(
+            &manifest,
+            Body::Linked(create, manifest.clone()),
+            "built in".into(),
+        );
+        self.stages
+            .entry(manifest.name)
+            .insert_entry(entry)
+            .into_mut()
+    }
+
+    /// Adds a model kind.
+    pub fn add_model(&mut self, kind: &str, schema: Value, open: OpenModel) {
+        self.models.insert(kind.to_string(), (schema, open));
+    }
+
+    /// Loads a plugin library and adds its stages.
+    pub fn add_library(&mut self, path: &Path) -> Result<(), Error> {
+        let stages = load(path).map_err(|cause| Error::Plugin {
+            path: path.to_path_buf(),
+            cause,
+        })?;
+        for library in stages {
+            let manifest = library.manifest.clone();
+            let entry = Entry::of_stage(
+                &manifest,
+                Body::Library(Box::new(library)),
+                path.display().to_string(),
+            );
+            self.add(&manifest.name, entry);
+        }
+        Ok(())
+    }
+
+    /// Loads the program's own plugins from the folders where a build or an installation puts them.
+    pub fn add_own_libraries(&mut self, names: &[&str]) -> Result<(), Error> {
+        let folders = own_folders();
+        for name in names {
+            let file = format!(
+                "{}{name}{}",
+                std::env::consts::DLL_PREFIX,
+                std::env::consts::DLL_SUFFIX
+            );
+            if let Some(path) = folders
+                .iter()
+                .map(|folder| folder.join(&file))
+                .find(|path| path.is_file())
+            {
+                self.add_library(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The stage type of this name.
+    pub fn entry(&self, kind: &str) -> Option<&Entry> {
+        self.stages.get(kind)
+    }
+
+    /// All stage types, by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.stages.iter()
+    }
+
+    pub(crate) fn open_model(
+        &self,
+        name: &str,
+        kind: &str,
+        settings: &Value,
+    ) -> Result<Arc<dyn Model>, Error> {
+        let failed = |cause: String| Error::Model {
+            name: name.to_string(),
+            cause,
+        };
+        let (_, open) = self
+            .models
+            .get(kind)
+            .ok_or_else(|| failed(format!("unknown kind `{kind}`")))?;
+        open(settings).map_err(failed)
+    }
+}
+
+/// Beside the program, and where cargo leaves the libraries of a package's dependencies.
+fn own_folders() -> Vec<PathBuf> {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.to_path_buf()));
+    let of = |folder: PathBuf| {
+        [
+            folder.clone(),
+            folder.join("deps"),
+            folder.join("../lib/obvert"),
+        ]
+    };
+    beside.into_iter().flat_map(of).collect()
+}
+
+impl Entry {
+    fn of_stage(manifest: &Manifest, body: Body, origin: String) -> Self {
+        Entry {
+            body,
+            input: Some(manifest.input.clone()),
+            with: manifest.with.clone(),
+            output: Some(manifest.output.clone()),
+            schema: manifest.settings.0.clone(),
+            closes_loop: false,
+            admits: false,
+            origin,
+        }
+    }
+
+    /// Creates the stage, if it is one, with the identity of its code.
+    pub(crate) fn runner(
+        &self,
+        settings: &Value,
+    ) -> Option<Result<(Arc<dyn Runner>, String), StageError>> {
+        match &self.body {
+            Body::Linked(create, manifest) => Some(create(settings).map(|stage| {
+                let build = format!("{} {}", manifest.name, manifest.version);
+                (Arc::new(Builtin(stage)) as Arc<dyn Runner>, build)
+            })),
+            Body::Library(library) => Some(
+                library
+                    .create(settings)
+                    .map(|runner| (runner, library.build.clone())),
+            ),
+            Body::Source(_) | Body::View(_) => None,
+        }
+    }
+
+    /// Whether the stage handles groups.
+    pub(crate) fn grouped(&self) -> bool {
+        let manifest = match &self.body {
+            Body::Linked(_, manifest) => manifest,
+            Body::Library(library) => &library.manifest,
+            Body::Source(_) | Body::View(_) => return false,
+        };
+        manifest.kind == obvert_api::erased::Kind::Group
+    }
+}
+
+impl Catalog for Registry {
+    fn stage(&self, kind: &str) -> Option<StageKind<'_>> {
+        self.stages.get(kind).map(|entry| StageKind {
+            input: entry.input.as_deref(),
+            with: entry.with.as_deref(),
+            output: entry.output.as_deref(),
+            closes_loop: entry.closes_loop,
+            schema: &entry.schema,
+        })
+    }
+
+    fn stage_kinds(&self) -> Vec<String> {
+        self.stages.keys().cloned().collect()
+    }
+
+    fn model(&self, kind: &str) -> Option<&Value> {
+        self.models.get(kind).map(|(schema, _)| schema)
+    }
+
+    fn model_kinds(&self) -> Vec<String> {
+        self.models.keys().cloned().collect()
+    }
+}

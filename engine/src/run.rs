@@ -1,0 +1,283 @@
+//! Runs a plan: opens models and memo, builds the dataflow on every worker, drives it until it is quiet.
+
+mod drive;
+mod rejected;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::dataflow::{Applied, Graph, Node, Operator, Settlement, View};
+use crate::memo::Memo;
+use crate::model::{Endpoint, Endpoints};
+use crate::pipeline::{Plan, StagePlan};
+use crate::registry::{Body, Rows};
+use crate::{Counts, Error, Registry, RunContext, StageCount};
+
+/// How to run a plan.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder of the results; its `state/` holds what a later run continues from.
+    pub out: PathBuf,
+    /// Set from outside to stop the run; what was paid is kept.
+    pub interrupt: Arc<AtomicBool>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What each stage did, in the order of the file.
+    pub stages: Vec<StageCount>,
+    /// Wall time.
+    pub elapsed: Duration,
+    /// Stopped from outside before it was quiet.
+    pub interrupted: bool,
+}
+
+/// Live figures of a run, to be read from any thread.
+#[derive(Clone, Debug)]
+pub struct Progress(Vec<(String, String, Arc<Counts>)>);
+
+impl Progress {
+    /// What each stage has done so far.
+    pub fn stages(&self) -> Vec<StageCount> {
+        self.0
+            .iter()
+            .map(|(name, kind, counts)| counts.read(name, kind, 0))
+            .collect()
+    }
+}
+
+/// A stage that was created, before it is part of a dataflow.
+struct Prepared {
+    plan: StagePlan,
+    counts: Arc<Counts>,
+    applied: Option<Applied>,
+    view: Mutex<Option<Box<dyn View>>>,
+    rows: Mutex<Option<Rows>>,
+    closes_loop: bool,
+    admits: bool,
+}
+
+/// What all workers of a run share.
+struct Shared {
+    stages: Vec<Prepared>,
+    settlement: Arc<Settlement>,
+    closing: Arc<AtomicBool>,
+    interrupt: Arc<AtomicBool>,
+    failure: Arc<Mutex<Option<String>>>,
+    rejected: Mutex<Option<Box<dyn View>>>,
+    max_failures: u64,
+}
+
+/// Runs a plan to its end. `watch` is handed the live figures once all is set up.
+pub fn run(
+    plan: Plan,
+    registry: &Registry,
+    options: &Options,
+    watch: impl FnOnce(Progress),
+) -> Result<Outcome, Error> {
+    let begin = Instant::now();
+    let plan = Arc::new(plan);
+    let endpoints = Arc::new(open_endpoints(&plan, registry, options)?);
+    let shared = Arc::new(prepare(&plan, registry, options, &endpoints)?);
+    let named = |stage: &Prepared| {
+        (
+            stage.plan.name.clone(),
+            stage.plan.kind.clone(),
+            Arc::clone(&stage.counts),
+        )
+    };
+    let progress = Progress(shared.stages.iter().map(named).collect());
+    watch(progress.clone());
+    let driven = drive::drive(Arc::clone(&shared), plan.run.workers);
+    endpoints.0.values().for_each(|endpoint| endpoint.close());
+    driven?;
+    if let Some(cause) = shared
+        .failure
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+    {
+        let (stage, cause) = cause
+            .split_once('\n')
+            .map_or(("?", cause.as_str()), |parts| parts);
+        return Err(Error::Stage {
+            stage: stage.to_string(),
+            cause: cause.to_string(),
+        });
+    }
+    let interrupted = shared.interrupt.load(Relaxed);
+    Ok(Outcome {
+        stages: progress.stages(),
+        elapsed: begin.elapsed(),
+        interrupted,
+    })
+}
+
+fn open_endpoints(plan: &Plan, registry: &Registry, options: &Options) -> Result<Endpoints, Error> {
+    let path = options.out.join("state").join("memo");
+    let failed = |cause: String| Error::State {
+        path: path.clone(),
+        cause,
+    };
+    std::fs::create_dir_all(&path).map_err(|e| failed(e.to_string()))?;
+    let memo = Memo::open(&path)
+        .map_err(|e| failed(format!("{e} (is another run using this folder?)")))?;
+    let memo = Arc::new(memo);
+    let mut endpoints = Endpoints::default();
+    for model in &plan.models {
+        let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;
+        endpoints.0.insert(
+            model.name.clone(),
+            Endpoint::start(opened, Arc::clone(&memo), model.max_in_flight),
+        );
+    }
+    Ok(endpoints)
+}
+
+fn prepare(
+    plan: &Arc<Plan>,
+    registry: &Registry,
+    options: &Options,
+    endpoints: &Arc<Endpoints>,
+) -> Result<Shared, Error> {
+    let closing = Arc::new(AtomicBool::new(false));
+    let mut stages = Vec::new();
+    for stage in &plan.stages {
+        let failed = |cause: String| Error::Stage {
+            stage: stage.name.clone(),
+            cause,
+        };
+        let context = RunContext {
+            stage: stage.name.clone(),
+            out: options.out.clone(),
+            plan: Arc::clone(plan),
+            endpoints: Arc::clone(endpoints),
+        };
+        stages.push(prepare_stage(stage, registry, &context, &closing).map_err(failed)?);
+    }
+    let runners = stages.iter().map(|s| {
+        (
+            s.plan.name.clone(),
+            s.applied
+                .as_ref()
+                .map(|a| (Arc::clone(&a.runner), a.grouped)),
+        )
+    });
+    let rejected = rejected::Rejections::new(options.out.join("rejected.jsonl"), runners.collect());
+    Ok(Shared {
+        stages,
+        settlement: Settlement::new(plan.run.dialogues),
+        closing,
+        interrupt: Arc::clone(&options.interrupt),
+        failure: Arc::default(),
+        rejected: Mutex::new(Some(Box::new(rejected))),
+        max_failures: plan.run.max_failures,
+    })
+}
+
+fn prepare_stage(
+    stage: &StagePlan,
+    registry: &Registry,
+    context: &RunContext,
+    closing: &Arc<AtomicBool>,
+) -> Result<Prepared, String> {
+    let entry = registry
+        .entry(&stage.kind)
+        .ok_or_else(|| format!("unknown type `{}`", stage.kind))?;
+    let counts = Arc::new(Counts::default());
+    let applied = entry.runner(&stage.settings).transpose().map_err(|e| e.0)?;
+    let applied = applied.map(|(runner, build)| Applied {
+        name: stage.name.clone(),
+        runner,
+        grouped: entry.grouped(),
+        build,
+        endpoints: Arc::clone(&context.endpoints),
+        counts: Arc::clone(&counts),
+        spreads: entry.admits,
+        closing: Arc::clone(closing),
+    });
+    let (mut view, mut rows) = (None, None);
+    match &entry.body {
+        Body::View(open) => view = Some(open(&stage.settings, context)?),
+        Body::Source(open) => rows = Some(open(&stage.settings, context)?),
+        Body::Linked(..) | Body::Library(_) => {}
+    }
+    let (closes_loop, admits) = (entry.closes_loop, entry.admits);
+    let (view, rows) = (Mutex::new(view), Mutex::new(rows));
+    Ok(Prepared {
+        plan: stage.clone(),
+        counts,
+        applied,
+        view,
+        rows,
+        closes_loop,
+        admits,
+    })
+}
+
+impl Shared {
+    /// The graph as worker `index` builds it: views and rejections live on the first one.
+    fn graph(&self, index: usize) -> Graph {
+        let first = index == 0;
+        let taken = |slot: &Mutex<Option<Box<dyn View>>>| {
+            if first {
+                slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+            } else {
+                None
+            }
+        };
+        let node = |stage: &Prepared| Node {
+            name: stage.plan.name.clone(),
+            from: stage.plan.from.clone(),
+            with: stage.plan.with.clone(),
+            operator: match (&stage.applied, stage.plan.from.is_empty()) {
+                (Some(applied), _) => Operator::Apply(applied.clone()),
+                (None, true) => Operator::Source,
+                (None, false) => Operator::Watch(taken(&stage.view)),
+            },
+            counts: Arc::clone(&stage.counts),
+            closes_loop: stage.closes_loop,
+            admits: stage.admits,
+        };
+        let (failure, closing) = (Arc::clone(&self.failure), Arc::clone(&self.closing));
+        Graph {
+            nodes: self.stages.iter().map(node).collect(),
+            settlement: Arc::clone(&self.settlement),
+            closing: Arc::clone(&self.closing),
+            fail: Arc::new(move |cause| {
+                failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(cause);
+                closing.store(true, Relaxed);
+            }),
+            rejected: taken(&self.rejected),
+        }
+    }
+
+    /// Stops the run if it failed too often or was interrupted.
+    fn watch_over(&self) {
+        let rejected: i64 = self
+            .stages
+            .iter()
+            .map(|stage| stage.counts.rejections())
+            .sum();
+        if u64::try_from(rejected).is_ok_and(|rejected| rejected > self.max_failures) {
+            let cause = format!(
+                "run\n{rejected} items were rejected, run.max_failures is {}",
+                self.max_failures
+            );
+            self.failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(cause);
+            self.closing.store(true, Relaxed);
+        }
+        if self.interrupt.load(Relaxed) {
+            self.closing.store(true, Relaxed);
+        }
+    }
+}

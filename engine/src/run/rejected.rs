@@ -1,0 +1,97 @@
+//! `rejected.jsonl`: every item that was set aside, with stage and reason.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use obvert_api::{Operation, Port, frame};
+use serde_json::{Value, json};
+
+use crate::dataflow::{Change, Rejection, Settled, View};
+use crate::stage::Runner;
+
+/// Stages by index: the name, and for stages with code how to read their items and whether those are groups.
+type Readers = Vec<(String, Option<(Arc<dyn Runner>, bool)>)>;
+
+/// The view of all rejections; the file always holds the current set.
+pub(super) struct Rejections {
+    path: PathBuf,
+    readers: Readers,
+    rows: BTreeMap<(u64, Vec<u8>), isize>,
+}
+
+impl Rejections {
+    pub(super) fn new(path: PathBuf, readers: Readers) -> Self {
+        Rejections {
+            path,
+            readers,
+            rows: BTreeMap::new(),
+        }
+    }
+
+    fn line(&self, row: &[u8]) -> Result<Value, String> {
+        let (stage, item, reason): Rejection =
+            serde_json::from_slice(row).map_err(|e| e.to_string())?;
+        let (name, reader) = self
+            .readers
+            .get(stage)
+            .ok_or("a rejection of an unknown stage")?;
+        let item = match reader {
+            Some((runner, true)) => self.group(runner, &item),
+            Some((runner, false)) => record(runner, &item),
+            None => Value::String(String::from_utf8_lossy(&item).into_owned()),
+        };
+        Ok(json!({ "stage": name, "reason": reason, "item": item }))
+    }
+
+    fn group(&self, runner: &Arc<dyn Runner>, item: &[u8]) -> Value {
+        let Ok(group) = frame::decode_invocation(item) else {
+            return Value::Null;
+        };
+        json!({ "key": group.key, "records": group.records.iter().map(|r| record(runner, r)).collect::<Vec<_>>() })
+    }
+
+    fn write(&mut self) -> Result<(), String> {
+        let failed = |e: std::io::Error| format!("{}: {e}", self.path.display());
+        let part = self.path.with_extension("jsonl.part");
+        let mut file = std::io::BufWriter::new(std::fs::File::create(&part).map_err(failed)?);
+        for (_, row) in self.rows.keys() {
+            writeln!(file, "{}", self.line(row)?).map_err(failed)?;
+        }
+        file.into_inner()
+            .map_err(|e| failed(e.into_error()))?
+            .sync_all()
+            .map_err(failed)?;
+        std::fs::rename(&part, &self.path).map_err(failed)
+    }
+}
+
+fn record(runner: &Arc<dyn Runner>, bytes: &[u8]) -> Value {
+    let json = runner
+        .ask(Operation::ToJson(Port::In), &[bytes])
+        .into_iter()
+        .next();
+    json.and_then(Result::ok)
+        .flatten()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or(Value::Null)
+}
+
+impl View for Rejections {
+    fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
+        for change in changes {
+            let key = (change.root, change.record.to_vec());
+            let copies = self.rows.entry(key.clone()).or_insert(0);
+            *copies += change.diff;
+            if *copies == 0 {
+                self.rows.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.write().map_err(|cause| format!("rejected\n{cause}"))
+    }
+}

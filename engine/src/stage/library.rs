@@ -1,0 +1,270 @@
+//! The host's side of the plugin border: loads a library, checks it, and runs its stages. All `unsafe` of the engine
+//! is in this file.
+
+use std::ffi::c_void;
+use std::path::Path;
+use std::sync::Arc;
+
+use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
+use obvert_api::abi::{self, Bytes, Entry, Host, Plugin};
+use obvert_api::frame::Writer;
+use obvert_api::{Error, Manifest, Operation, Outcome};
+
+use super::Runner;
+
+/// A stage of a loaded library, ready to be created.
+#[derive(Clone, Debug)]
+pub struct Library {
+    /// What the stage is.
+    pub manifest: Manifest,
+    /// Hash of the library's file: a changed plugin is another one.
+    pub build: String,
+    plugin: &'static Shared,
+}
+
+/// A plugin's description, which the library keeps for the life of the process.
+#[derive(Debug)]
+struct Shared(*const Plugin);
+
+// SAFETY: the description is immutable and its functions may be called from any thread, as `abi` demands.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+static HOST: Host = Host {
+    size: size_of::<Host>(),
+    major: abi::MAJOR,
+    minor: abi::MINOR,
+    log,
+    emit,
+    request,
+    fail,
+};
+
+/// Loads a library and lists its stages. The library stays mapped until the process ends.
+pub fn load(path: &Path) -> Result<Vec<Library>, String> {
+    let file = std::fs::read(path).map_err(|e| e.to_string())?;
+    let build = blake3::hash(&file).to_hex()[..16].to_string();
+    let entry = entry(path)?;
+    // SAFETY: the symbol has the border's name, whose contract is this type; the loop stops at the first null.
+    let plugins = (0..)
+        .map(|index| unsafe { entry(index) })
+        .take_while(|plugin| !plugin.is_null());
+    let stages = plugins
+        .map(|plugin| describe(plugin, &build))
+        .collect::<Result<Vec<_>, _>>()?;
+    if stages.is_empty() {
+        Err("it holds no stage".into())
+    } else {
+        Ok(stages)
+    }
+}
+
+fn entry(path: &Path) -> Result<Entry, String> {
+    // SAFETY: loading runs the library's initialisers; a pipeline names the libraries that it trusts.
+    let library =
+        unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| e.to_string())?;
+    // SAFETY: the name belongs to the border, which fixes its type.
+    let symbol: Symbol<Entry> = unsafe { library.get(abi::SYMBOL.as_bytes()) }.map_err(|_| {
+        format!(
+            "it exports no `{}`: not an obvert plugin, or one of another ABI version",
+            abi::SYMBOL
+        )
+    })?;
+    let entry = *symbol;
+    // Unloading would pull code from under running threads and thread-local destructors.
+    std::mem::forget(library);
+    Ok(entry)
+}
+
+fn describe(plugin: *const Plugin, build: &str) -> Result<Library, String> {
+    // SAFETY: not null; the first field of every version is the size, so one word is readable.
+    let size = unsafe { *plugin.cast::<usize>() };
+    if size < size_of::<Plugin>() {
+        return Err(format!(
+            "its stage description has {size} bytes, ABI {} needs {}",
+            abi::MAJOR,
+            size_of::<Plugin>()
+        ));
+    }
+    // SAFETY: the description is at least as large as ours and lives as long as the process.
+    let known = unsafe { &*plugin };
+    if known.major != abi::MAJOR {
+        return Err(format!(
+            "it is built for ABI version {}, this program speaks {}",
+            known.major,
+            abi::MAJOR
+        ));
+    }
+    if known.flags & abi::UNWINDS == 0 {
+        return Err("it is built with panic=abort: a panic in it would end the program".into());
+    }
+    // SAFETY: the manifest's bytes live as long as the process.
+    let manifest = serde_json::from_slice(unsafe { known.manifest.slice() })
+        .map_err(|e| format!("its manifest is unreadable: {e}"))?;
+    let plugin = Box::leak(Box::new(Shared(plugin)));
+    Ok(Library {
+        manifest,
+        build: build.to_string(),
+        plugin,
+    })
+}
+
+impl Library {
+    /// Creates the stage from its settings.
+    pub fn create(&self, settings: &serde_json::Value) -> Result<Arc<dyn Runner>, Error> {
+        let text = settings.to_string();
+        let mut answers = Answers::for_items(1);
+        let instance = (self.plugin().create)(&HOST, Bytes::of(text.as_bytes()), answers.call());
+        if instance.is_null() {
+            return Err(answers
+                .0
+                .remove(0)
+                .failure
+                .unwrap_or_else(|| Error::new("it gave no reason")));
+        }
+        Ok(Arc::new(Instance {
+            library: self.clone(),
+            instance,
+        }))
+    }
+
+    fn plugin(&self) -> &'static Plugin {
+        // SAFETY: checked by `describe`; lives as long as the process.
+        unsafe { &*self.plugin.0 }
+    }
+}
+
+struct Instance {
+    library: Library,
+    instance: *mut c_void,
+}
+
+// SAFETY: the border demands that `process` may be called from several threads at once.
+unsafe impl Send for Instance {}
+// SAFETY: as above.
+unsafe impl Sync for Instance {}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        (self.library.plugin().destroy)(self.instance);
+    }
+}
+
+impl Instance {
+    fn process(&self, batch: Writer, items: usize) -> Vec<Answer> {
+        let batch = batch.finish();
+        let mut answers = Answers::for_items(items);
+        let code = (self.library.plugin().process)(
+            self.instance,
+            &HOST,
+            answers.call(),
+            Bytes::of(&batch),
+        );
+        if code != 0 {
+            let reason = answers.0.first_mut().and_then(|a| a.failure.take());
+            let reason = reason
+                .unwrap_or_else(|| Error(format!("the plugin refused the batch with code {code}")));
+            answers
+                .0
+                .iter_mut()
+                .for_each(|answer| answer.failure = Some(reason.clone()));
+        }
+        answers.0
+    }
+}
+
+impl Runner for Instance {
+    fn run(&self, items: &[Vec<u8>]) -> Vec<Result<Outcome, Error>> {
+        let mut batch = Writer::new(Operation::Run, &self.library.manifest.input);
+        items.iter().for_each(|item| batch.record(item));
+        self.process(batch, items.len())
+            .into_iter()
+            .map(Answer::outcome)
+            .collect()
+    }
+
+    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
+        let mut batch = Writer::new(operation, &self.library.manifest.input);
+        records.iter().for_each(|record| batch.record(record));
+        let first = |answer: Answer| {
+            answer
+                .outcome()
+                .map(|outcome| outcome.records.into_iter().next())
+        };
+        self.process(batch, records.len())
+            .into_iter()
+            .map(first)
+            .collect()
+    }
+}
+
+/// What a plugin said about the items of one call, by index.
+struct Answers(Vec<Answer>);
+
+#[derive(Default)]
+struct Answer {
+    outcome: Outcome,
+    failure: Option<Error>,
+}
+
+impl Answers {
+    fn for_items(count: usize) -> Self {
+        Answers((0..count).map(|_| Answer::default()).collect())
+    }
+
+    fn call(&mut self) -> *mut c_void {
+        std::ptr::from_mut(self).cast()
+    }
+}
+
+impl Answer {
+    fn outcome(self) -> Result<Outcome, Error> {
+        self.failure.map_or(Ok(self.outcome), Err)
+    }
+}
+
+/// Lets a callback write on the answer it is about; an index that the batch does not have is ignored.
+fn answer(call: *mut c_void, item: u64, write: impl FnOnce(&mut Answer)) {
+    // SAFETY: `call` is the pointer that `process` or `create` made for the present call, on this thread.
+    let answers = unsafe { &mut *call.cast::<Answers>() };
+    match usize::try_from(item)
+        .ok()
+        .and_then(|item| answers.0.get_mut(item))
+    {
+        Some(answer) => write(answer),
+        None => tracing::error!(item, "a plugin answered for an item that it was not given"),
+    }
+}
+
+extern "C" fn emit(call: *mut c_void, item: u64, record: Bytes) {
+    // SAFETY: the plugin lends the bytes for the duration of the callback.
+    let record = unsafe { record.slice() }.to_vec();
+    answer(call, item, |answer| answer.outcome.records.push(record));
+}
+
+extern "C" fn request(call: *mut c_void, item: u64, request: Bytes) {
+    // SAFETY: as in `emit`.
+    let request = serde_json::from_slice(unsafe { request.slice() });
+    answer(call, item, |answer| match request {
+        Ok(request) => answer.outcome.requests.push(request),
+        Err(error) => answer.failure = Some(Error(format!("its request is unreadable: {error}"))),
+    });
+}
+
+extern "C" fn fail(call: *mut c_void, item: u64, reason: Bytes) {
+    // SAFETY: as in `emit`.
+    let reason = String::from_utf8_lossy(unsafe { reason.slice() }).into_owned();
+    answer(call, item, |answer| answer.failure = Some(Error(reason)));
+}
+
+extern "C" fn log(level: u32, message: Bytes) {
+    // SAFETY: as in `emit`.
+    let message = String::from_utf8_lossy(unsafe { message.slice() });
+    match level {
+        1 => tracing::error!(target: "plugin", "{message}"),
+        2 => tracing::warn!(target: "plugin", "{message}"),
+        3 => tracing::info!(target: "plugin", "{message}"),
+        _ => tracing::debug!(target: "plugin", "{message}"),
+    }
+}
