@@ -1,1 +1,181 @@
-//! The pair stage.
+//! Groups a turn's judged responses into preference pairs without noise: every pair in both directions.
+
+mod case;
+
+use std::collections::BTreeMap;
+
+use obvert_api::record::{Constraint, Judged, Pair, PairConstraint, Reversal, id_of};
+use obvert_api::schemars::JsonSchema;
+use obvert_api::serde::Deserialize;
+use obvert_api::{Error, Group, Output, Reply, plugin};
+
+use case::{case, difference};
+
+/// Settings of the stage.
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+#[schemars(crate = "obvert_api::schemars")]
+struct PairUp {
+    /// Smallest difference g that makes a pair.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    min_difference: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Group for PairUp {
+    const NAME: &'static str = "pair";
+    type In = Judged;
+    type With = Reversal;
+    type Out = Pair;
+
+    fn key(&self, judged: &Judged) -> String {
+        judged.response.turn.id()
+    }
+
+    fn looks_up(&self, judged: &Judged) -> Option<String> {
+        Some(judged.response.turn.session.profile.id.clone())
+    }
+
+    fn with_key(&self, reversal: &Reversal) -> String {
+        reversal.profile.clone()
+    }
+
+    fn group(
+        &self,
+        turn: &str,
+        responses: Vec<Judged>,
+        reversals: Vec<Reversal>,
+        _: &[Reply],
+        out: &mut Output<Pair>,
+    ) -> Result<(), Error> {
+        let reversals: BTreeMap<&str, &Reversal> = reversals
+            .iter()
+            .map(|r| (r.original.id.as_str(), r))
+            .collect();
+        let distinct = distinct(responses);
+        for (i, first) in distinct.iter().enumerate() {
+            for second in &distinct[i + 1..] {
+                if difference(&first.adherence(), &second.adherence()) >= self.min_difference {
+                    // A direction whose reversals are not known (yet) makes no pair.
+                    out_direction(turn, first, second, &reversals, out);
+                    out_direction(turn, second, first, &reversals, out);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One response per distinct adherence vector, the first sampled.
+fn distinct(mut responses: Vec<Judged>) -> Vec<Judged> {
+    responses.sort_by_key(|judged| judged.response.sample);
+    let mut seen = std::collections::BTreeSet::new();
+    responses.retain(|judged| seen.insert(judged.adherence()));
+    responses
+}
+
+fn out_direction(
+    turn: &str,
+    chosen: &Judged,
+    rejected: &Judged,
+    reversals: &BTreeMap<&str, &Reversal>,
+    out: &mut Output<Pair>,
+) {
+    let session = &chosen.response.turn.session;
+    let Some(replaced) = replaced(chosen, reversals) else {
+        return;
+    };
+    let (c, r) = (chosen.adherence(), rejected.adherence());
+    let samples = (chosen.response.sample, rejected.response.sample);
+    out.emit(Pair {
+        id: id_of(&[
+            turn,
+            &samples.0.to_string(),
+            &chosen.response.text,
+            &samples.1.to_string(),
+            &rejected.response.text,
+        ]),
+        dialogue: session.dialogue.clone(),
+        turn: session.turn,
+        profile: session.profile.id.clone(),
+        prompt: chosen
+            .response
+            .turn
+            .messages(session.profile.system_with(&replaced)),
+        chosen: chosen.response.text.clone(),
+        rejected: rejected.response.text.clone(),
+        g: difference(&c, &r),
+        case: case(&c, &r),
+        constraints: session
+            .profile
+            .constraints
+            .iter()
+            .map(|o| shown(o, &replaced, chosen, rejected))
+            .collect(),
+        chosen_sample: samples.0,
+        rejected_sample: samples.1,
+        chosen_model: chosen.response.model.clone(),
+        rejected_model: rejected.response.model.clone(),
+    });
+}
+
+/// The reversals of what the chosen response violates; `None` if one is missing, or if a constraint would be reversed
+/// without one that it depends on.
+fn replaced<'a>(
+    chosen: &Judged,
+    reversals: &BTreeMap<&str, &'a Reversal>,
+) -> Option<BTreeMap<&'a str, &'a Constraint>> {
+    let profile = &chosen.response.turn.session.profile;
+    let violated = chosen
+        .verdicts
+        .iter()
+        .filter(|v| v.satisfied == Some(false));
+    let replaced = violated
+        .map(|verdict| {
+            let reversal = reversals.get(verdict.constraint.as_str())?;
+            let current = profile.constraint(&verdict.constraint)? == &reversal.original;
+            current.then_some((reversal.original.id.as_str(), &reversal.reversed))
+        })
+        .collect::<Option<BTreeMap<_, _>>>()?;
+    let torn = replaced.values().any(|c| {
+        c.depends
+            .iter()
+            .any(|other| !replaced.contains_key(other.as_str()))
+    });
+    (!torn).then_some(replaced)
+}
+
+fn shown(
+    original: &Constraint,
+    replaced: &BTreeMap<&str, &Constraint>,
+    chosen: &Judged,
+    rejected: &Judged,
+) -> PairConstraint {
+    let shown = replaced
+        .get(original.id.as_str())
+        .copied()
+        .unwrap_or(original);
+    let verdict = |judged: &Judged| {
+        judged
+            .verdicts
+            .iter()
+            .find(|v| v.constraint == original.id)
+            .and_then(|v| v.satisfied)
+    };
+    PairConstraint {
+        id: original.id.clone(),
+        text: shown.line(),
+        original: original.line(),
+        reversed: replaced.contains_key(original.id.as_str()),
+        check: shown.check.clone(),
+        active: chosen.response.turn.active.contains(&original.id),
+        chosen: verdict(chosen),
+        rejected: verdict(rejected),
+    }
+}
+
+plugin!(PairUp);

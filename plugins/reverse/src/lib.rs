@@ -1,1 +1,134 @@
-//! The reverse stage.
+//! Maps each constraint of a profile to its complement, once per profile.
+
+use std::collections::BTreeMap;
+
+use obvert_api::record::{Constraint, Message, Profile, Reversal};
+use obvert_api::schemars::JsonSchema;
+use obvert_api::serde::Deserialize;
+use obvert_api::{Error, Json, Map, ModelName, Output, Reply, Request, plugin, serde_json};
+
+/// Settings of the stage.
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+#[schemars(crate = "obvert_api::schemars")]
+struct Reverse {
+    /// The model that words complements; not needed where a program knows every complement exactly.
+    model: Option<ModelName>,
+    /// How often a malformed reply is sent back with its error before the profile is set aside.
+    #[serde(default = "repairs")]
+    repairs: usize,
+}
+
+fn repairs() -> usize {
+    1
+}
+
+impl Map for Reverse {
+    const NAME: &'static str = "reverse";
+    type In = Profile;
+    type Out = Reversal;
+
+    fn map(
+        &self,
+        profile: Profile,
+        replies: &[Reply],
+        out: &mut Output<Reversal>,
+    ) -> Result<(), Error> {
+        let asked: Vec<&Constraint> = profile
+            .constraints
+            .iter()
+            .filter(|c| c.check.is_none())
+            .collect();
+        let mut worded = BTreeMap::new();
+        if !asked.is_empty() {
+            match replies.last().map(|reply| read(&reply.text, &asked)) {
+                Some(Ok(texts)) => worded = texts,
+                Some(Err(error)) if replies.len() > self.repairs => {
+                    return Err(Error(format!("the reversals are unusable: {error}")));
+                }
+                _ => return Ok(out.request(self.request(&asked, replies)?)),
+            }
+        }
+        for original in &profile.constraints {
+            let reversed = match &original.check {
+                Some(check) => exact(original, check)?,
+                None => Constraint {
+                    text: worded.remove(&original.id).unwrap_or_default(),
+                    ..original.clone()
+                },
+            };
+            out.emit(Reversal {
+                profile: profile.id.clone(),
+                original: original.clone(),
+                reversed,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn exact(original: &Constraint, check: &Json) -> Result<Constraint, Error> {
+    let reversed = obvert_constraints::Constraint::from_json(&check.0)
+        .map_err(|e| Error(format!("constraint `{}`: {e}", original.id)))?
+        .reverse();
+    Ok(Constraint {
+        text: reversed.text(),
+        check: Some(Json(reversed.to_json())),
+        ..original.clone()
+    })
+}
+
+impl Reverse {
+    fn request(&self, asked: &[&Constraint], replies: &[Reply]) -> Result<Request, Error> {
+        let model = self.model.as_ref().ok_or_else(|| {
+            Error(format!(
+                "no program reverses `{}` and the stage has no `model` to ask",
+                asked[0].id
+            ))
+        })?;
+        let demands: String = asked
+            .iter()
+            .map(|c| format!("{}: {}\n", c.id, c.text))
+            .collect();
+        let text = format!(
+            "Write the opposite of each demand below. Every answer that violates a demand must satisfy its opposite and \
+             the other way round (the opposite of \"at least 3\" is \"at most 2\"), and the opposite must be a definite \
+             demand (\"must not mention X\", never \"need not\" or \"may\").\n{demands}\n\
+             Reply with a JSON object only: each id with the text of its opposite."
+        );
+        let mut messages = vec![Message::new("user", text)];
+        for reply in replies {
+            let error = read(&reply.text, asked).err().unwrap_or_default();
+            messages.push(Message::new("assistant", reply.text.clone()));
+            messages.push(Message::new(
+                "user",
+                format!("That cannot be used: {error}. Reply again, JSON only."),
+            ));
+        }
+        Ok(Request::new(&model.0, messages))
+    }
+}
+
+/// The texts of a reply by id; every asked id exactly once, and no other.
+fn read(reply: &str, asked: &[&Constraint]) -> Result<BTreeMap<String, String>, String> {
+    let texts: BTreeMap<String, String> =
+        serde_json::from_str(reply.trim()).map_err(|e| e.to_string())?;
+    if let Some(id) = texts.keys().find(|id| !asked.iter().any(|c| c.id == **id)) {
+        return Err(format!("`{id}` was not asked for"));
+    }
+    for constraint in asked {
+        match texts.get(&constraint.id) {
+            None => return Err(format!("`{}` is missing", constraint.id)),
+            Some(text) if text.trim().is_empty() => {
+                return Err(format!("`{}` is empty", constraint.id));
+            }
+            Some(text) if *text == constraint.text => {
+                return Err(format!("`{}` is not reversed", constraint.id));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(texts)
+}
+
+plugin!(Reverse);

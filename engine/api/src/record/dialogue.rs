@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Persona, Profile, Record, id_of};
+use super::{Adapter, Persona, Profile, Record, id_of};
 
 /// One message of a chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct Session {
     /// User and assistant messages so far, without the system prompt.
     #[serde(default)]
     pub history: Vec<Message>,
+    /// The adapter that answers in this dialogue; `None` leaves the policy as its model is configured.
+    #[serde(default)]
+    pub adapter: Option<Adapter>,
 }
 
 impl Record for Session {
@@ -73,6 +76,7 @@ impl Turn {
         parts.push(self.session.profile.system());
         parts.extend(self.session.history.iter().map(|m| m.content.clone()));
         parts.extend(self.active.iter().cloned());
+        parts.extend(self.session.adapter.iter().map(|a| a.version.clone()));
         id_of(&parts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
