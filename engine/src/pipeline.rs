@@ -1,0 +1,25 @@
+//! The pipeline file: TOML text is parsed, then resolved against a [`Catalog`] into a checked [`Plan`].
+//!
+//! Each step reports every error it finds, with file, line and column, and a hint where a name is misspelt.
+//! Nothing here runs anything, and nothing but [`parse`]'s caller reads a file.
+
+mod catalog;
+mod cycle;
+mod document;
+pub mod graph;
+mod hint;
+mod place;
+mod plan;
+mod report;
+mod resolve;
+mod schema;
+mod set;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod wiring;
+
+pub use catalog::{Catalog, StageKind};
+pub use document::{Document, parse};
+pub use plan::{Location, ModelPlan, Plan, RunSettings, StagePlan};
+pub use report::{Diagnostic, Report};

@@ -1,0 +1,84 @@
+//! The checked plan: what a pipeline file means.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// A pipeline whose names are resolved and whose settings fit their schemas.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The pipeline's name: letters, digits, `-` and `_`.
+    pub name: String,
+    /// The `[run]` table.
+    pub run: RunSettings,
+    /// The models, in the order of the file.
+    pub models: Vec<ModelPlan>,
+    /// The stages, in the order of the file.
+    pub stages: Vec<StagePlan>,
+}
+
+/// The `[run]` table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSettings {
+    /// Worker threads.
+    pub workers: usize,
+    /// Dialogues in play at once.
+    pub dialogues: usize,
+    /// How many items may fail before the run stops.
+    pub max_failures: u64,
+    /// The seed of all that is random.
+    pub seed: u64,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        Self {
+            workers: 1,
+            dialogues: 64,
+            max_failures: u64::MAX,
+            seed: 0,
+        }
+    }
+}
+
+/// A `[model.NAME]` table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelPlan {
+    /// The name that settings refer to.
+    pub name: String,
+    /// The model kind.
+    pub kind: String,
+    /// How many calls may be under way at once.
+    pub max_in_flight: usize,
+    /// The settings of the kind: a JSON object, its paths absolute.
+    pub settings: Value,
+}
+
+/// A `[stage.NAME]` table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StagePlan {
+    /// The stage's name.
+    pub name: String,
+    /// The stage type.
+    pub kind: String,
+    /// The stages it reads: indices into [`Plan::stages`].
+    pub from: Vec<usize>,
+    /// The stages of its side input: indices into [`Plan::stages`].
+    pub with: Vec<usize>,
+    /// The settings of the type: a JSON object, its paths absolute.
+    pub settings: Value,
+    /// Where the stage is defined.
+    pub location: Location,
+}
+
+/// A position in a pipeline file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Location {
+    /// The file, as it was given.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
