@@ -198,9 +198,11 @@ impl Watch {
             now.iter_mut().for_each(|(_, at, _)| *at = 0);
             differential_dataflow::consolidation::consolidate_updates(&mut now);
             self.counts.take(now.iter().map(|(_, _, net)| net).sum());
-            let settled = match self.ledger.lowest() {
-                Some(root) => Settled::Below(root),
-                None => Settled::All,
+            let settled = match (next, self.ledger.lowest()) {
+                // An end says nothing about what an interrupted run left undone.
+                (None, _) => self.settled.unwrap_or(Settled::Below(0)),
+                (_, Some(root)) => Settled::Below(root),
+                (_, None) => Settled::All,
             };
             if !now.is_empty() || self.settled != Some(settled) {
                 self.settled = Some(settled);

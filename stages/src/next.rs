@@ -1,0 +1,59 @@
+//! `next`: picks a turn's best judged response as the history of the next turn. Its output closes the turn loop.
+
+use obvert_api::record::{Judged, Message, Session};
+use obvert_api::{Error, Group, Nothing, Output, Reply};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Settings of `next`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Next {
+    /// Turns of a dialogue at most.
+    #[serde(default = "five")]
+    #[schemars(range(min = 1))]
+    turns: u32,
+    /// Share of the active constraints that the best response must satisfy for the dialogue to go on.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_satisfied: f64,
+}
+
+fn five() -> u32 {
+    5
+}
+
+impl Group for Next {
+    const NAME: &'static str = "next";
+    type In = Judged;
+    type With = Nothing;
+    type Out = Session;
+
+    fn key(&self, judged: &Judged) -> String {
+        judged.response.turn.id()
+    }
+
+    fn group(
+        &self,
+        _: &str,
+        mut responses: Vec<Judged>,
+        _: Vec<Nothing>,
+        _: &[Reply],
+        out: &mut Output<Session>,
+    ) -> Result<(), Error> {
+        // The first sampled of the best ones.
+        responses.sort_by_key(|judged| (std::cmp::Reverse(judged.score()), judged.response.sample));
+        let Some(best) = responses.into_iter().next() else { return Ok(()) };
+        let (satisfied, active) = (best.score() as f64, best.verdicts.len() as f64);
+        let turn = best.response.turn;
+        if turn.session.turn + 1 >= self.turns || satisfied < self.min_satisfied * active {
+            return Ok(());
+        }
+        let mut session = turn.session;
+        session.turn += 1;
+        session.history.push(Message::new("user", turn.query));
+        session.history.push(Message::new("assistant", best.response.text));
+        out.emit(session);
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! `respond`: samples a policy's answers to a turn.
+
+use obvert_api::record::{Response, Turn};
+use obvert_api::{Error, Map, ModelName, Output, Reply, Request, Sampling};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// Settings of `respond`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Respond {
+    /// The policy.
+    model: ModelName,
+    /// Answers per turn.
+    #[serde(default = "five")]
+    #[schemars(range(min = 1))]
+    samples: u32,
+    /// 0 takes the likeliest token.
+    #[serde(default = "unit")]
+    temperature: f32,
+    /// Smallest set of tokens whose probability reaches this; 1 keeps all.
+    #[serde(default = "unit")]
+    top_p: f32,
+    /// Longest answer, in tokens.
+    #[serde(default = "max_tokens")]
+    #[schemars(range(min = 1))]
+    max_tokens: u32,
+    /// Seed of the draws.
+    #[serde(default)]
+    seed: u64,
+}
+
+fn five() -> u32 {
+    5
+}
+
+fn unit() -> f32 {
+    1.0
+}
+
+fn max_tokens() -> u32 {
+    1024
+}
+
+impl Map for Respond {
+    const NAME: &'static str = "respond";
+    type In = Turn;
+    type Out = Response;
+
+    fn map(&self, turn: Turn, replies: &[Reply], out: &mut Output<Response>) -> Result<(), Error> {
+        if replies.is_empty() {
+            (0..self.samples).for_each(|sample| out.request(self.request(&turn, sample)));
+            return Ok(());
+        }
+        let adapter = turn.session.adapter.as_ref().map_or("base", |adapter| &adapter.version);
+        for (sample, reply) in (0..).zip(replies) {
+            let (text, model) = (reply.text.clone(), format!("{}@{adapter}", self.model.0));
+            out.emit(Response { turn: turn.clone(), sample, text, model });
+        }
+        Ok(())
+    }
+}
+
+impl Respond {
+    fn request(&self, turn: &Turn, sample: u32) -> Request {
+        let mut request = Request::new(&self.model.0, turn.messages(turn.session.profile.system()));
+        let Respond { temperature, top_p, max_tokens, seed, .. } = *self;
+        request.sampling = Sampling { temperature, top_p, max_tokens, seed };
+        request.sample = sample;
+        request.adapter = turn.session.adapter.as_ref().map(|a| a.path.clone()).filter(|path| !path.is_empty());
+        request
+    }
+}
