@@ -4,6 +4,8 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use safetensors::Dtype;
+
 /// `f32` or `f64`.
 pub trait Real:
     Copy
@@ -30,6 +32,8 @@ pub trait Real:
     const ONE: Self;
     /// Less than every other number.
     const NEG_INFINITY: Self;
+    /// The type's name in safetensors.
+    const DTYPE: Dtype;
 
     /// The nearest number of this type.
     fn from_f64(value: f64) -> Self;
@@ -41,14 +45,17 @@ pub trait Real:
     fn exp(self) -> Self;
     /// The greater of two numbers that are not NaN.
     fn greater(self, other: Self) -> Self;
-    /// Whether it is neither infinite nor NaN.
-    fn is_finite(self) -> bool;
+    /// Appends its bytes, little-endian.
+    fn write_le(self, bytes: &mut Vec<u8>);
+    /// The number whose little-endian bytes these are; `None` for another count of bytes.
+    fn from_le(bytes: &[u8]) -> Option<Self>;
 }
 
 impl Real for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
+    const DTYPE: Dtype = Dtype::F32;
 
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
@@ -97,9 +104,12 @@ impl Real for f32 {
         if self > other { self } else { other }
     }
 
-    #[inline(always)]
-    fn is_finite(self) -> bool {
-        f32::is_finite(self)
+    fn write_le(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_le_bytes());
+    }
+
+    fn from_le(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_le_bytes)
     }
 }
 
@@ -107,6 +117,7 @@ impl Real for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
+    const DTYPE: Dtype = Dtype::F64;
 
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
@@ -133,9 +144,12 @@ impl Real for f64 {
         if self > other { self } else { other }
     }
 
-    #[inline(always)]
-    fn is_finite(self) -> bool {
-        f64::is_finite(self)
+    fn write_le(self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.to_le_bytes());
+    }
+
+    fn from_le(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_le_bytes)
     }
 }
 
