@@ -1,1 +1,39 @@
-//! LoRA preference training of Llama and Qwen2 decoders.
+//! LoRA preference training of Llama and Qwen2 decoders, forward and backward written out by hand.
+//!
+//! The base model is frozen; only the low-rank adapter learns. Nothing here knows about streams.
+//!
+//! Conventions: matrices are row-major, a weight is `[out, in]` and applied as `y = x Wᵀ`; a row of an
+//! activation is one token of a packed batch; `d` is the size of a head.
+
+pub mod adamw;
+mod backward;
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod forward;
+pub mod gradient;
+pub mod lora;
+pub mod loss;
+pub mod model;
+pub mod ops;
+pub mod pack;
+pub mod pair;
+pub mod peft;
+pub mod projection;
+pub mod real;
+pub mod schedule;
+pub mod settings;
+mod tensors;
+pub mod train;
+
+pub use config::{Config, Family, Llama3Scaling};
+pub use error::Error;
+pub use forward::logits;
+pub use gradient::{ResponseLogps, logprobs};
+pub use lora::{Adapter, LoraSettings};
+pub use model::{Layer, Matrix, Model};
+pub use pair::TokenPair;
+pub use projection::Projection;
+pub use real::Real;
+pub use settings::TrainSettings;
+pub use train::{Metrics, Trainer};

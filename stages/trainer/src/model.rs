@@ -1,0 +1,220 @@
+//! The weights of a decoder, frozen.
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::projection::Projection;
+use crate::real::Real;
+
+/// A matrix in row-major order; as a weight `[out, in]`, applied as `y = x Wᵀ`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix<F> {
+    /// Number of rows: the outputs of a weight.
+    pub rows: usize,
+    /// Number of columns: the inputs of a weight.
+    pub cols: usize,
+    /// `rows · cols` values.
+    pub data: Vec<F>,
+}
+
+impl<F: Real> Matrix<F> {
+    /// A matrix of zeros.
+    pub fn zeros(rows: usize, cols: usize) -> Self {
+        Self {
+            rows,
+            cols,
+            data: vec![F::ZERO; rows * cols],
+        }
+    }
+}
+
+/// One decoder block.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layer<F> {
+    /// Gain of the norm before attention, `[hidden]`.
+    pub attn_norm: Vec<F>,
+    /// Gain of the norm before the feed-forward block, `[hidden]`.
+    pub ffn_norm: Vec<F>,
+    /// Queries, `[heads·d, hidden]`.
+    pub q: Matrix<F>,
+    /// Keys, `[kv_heads·d, hidden]`.
+    pub k: Matrix<F>,
+    /// Values, `[kv_heads·d, hidden]`.
+    pub v: Matrix<F>,
+    /// Attention output, `[hidden, heads·d]`.
+    pub o: Matrix<F>,
+    /// Gate of SwiGLU, `[ffn, hidden]`.
+    pub gate: Matrix<F>,
+    /// Linear half of SwiGLU, `[ffn, hidden]`.
+    pub up: Matrix<F>,
+    /// Output of the feed-forward block, `[hidden, ffn]`.
+    pub down: Matrix<F>,
+    /// Bias of the queries, `[heads·d]`.
+    pub q_bias: Option<Vec<F>>,
+    /// Bias of the keys, `[kv_heads·d]`.
+    pub k_bias: Option<Vec<F>>,
+    /// Bias of the values, `[kv_heads·d]`.
+    pub v_bias: Option<Vec<F>>,
+}
+
+impl<F> Layer<F> {
+    /// The weight of a projection.
+    pub fn weight(&self, projection: Projection) -> &Matrix<F> {
+        match projection {
+            Projection::Q => &self.q,
+            Projection::K => &self.k,
+            Projection::V => &self.v,
+            Projection::O => &self.o,
+            Projection::Gate => &self.gate,
+            Projection::Up => &self.up,
+            Projection::Down => &self.down,
+        }
+    }
+
+    /// The bias of a projection, where it has one.
+    pub fn bias(&self, projection: Projection) -> Option<&[F]> {
+        match projection {
+            Projection::Q => self.q_bias.as_deref(),
+            Projection::K => self.k_bias.as_deref(),
+            Projection::V => self.v_bias.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// A decoder: embedding, blocks, final norm and head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model<F = f32> {
+    /// The shape.
+    pub config: Config,
+    /// Token embedding, `[vocab, hidden]`.
+    pub embed: Matrix<F>,
+    /// The blocks, first to last.
+    pub layers: Vec<Layer<F>>,
+    /// Gain of the last norm, `[hidden]`.
+    pub final_norm: Vec<F>,
+    /// The head, `[vocab, hidden]`; `None` when it is the embedding.
+    pub head: Option<Matrix<F>>,
+}
+
+impl<F: Real> Model<F> {
+    /// Builds a model from tensors under their Hugging Face names. `take` gives shape and values of one.
+    ///
+    /// # Errors
+    /// What `take` returns, or the tensor whose shape is not what `config` says.
+    pub fn from_tensors(
+        config: Config,
+        take: impl FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let mut reader = Reader { take };
+        let (vocab, hidden) = (config.vocab_size, config.hidden);
+        Ok(Self {
+            embed: reader.matrix("model.embed_tokens.weight", vocab, hidden)?,
+            layers: (0..config.layers)
+                .map(|index| reader.layer(&config, index))
+                .collect::<Result<_, _>>()?,
+            final_norm: reader.vector("model.norm.weight", hidden)?,
+            head: if config.tied {
+                None
+            } else {
+                Some(reader.matrix("lm_head.weight", vocab, hidden)?)
+            },
+            config,
+        })
+    }
+
+    /// The matrix that maps the last norm's output to logits, `[vocab, hidden]`.
+    pub fn head(&self) -> &Matrix<F> {
+        self.head.as_ref().unwrap_or(&self.embed)
+    }
+}
+
+/// Takes tensors and checks their shapes.
+struct Reader<T> {
+    take: T,
+}
+
+impl<T> Reader<T> {
+    fn values<F>(&mut self, name: &str, expected: &[usize]) -> Result<Vec<F>, Error>
+    where
+        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+    {
+        let (found, values) = (self.take)(name)?;
+        if found != expected || values.len() != expected.iter().product::<usize>() {
+            return Err(Error::Shape {
+                name: name.to_owned(),
+                expected: expected.to_vec(),
+                found,
+            });
+        }
+        Ok(values)
+    }
+
+    fn vector<F>(&mut self, name: &str, size: usize) -> Result<Vec<F>, Error>
+    where
+        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+    {
+        self.values(name, &[size])
+    }
+
+    fn matrix<F>(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix<F>, Error>
+    where
+        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+    {
+        Ok(Matrix {
+            rows,
+            cols,
+            data: self.values(name, &[rows, cols])?,
+        })
+    }
+
+    fn layer<F>(&mut self, config: &Config, index: usize) -> Result<Layer<F>, Error>
+    where
+        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+    {
+        let name = |module: &str, kind: &str| format!("model.layers.{index}.{module}.{kind}");
+        let mut weight = |projection: Projection| {
+            let (rows, cols) = projection.shape(config);
+            self.matrix(&name(projection.module(), "weight"), rows, cols)
+        };
+        let [q, k, v] = [
+            weight(Projection::Q)?,
+            weight(Projection::K)?,
+            weight(Projection::V)?,
+        ];
+        let o = weight(Projection::O)?;
+        let [gate, up, down] = [
+            weight(Projection::Gate)?,
+            weight(Projection::Up)?,
+            weight(Projection::Down)?,
+        ];
+        let mut bias = |projection: Projection| match config.qkv_bias {
+            true => self
+                .vector(
+                    &name(projection.module(), "bias"),
+                    projection.shape(config).0,
+                )
+                .map(Some),
+            false => Ok(None),
+        };
+        let [q_bias, k_bias, v_bias] = [
+            bias(Projection::Q)?,
+            bias(Projection::K)?,
+            bias(Projection::V)?,
+        ];
+        Ok(Layer {
+            attn_norm: self.vector(&name("input_layernorm", "weight"), config.hidden)?,
+            ffn_norm: self.vector(&name("post_attention_layernorm", "weight"), config.hidden)?,
+            q,
+            k,
+            v,
+            o,
+            gate,
+            up,
+            down,
+            q_bias,
+            k_bias,
+            v_bias,
+        })
+    }
+}

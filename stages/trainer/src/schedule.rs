@@ -1,0 +1,47 @@
+//! The learning rate over the steps of a run, as Hugging Face's schedulers compute it.
+
+/// The shape after warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// The full rate to the end.
+    Constant,
+    /// Half a cosine from the full rate to zero.
+    #[default]
+    Cosine,
+}
+
+impl Schedule {
+    /// The factor of the learning rate for the update after `done` updates, of `total`. Warm-up rises linearly
+    /// from 0 over ⌈`warmup_ratio` · total⌉ updates.
+    pub fn factor(self, done: u64, total: u64, warmup_ratio: f64) -> f64 {
+        let warmup = (warmup_ratio * total as f64).ceil();
+        let done = done as f64;
+        if done < warmup {
+            return done / warmup;
+        }
+        match self {
+            Self::Constant => 1.0,
+            Self::Cosine => {
+                let progress = (done - warmup) / (total as f64 - warmup).max(1.0);
+                0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warms_up_and_falls() {
+        let rate = |done| Schedule::Cosine.factor(done, 10, 0.2);
+        let expected = [0.0, 0.5, 1.0];
+        assert_eq!([rate(0), rate(1), rate(2)], expected);
+        assert!((rate(6) - 0.5).abs() < 1e-12);
+        assert!(rate(10) < 1e-12 && rate(99) < 1e-12);
+        assert_eq!(Schedule::Constant.factor(7, 10, 0.0), 1.0);
+        assert_eq!(Schedule::Constant.factor(1, 10, 0.4), 0.25);
+    }
+}
