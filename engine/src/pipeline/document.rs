@@ -9,7 +9,7 @@ use super::Report;
 use super::place::{Place, Source};
 use super::report::Problem;
 use super::set;
-use super::tree::{Node, Reader, Table, Value};
+use super::tree::{Node, Table, Value, read_table};
 
 /// A pipeline file that is sound TOML, with the `--set` arguments applied.
 #[derive(Clone, Debug)]
@@ -47,16 +47,13 @@ pub fn parse(path: &Path, text: &str, set: &[String]) -> Result<Document, Report
 
 fn read(text: &str, problems: &mut Vec<Problem>) -> Table {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let end = text.len()..text.len();
     problems.extend(errors.iter().map(|error| {
-        let place = Place::from(error.span().unwrap_or_else(|| end.clone()));
-        Problem::new(&place, error.message())
+        let place = Place::from(error.span().unwrap_or(text.len()..text.len()));
+        // The parser takes any bare word that starts with t or f for a boolean.
+        let bare = error.message().starts_with("invalid boolean");
+        Problem::new(&place, error.message()).help(bare.then(|| "a string needs quotes".to_owned()))
     }));
-    Reader {
-        argument: None,
-        problems,
-    }
-    .table(table.get_ref())
+    read_table(table.get_ref(), &Place::from)
 }
 
 impl Document {

@@ -14,6 +14,11 @@ pub(super) fn hint<'n>(
     }
 }
 
+/// Whether `wrong` is probably a misspelt `name`.
+pub(super) fn is_misspelt(wrong: &str, name: &str) -> bool {
+    wrong != name && nearest(wrong, &[name]).is_some()
+}
+
 /// Names in backquotes, separated by commas.
 pub(super) fn list<S: AsRef<str>>(names: &[S]) -> String {
     let quoted: Vec<String> = names

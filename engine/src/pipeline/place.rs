@@ -14,6 +14,11 @@ pub(super) enum Place {
     Argument(usize),
 }
 
+impl Place {
+    /// The start of the file, for what is missing from it.
+    pub const START: Self = Self::File { start: 0, end: 0 };
+}
+
 impl From<Range<usize>> for Place {
     fn from(range: Range<usize>) -> Self {
         Self::File {

@@ -119,7 +119,7 @@ impl Report {
 
     /// An error found when the plugin of that index in [`Document::plugins`] is loaded.
     pub fn at_plugin(document: &Document, index: usize, message: String) -> Self {
-        let place = document.plugin_places().nth(index).unwrap_or(&START);
+        let place = document.plugin_places().nth(index).unwrap_or(&Place::START);
         Self::new(&document.source, vec![Problem::new(place, message)])
     }
 
@@ -134,7 +134,7 @@ impl Report {
             .root
             .table(sort)
             .and_then(|tables| tables.get(name));
-        let place = entry.map_or(&START, |entry| {
+        let place = entry.map_or(&Place::START, |entry| {
             setting(entry, field).unwrap_or(&entry.key_place)
         });
         Self::new(&document.source, vec![Problem::new(place, message)])
@@ -150,8 +150,6 @@ impl Report {
         self.errors.append(&mut other.errors);
     }
 }
-
-const START: Place = Place::File { start: 0, end: 0 };
 
 /// Where the setting `field` (`a.b.c`) of a table has its value, or the deepest part of it that is written down.
 fn setting<'t>(entry: &'t Entry, field: Option<&str>) -> Option<&'t Place> {

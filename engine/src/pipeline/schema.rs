@@ -8,7 +8,7 @@ mod leaf;
 
 use serde_json::{Map, Value as Json};
 
-use super::hint::hint;
+use super::hint::{hint, is_misspelt};
 use super::place::{Place, Source};
 use super::report::Problem;
 use super::tree::{Entry, Node, Table, Value};
@@ -44,8 +44,11 @@ impl<'a> Settings<'a> {
             value: Value::Table(table.clone()),
         };
         let mut parts = Vec::new();
-        self.expand(&node, self.schema, "", 0, &mut parts, problems);
-        self.object(table, &node, &parts, "", problems)
+        if self.expand(&node, self.schema, "", 0, &mut parts, problems) {
+            self.object(table, &node, &parts, "", problems)
+        } else {
+            node.json()
+        }
     }
 
     /// Checks a value against all of `schemas`; `name` is its path from the table, such as `sampling.stop[2]`.
@@ -82,19 +85,25 @@ impl<'a> Settings<'a> {
             return true;
         }
         parts.push(schema);
-        let target = self.target(schema).into_iter();
-        let required = target.chain(members(schema, "allOf"));
-        let fits = required.fold(true, |fits, part| {
-            self.expand(node, part, name, depth + 1, parts, problems) && fits
-        });
-        ["anyOf", "oneOf"].into_iter().fold(fits, |fits, keyword| {
+        let mut fits = true;
+        for part in self
+            .target(schema)
+            .into_iter()
+            .chain(members(schema, "allOf"))
+        {
+            fits &= self.expand(node, part, name, depth + 1, parts, problems);
+        }
+        for keyword in ["anyOf", "oneOf"] {
             let branches: Vec<&Json> = members(schema, keyword).collect();
-            let Some(branch) = self.choose(node, &branches, name, depth, parts, problems) else {
-                return false;
-            };
-            branch.is_none_or(|branch| self.expand(node, branch, name, depth + 1, parts, problems))
-                && fits
-        })
+            match self.choose(node, &branches, name, depth, parts, problems) {
+                Some(Some(branch)) => {
+                    fits &= self.expand(node, branch, name, depth + 1, parts, problems)
+                }
+                Some(None) => {}
+                None => fits = false,
+            }
+        }
+        fits
     }
 
     /// The schema that `$ref` names.
@@ -119,6 +128,13 @@ impl<'a> Settings<'a> {
             return node.json();
         }
         match &node.value {
+            Value::Unfit(what) => {
+                problems.push(Problem::new(
+                    &node.place,
+                    format!("`{name}` cannot be {what}"),
+                ));
+                Json::Null
+            }
             Value::Table(table) => self.object(table, node, parts, name, problems),
             Value::Array(items) => self.array(items, node, parts, name, problems),
             _ => self.scalar(node, parts, name, problems),
@@ -178,13 +194,11 @@ impl<'a> Settings<'a> {
         name: &str,
         problems: &mut Vec<Problem>,
     ) -> Json {
-        let missing = required(parts).filter(|key| table.get(key).is_none());
-        problems.extend(missing.map(|key| {
-            Problem::new(
-                &node.place,
-                format!("{} needs the setting `{key}`", self.called(name)),
-            )
-        }));
+        let closed = closed(parts, name.is_empty());
+        let missing = required(parts)
+            .filter(|key| table.get(key).is_none() && !(closed && misspelt(table, parts, key)));
+        let message = |key| format!("{} needs the setting `{key}`", self.called(name));
+        problems.extend(missing.map(|key| Problem::new(&node.place, message(key))));
         let mut json = Map::new();
         for entry in &table.0 {
             json.insert(entry.key.clone(), self.member(entry, parts, name, problems));
@@ -275,6 +289,19 @@ fn required<'a>(parts: &[&'a Json]) -> impl Iterator<Item = &'a str> + use<'a> {
     keys.into_iter()
 }
 
+/// Whether a table has an unknown key in place of `wanted`; that one is reported, with a hint.
+fn misspelt(table: &Table, parts: &[&Json], wanted: &str) -> bool {
+    let known = |key: &str| {
+        parts.iter().any(|part| {
+            part.get("properties")
+                .is_some_and(|all| all.get(key).is_some())
+        })
+    };
+    table
+        .keys()
+        .any(|key| !known(key) && is_misspelt(key, wanted))
+}
+
 /// Whether a table takes no keys but those its schemas list. Settings as a whole are closed even if none are listed.
 fn closed(parts: &[&Json], whole: bool) -> bool {
     let said = |keyword| parts.iter().filter_map(move |part| part.get(keyword));
@@ -288,7 +315,7 @@ fn closed(parts: &[&Json], whole: bool) -> bool {
 }
 
 /// The schema of an array's item.
-fn item_schema<'a>(schema: &'a Json, index: usize) -> Option<&'a Json> {
+fn item_schema(schema: &Json, index: usize) -> Option<&Json> {
     let tuple = schema
         .get("prefixItems")
         .or_else(|| schema.get("items").filter(|items| items.is_array()));

@@ -2,10 +2,10 @@
 
 use toml::de::DeValue;
 
-use super::hint::hint;
+use super::hint::{hint, is_misspelt};
 use super::place::Place;
 use super::report::Problem;
-use super::tree::{Entry, Node, Reader, Table, Value};
+use super::tree::{Entry, Node, Table, Value, read_node};
 
 /// Applies the argument of that index.
 pub(super) fn apply(root: &mut Table, index: usize, argument: &str) -> Result<(), Problem> {
@@ -25,17 +25,12 @@ pub(super) fn apply(root: &mut Table, index: usize, argument: &str) -> Result<()
 
 /// The value as TOML, or else as a string: shells make quotes tiresome.
 fn read(index: usize, text: &str) -> Node {
-    let mut problems = Vec::new();
-    let parsed = DeValue::parse(text).ok();
-    let node = parsed.and_then(|value| {
-        Reader {
-            argument: Some(index),
-            problems: &mut problems,
-        }
-        .node(&value)
-    });
-    let node = node.filter(|_| problems.is_empty());
-    node.unwrap_or_else(|| Node {
+    let place = |_| Place::Argument(index);
+    let parsed = DeValue::parse(text)
+        .ok()
+        .map(|value| read_node(&value, &place));
+    let fit = parsed.filter(|node| !matches!(node.value, Value::Unfit(_)));
+    fit.unwrap_or_else(|| Node {
         place: Place::Argument(index),
         value: Value::String(text.to_owned()),
     })
@@ -59,14 +54,25 @@ fn full_path<'k>(root: &Table, place: &Place, keys: &[&'k str]) -> Result<Vec<&'
     }
 }
 
+/// Refuses a name that no `[sort.NAME]` table has.
 fn known(root: &Table, place: &Place, sort: &str, name: &str) -> Result<(), Problem> {
     let tables = root.table(sort);
     if tables.and_then(|tables| tables.table(name)).is_some() {
         return Ok(());
     }
     let names = tables.into_iter().flat_map(Table::keys);
-    let help = hint(name, names, &format!("the {sort}s are"));
+    let help = elsewhere(root, name).or_else(|| hint(name, names, &format!("the {sort}s are")));
     Err(Problem::new(place, format!("no {sort} is called `{name}`")).help(help))
+}
+
+/// A hint at what is no stage but was written like one.
+fn elsewhere(root: &Table, name: &str) -> Option<String> {
+    let model = root
+        .table("model")
+        .and_then(|models| models.get(name))
+        .map(|_| format!("model.{name}"));
+    let meant = model.or_else(|| is_misspelt(name, "run").then(|| "run".to_owned()))?;
+    Some(format!("did you mean `{meant}`?"))
 }
 
 /// Puts `node` where `keys` lead, making tables on the way.

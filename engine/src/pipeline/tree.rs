@@ -1,4 +1,4 @@
-//! The file's values with their places: TOML without dates, and with `--set` already applied.
+//! The file's values with their places, `--set` arguments among them.
 
 use std::ops::Range;
 
@@ -7,7 +7,6 @@ use toml::Spanned;
 use toml::de::{DeInteger, DeString, DeTable, DeValue};
 
 use super::place::Place;
-use super::report::Problem;
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
@@ -24,6 +23,8 @@ pub(super) enum Value {
     Boolean(bool),
     Array(Vec<Node>),
     Table(Table),
+    /// What JSON, and so a setting, cannot hold; the text says what it is.
+    Unfit(&'static str),
 }
 
 /// A table, in the order of the file.
@@ -46,6 +47,10 @@ impl Table {
     /// The table under `key`, if it is one.
     pub fn table(&self, key: &str) -> Option<&Table> {
         self.get(key)?.node.table()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &str> {
@@ -79,7 +84,7 @@ impl Node {
         }
     }
 
-    /// The value's type as JSON schema calls it.
+    /// The value's type as JSON schema calls it, or what it is instead.
     pub fn type_name(&self) -> &'static str {
         match &self.value {
             Value::String(_) => "string",
@@ -88,6 +93,7 @@ impl Node {
             Value::Boolean(_) => "boolean",
             Value::Array(_) => "array",
             Value::Table(_) => "object",
+            Value::Unfit(what) => what,
         }
     }
 
@@ -96,6 +102,7 @@ impl Node {
             Value::String(text) => Json::String(text.clone()),
             Value::Number(number) => Json::Number(number.clone()),
             Value::Boolean(boolean) => Json::Bool(*boolean),
+            Value::Unfit(_) => Json::Null,
             Value::Array(items) => items.iter().map(Node::json).collect(),
             Value::Table(table) => table
                 .0
@@ -106,76 +113,50 @@ impl Node {
     }
 }
 
-/// Reads parsed TOML; what settings cannot hold becomes a problem.
-pub(super) struct Reader<'p> {
-    /// The index of the `--set` argument that is read; `None` for the file.
-    pub argument: Option<usize>,
-    pub problems: &'p mut Vec<Problem>,
+/// Reads parsed TOML, whose places `place` tells from spans. Tables are in the order in which they were written.
+pub(super) fn read_table(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> Place) -> Table {
+    let entry = |(key, value): (&Spanned<DeString<'_>>, _)| Entry {
+        key: key.get_ref().to_string(),
+        key_place: place(key.span()),
+        node: read_node(value, place),
+    };
+    let mut entries: Vec<Entry> = table.iter().map(entry).collect();
+    entries.sort_by(|a, b| a.key_place.cmp(&b.key_place));
+    Table(entries)
 }
 
-impl Reader<'_> {
-    /// The table's entries in the order in which they were written.
-    pub fn table(&mut self, table: &DeTable<'_>) -> Table {
-        let mut entries: Vec<Entry> = table
-            .iter()
-            .filter_map(|(key, value)| self.entry(key, value))
-            .collect();
-        entries.sort_by(|a, b| a.key_place.cmp(&b.key_place));
-        Table(entries)
-    }
-
-    fn entry(
-        &mut self,
-        key: &Spanned<DeString<'_>>,
-        value: &Spanned<DeValue<'_>>,
-    ) -> Option<Entry> {
-        let key_place = self.place(key.span());
-        Some(Entry {
-            key: key.get_ref().to_string(),
-            key_place,
-            node: self.node(value)?,
-        })
-    }
-
-    pub fn node(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Node> {
-        let place = self.place(value.span());
-        let read = match value.get_ref() {
-            DeValue::String(text) => Ok(Value::String(text.to_string())),
-            DeValue::Integer(integer) => number(integer).map(Value::Number),
-            DeValue::Float(float) => real(float.as_str()).map(Value::Number),
-            DeValue::Boolean(boolean) => Ok(Value::Boolean(*boolean)),
-            DeValue::Datetime(_) => {
-                Err("a setting cannot be a date or time: write it as a string".to_owned())
-            }
-            DeValue::Array(items) => Ok(Value::Array(
-                items.iter().filter_map(|item| self.node(item)).collect(),
-            )),
-            DeValue::Table(table) => Ok(Value::Table(self.table(table))),
-        };
-        match read {
-            Ok(value) => Some(Node { place, value }),
-            Err(message) => {
-                self.problems.push(Problem::new(&place, message));
-                None
-            }
+/// Reads a parsed TOML value.
+pub(super) fn read_node(
+    node: &Spanned<DeValue<'_>>,
+    place: &dyn Fn(Range<usize>) -> Place,
+) -> Node {
+    let value = match node.get_ref() {
+        DeValue::String(text) => Value::String(text.to_string()),
+        DeValue::Integer(integer) => number(integer),
+        DeValue::Float(float) => real(float.as_str()),
+        DeValue::Boolean(boolean) => Value::Boolean(*boolean),
+        DeValue::Datetime(_) => Value::Unfit("a date or time"),
+        DeValue::Array(items) => {
+            Value::Array(items.iter().map(|item| read_node(item, place)).collect())
         }
-    }
-
-    fn place(&self, span: Range<usize>) -> Place {
-        self.argument.map_or_else(|| span.into(), Place::Argument)
+        DeValue::Table(table) => Value::Table(read_table(table, place)),
+    };
+    Node {
+        place: place(node.span()),
+        value,
     }
 }
 
-fn number(integer: &DeInteger<'_>) -> Result<Number, String> {
-    let signed = i64::from_str_radix(integer.as_str(), integer.radix()).map(Number::from);
-    let number = signed
-        .or_else(|_| u64::from_str_radix(integer.as_str(), integer.radix()).map(Number::from));
-    number.map_err(|_| format!("the integer {integer} does not fit in 64 bits"))
+fn number(integer: &DeInteger<'_>) -> Value {
+    let (digits, radix) = (integer.as_str(), integer.radix());
+    let signed = i64::from_str_radix(digits, radix).map(Number::from);
+    let number = signed.or_else(|_| u64::from_str_radix(digits, radix).map(Number::from));
+    number.map_or(Value::Unfit("an integer beyond 64 bits"), Value::Number)
 }
 
-fn real(text: &str) -> Result<Number, String> {
+fn real(text: &str) -> Value {
     let float: Option<f64> = text.parse().ok();
     float
         .and_then(Number::from_f64)
-        .ok_or_else(|| format!("a setting cannot be {text}: it must be a finite number"))
+        .map_or(Value::Unfit("inf or nan"), Value::Number)
 }

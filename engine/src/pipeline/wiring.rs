@@ -1,40 +1,37 @@
 //! Who reads whom: inputs present, record types equal, sources read, cycles closed by a stage made for it.
 
+use serde_json::Value;
+
 use super::StageKind;
 use super::cycle;
 use super::place::Place;
 use super::report::Problem;
 
-/// A stage whose inputs are resolved. Of `from` and `with`, each item has its place and, if it names a stage, the
-/// stage's index.
+/// An input: where it is named, and the stage's index, if there is such a stage.
+pub(super) type Input<'a> = (&'a Place, Option<usize>);
+
+/// A stage whose inputs are looked up.
 pub(super) struct Draft<'a> {
     pub name: &'a str,
     pub place: &'a Place,
     pub kind_name: &'a str,
     /// `None` if the catalog has no such type.
     pub kind: Option<StageKind<'a>>,
-    pub from: Option<Vec<(&'a Place, Option<usize>)>>,
+    pub from: Vec<Input<'a>>,
     pub from_place: Option<&'a Place>,
-    pub with: Option<Vec<(&'a Place, Option<usize>)>>,
+    /// Whether a key that is probably meant to be `from` is reported already.
+    pub from_reported: bool,
+    pub with: Vec<Input<'a>>,
     pub with_place: Option<&'a Place>,
+    pub settings: Value,
 }
 
-/// An input: where it is named, and the stage's index.
-type Input<'a> = (&'a Place, Option<usize>);
-
 impl<'a> Draft<'a> {
-    pub fn from(&self) -> impl Iterator<Item = &Input<'a>> {
-        self.from.iter().flatten()
-    }
-
-    pub fn with(&self) -> impl Iterator<Item = &Input<'a>> {
-        self.with.iter().flatten()
-    }
-
     /// All stages that this one reads, each with its place.
     pub fn inputs(&self) -> impl Iterator<Item = (&'a Place, usize)> {
-        self.from()
-            .chain(self.with())
+        self.from
+            .iter()
+            .chain(&self.with)
             .filter_map(|(place, index)| Some((*place, (*index)?)))
     }
 }
@@ -43,14 +40,30 @@ impl<'a> Draft<'a> {
 pub(super) fn wire(drafts: &[Draft<'_>], problems: &mut Vec<Problem>) {
     for draft in drafts {
         problems.extend(presence(draft));
-        if let Some(kind) = draft.kind {
-            let called = format!("stage `{}` (`{}`) takes", draft.name, draft.kind_name);
-            match_types(drafts, draft.from(), kind.input, &called, problems);
-            let called = format!(
-                "stage `{}` (`{}`) takes `with` of",
+        let Some(kind) = draft.kind else { continue };
+        let takes = |record| {
+            format!(
+                "stage `{}` (`{}`) takes {record}",
                 draft.name, draft.kind_name
+            )
+        };
+        if let Some(record) = kind.input {
+            match_types(
+                drafts,
+                &draft.from,
+                record,
+                &takes(records(record)),
+                problems,
             );
-            match_types(drafts, draft.with(), kind.with, &called, problems);
+        }
+        if let Some(record) = kind.with {
+            match_types(
+                drafts,
+                &draft.with,
+                record,
+                &(takes(records(record)) + " as `with`"),
+                problems,
+            );
         }
     }
     unread_sources(drafts, problems);
@@ -63,17 +76,14 @@ fn presence(draft: &Draft<'_>) -> Vec<Problem> {
         return Vec::new();
     };
     let called = format!("stage `{}` (`{}`)", draft.name, draft.kind_name);
-    let has_from = draft.from().next().is_some();
+    let has_from = !draft.from.is_empty();
     let from = match (kind.input, draft.from_place) {
         (None, Some(place)) => Some(Problem::new(
             place,
             format!("{called} is a source: it takes no `from`"),
         )),
-        (Some(record), place) if !has_from => {
-            let message = format!(
-                "{called} needs `from`: stages that output {}",
-                records(record)
-            );
+        (Some(record), place) if !has_from && !draft.from_reported => {
+            let message = format!("{called} needs `from`: it takes {}", records(record));
             Some(Problem::new(place.unwrap_or(draft.place), message))
         }
         _ => None,
@@ -83,50 +93,47 @@ fn presence(draft: &Draft<'_>) -> Vec<Problem> {
     from.into_iter().chain(with).collect()
 }
 
-/// `any` type, or one by name.
-fn records(record: &str) -> String {
+/// A record type as messages name it.
+fn records(record: &str) -> &str {
     if record == "*" {
-        "any records".to_owned()
+        "records of one type"
     } else {
-        format!("{record} records")
+        record
     }
 }
 
-/// Inputs whose record types differ from what is taken, or, if any is, from each other.
-fn match_types<'d>(
+/// Inputs that output nothing, or whose record types differ from what is taken or, if that is any type, from each
+/// other.
+fn match_types(
     drafts: &[Draft<'_>],
-    inputs: impl Iterator<Item = &'d Input<'d>>,
-    takes: Option<&str>,
-    called: &str,
+    inputs: &[Input<'_>],
+    taken: &str,
+    takes: &str,
     problems: &mut Vec<Problem>,
 ) {
-    let Some(takes) = takes else { return };
     let mut first: Option<(&str, &str)> = None;
     for (place, index) in inputs {
         let Some(input) = index.and_then(|index| drafts.get(index)) else {
             continue;
         };
         let Some(kind) = input.kind else { continue };
+        let called = format!("stage `{}` (`{}`)", input.name, input.kind_name);
         let Some(output) = kind.output else {
-            let message = format!(
-                "stage `{}` (`{}`) outputs nothing to read",
-                input.name, input.kind_name
-            );
-            problems.push(Problem::new(place, message));
+            problems.push(Problem::new(
+                place,
+                format!("{called} outputs nothing to read"),
+            ));
             continue;
         };
         let (name, expected) = *first.get_or_insert((input.name, output));
-        if takes != "*" && output != takes {
-            let message = format!(
-                "{called} {takes}, but stage `{}` (`{}`) outputs {output}",
-                input.name, input.kind_name
-            );
-            problems.push(Problem::new(place, message));
-        } else if takes == "*" && output != expected {
-            let message = format!(
-                "{called} records of one type, but stage `{name}` outputs {expected} and stage `{}` outputs {output}",
-                input.name
-            );
+        if taken != "*" && output != taken {
+            problems.push(Problem::new(
+                place,
+                format!("{takes}, but {called} outputs {output}"),
+            ));
+        } else if taken == "*" && output != expected {
+            let message =
+                format!("{takes}, but `{name}` outputs {expected} and {called} outputs {output}");
             problems.push(Problem::new(place, message));
         }
     }
@@ -134,12 +141,10 @@ fn match_types<'d>(
 
 /// Sources that nobody reads; not judged while a name is unresolved, which may be that reader's.
 fn unread_sources(drafts: &[Draft<'_>], problems: &mut Vec<Problem>) {
-    if drafts.iter().any(|draft| {
-        draft
-            .from()
-            .chain(draft.with())
-            .any(|(_, index)| index.is_none())
-    }) {
+    let mut inputs = drafts
+        .iter()
+        .flat_map(|draft| draft.from.iter().chain(&draft.with));
+    if inputs.any(|(_, index)| index.is_none()) {
         return;
     }
     let read: Vec<usize> = drafts

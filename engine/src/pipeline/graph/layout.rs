@@ -29,7 +29,7 @@ pub(super) fn layout(stages: usize, edges: &[Edge]) -> Layout {
         rows.place(sweep % 2 == 0);
     }
     Layout {
-        ys: rows.from_zero(),
+        ys: rows.into_ys(),
         columns,
         routes,
     }
@@ -191,7 +191,7 @@ impl Rows {
         }
     }
 
-    fn from_zero(self) -> Vec<f64> {
+    fn into_ys(self) -> Vec<f64> {
         let top = self.ys.iter().copied().fold(f64::INFINITY, f64::min);
         self.ys.iter().map(|y| y - top).collect()
     }

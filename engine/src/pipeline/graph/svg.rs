@@ -104,7 +104,7 @@ impl<'a> Drawing<'a> {
             .iter()
             .filter(|edge| self.layout.columns.get(edge.source) == Some(&column));
         starting
-            .map(|edge| label_width(edge) * 1.6 + 16.0)
+            .map(|edge| label_width(edge) * 1.7 + 24.0)
             .fold(MIN_GAP, f64::max)
     }
 

@@ -41,12 +41,13 @@ pub(super) fn mismatch(node: &Node, types: &[&str], name: &str) -> Problem {
     } else {
         expected.join(" or ")
     };
+    let found = match &node.value {
+        Value::Number(number) if number.is_f64() => format!("the number {}", node.json()),
+        _ => phrase(node.type_name()).to_owned(),
+    };
     Problem::new(
         &node.place,
-        format!(
-            "`{name}` expects {expected}, found {}",
-            phrase(node.type_name())
-        ),
+        format!("`{name}` expects {expected}, found {found}"),
     )
 }
 
@@ -89,13 +90,13 @@ pub(super) fn literals(schema: &Json) -> Vec<&Json> {
 }
 
 pub(super) fn not_allowed(node: &Node, allowed: &[&Json], name: &str) -> Problem {
-    let allowed: Vec<String> = allowed
+    let allowed: Vec<&Json> = allowed
         .iter()
+        .copied()
         .filter(|value| !value.is_null())
-        .map(|value| plain(value))
         .collect();
     let found = plain(&node.json());
-    let help = hint(&found, allowed.iter().map(String::as_str), "it can be");
+    let help = format!("it can be: {}", named(&allowed));
     Problem::new(&node.place, format!("`{name}` cannot be `{found}`")).help(help)
 }
 
