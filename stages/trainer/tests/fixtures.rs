@@ -1,0 +1,149 @@
+//! Every number of the reference: logits, log-probs, losses, gradients and three optimizer steps.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{Fixture, MODELS, chosen_and_rejected, fixture, relative_l2, shared};
+use obvert_trainer::gradient::batch_gradient;
+use obvert_trainer::settings::LossKind;
+use obvert_trainer::{Adapter, Real, TrainSettings, Trainer, logits, logprobs, schedule::Schedule};
+
+/// The greatest error of each kind of number.
+type Errors = Vec<(String, f64)>;
+
+fn settings<F>(fixture: &Fixture<F>, loss: LossKind) -> TrainSettings {
+    TrainSettings {
+        loss,
+        beta: fixture.batch.beta,
+        gamma: fixture.batch.gamma,
+        lr: 5e-4,
+        schedule: Schedule::Constant,
+        warmup_ratio: 0.0,
+        total_steps: 3,
+        max_grad_norm: 0.0,
+        micro_batch: 4,
+        ..TrainSettings::default()
+    }
+}
+
+fn forward_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
+    let mut errors = Vec::new();
+    let pairs = &fixture.batch.pairs;
+    let text = [pairs[0].prompt.clone(), pairs[0].chosen.clone()].concat();
+    for (name, adapter) in [("policy", Some(&fixture.adapter)), ("reference", None)] {
+        let found = logits(&fixture.model, adapter, &text).data;
+        let kind = format!("logits.{name}");
+        errors.push((
+            kind.clone(),
+            relative_l2(&found, &fixture.reference.values(&kind)),
+        ));
+        let logps = logprobs(&fixture.model, adapter, pairs).unwrap();
+        for (part, found) in ["chosen", "rejected"]
+            .into_iter()
+            .zip(chosen_and_rejected(&logps))
+        {
+            let kind = format!("logp.{name}.{part}");
+            errors.push((
+                kind.clone(),
+                relative_l2(&found, &fixture.reference.values(&kind)),
+            ));
+        }
+    }
+    errors
+}
+
+fn worst_matrix<F: Real>(fixture: &Fixture<F>, found: &Adapter<F>, prefix: &str) -> f64 {
+    let expected = fixture
+        .reference
+        .names()
+        .iter()
+        .filter(|name| name.starts_with(prefix))
+        .count();
+    assert_eq!(found.named_matrices().count(), expected, "{prefix}");
+    let error = |(name, matrix): (String, &obvert_trainer::Matrix<F>)| {
+        relative_l2(
+            &matrix.data,
+            &fixture.reference.values(&format!("{prefix}.{name}")),
+        )
+    };
+    found.named_matrices().map(error).fold(0.0, f64::max)
+}
+
+fn gradient_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
+    let reference = logprobs(&fixture.model, None, &fixture.batch.pairs).unwrap();
+    let mut errors = Vec::new();
+    for (name, kind) in [("dpo", LossKind::Dpo), ("rpo", LossKind::Rpo)] {
+        let loss = settings(fixture, kind).preference_loss();
+        let Fixture {
+            model,
+            adapter,
+            batch,
+            ..
+        } = fixture;
+        let found =
+            batch_gradient(model, adapter, &batch.pairs, &reference, loss.as_ref(), 4).unwrap();
+        let expected = fixture.json["losses"][name].as_f64().unwrap();
+        errors.push((format!("loss.{name}"), (found.loss / expected - 1.0).abs()));
+        errors.push((
+            format!("grad.{name}"),
+            worst_matrix(fixture, &found.gradient, &format!("grad.{name}")),
+        ));
+    }
+    errors
+}
+
+fn training_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
+    let settings = settings(fixture, LossKind::Rpo);
+    let model = Arc::new(fixture.model.clone());
+    let mut trainer = Trainer::with_adapter(model, settings, fixture.adapter.clone()).unwrap();
+    let reference = trainer.reference_logps(&fixture.batch.pairs).unwrap();
+    let mut errors = Vec::new();
+    for step in 0..3 {
+        let metrics = trainer.step(&fixture.batch.pairs, &reference).unwrap();
+        let expected = fixture.json["rpo_loss_before_each_step_and_after_third"][step]
+            .as_f64()
+            .unwrap();
+        errors.push((
+            format!("loss before step {}", step + 1),
+            (metrics.loss / expected - 1.0).abs(),
+        ));
+        if step == 0 {
+            let expected = fixture.json["reward_accuracy"].as_f64().unwrap();
+            errors.push(("accuracy".into(), (metrics.accuracies - expected).abs()));
+        }
+        let prefix = format!("param.step{}", step + 1);
+        let error = worst_matrix(fixture, trainer.adapter(), &prefix);
+        errors.push((prefix, error));
+    }
+    errors
+}
+
+fn check<F: Real>(tolerance: f64) {
+    let Some(shared) = shared("fixtures") else {
+        return;
+    };
+    for name in MODELS {
+        let fixture = fixture::<F>(&shared, name);
+        let errors = [
+            forward_errors(&fixture),
+            gradient_errors(&fixture),
+            training_errors(&fixture),
+        ]
+        .concat();
+        for (kind, error) in errors {
+            println!("{name} {} {kind}: {error:.1e}", std::any::type_name::<F>());
+            assert!(error < tolerance, "{name}: {kind} is off by {error:e}");
+        }
+    }
+}
+
+#[test]
+fn single_precision_agrees_with_the_reference() {
+    check::<f32>(1e-4);
+}
+
+#[test]
+fn double_precision_agrees_with_the_reference() {
+    check::<f64>(1e-8);
+}
