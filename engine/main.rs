@@ -1,1 +1,66 @@
-fn main() {}
+//! The composition root: arguments, registry, one verb.
+
+mod verbs;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// From system prompts to noise-free preference pairs and a trained adapter, in one incremental dataflow.
+#[derive(Parser)]
+#[command(name = "obvert", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a pipeline; an interrupted run continues where it was.
+    Run(verbs::run::Arguments),
+    /// Check a pipeline and report every error in it.
+    Check {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// Override a value: stage.key=value.
+        #[arg(long)]
+        set: Vec<String>,
+    },
+    /// Draw a pipeline.
+    Graph {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// The drawing's language.
+        #[arg(long, value_enum, default_value_t)]
+        format: verbs::graph::Format,
+    },
+    /// Fine-tune an adapter on a file of pairs.
+    Train(verbs::train::Arguments),
+    /// Print the log-probs of a batch of pairs under a model and its adapter, as JSON.
+    Logprobs(verbs::train::Logprobs),
+}
+
+/// Exit codes: 0 done, 1 failed while running, 2 wrong usage or pipeline.
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OBVERT_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let done = match Arguments::parse().verb {
+        Verb::Run(arguments) => verbs::run::run(&arguments),
+        Verb::Check { pipeline, set } => verbs::graph::check(&pipeline, &set),
+        Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
+        Verb::Train(arguments) => verbs::train::train(&arguments),
+        Verb::Logprobs(arguments) => verbs::train::logprobs(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<verbs::Refused>() => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

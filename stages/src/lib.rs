@@ -1,1 +1,51 @@
 //! The built-in stages, one per file.
+
+mod exam;
+mod findings;
+mod ifeval;
+mod next;
+pub mod output;
+mod pairs;
+mod policy;
+mod respond;
+mod scores;
+mod session;
+mod session_profile;
+mod source;
+mod sysbench;
+mod train;
+
+pub use findings::{Findings, Found};
+pub use policy::{Policy, Shelf};
+
+use obvert_api::erased::{group_manifest, create_group, create_map, map_manifest};
+use obvert_api::{Group, Map};
+use obvert_engine::Registry;
+
+/// Adds all built-in stages and the model kind `local`; what views find out goes to `findings`.
+pub fn register(registry: &mut Registry, findings: &Findings) {
+    let shelf = Shelf::default();
+    policy::register(registry, &shelf);
+    source::register(registry);
+    add_group::<session::Sessions>(registry).admits = true;
+    add_map::<respond::Respond>(registry);
+    add_group::<next::Next>(registry).closes_loop = true;
+    add_group::<exam::Exam>(registry);
+    add_map::<ifeval::IfevalSessions>(registry).admits = true;
+    add_map::<session_profile::SessionProfile>(registry);
+    add_map::<sysbench::SysbenchProfiles>(registry);
+    add_group::<sysbench::SysbenchJudged>(registry);
+    pairs::register(registry, findings);
+    train::register(registry, &shelf, findings);
+    scores::register(registry, findings);
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn add_map<M: Map>(registry: &mut Registry) -> &mut obvert_engine::registry::Entry {
+    registry.add_linked((map_manifest::<M>(VERSION), create_map::<M>))
+}
+
+fn add_group<G: Group>(registry: &mut Registry) -> &mut obvert_engine::registry::Entry {
+    registry.add_linked((group_manifest::<G>(VERSION), create_group::<G>))
+}

@@ -28,8 +28,8 @@ pub struct Rule {
     /// Regular expression searched in the request's messages, joined by blank lines.
     #[serde(rename = "match")]
     pub pattern: String,
-    /// Template of the reply (Jinja). It sees the named groups of the match, `sample`, `turn` (number of user
-    /// messages), and `list | pick`, which takes one element by the hash of the request.
+    /// Template of the reply (Jinja). It sees the named groups of the match, `sample`, `turn` (messages of
+    /// the model's own so far, plus one), and `list | pick`, which takes one element by the hash of the request.
     pub reply: String,
 }
 
@@ -104,7 +104,7 @@ impl Script {
         let groups: Value = named
             .map(|n| (n, captures.name(n).map_or("", |m| m.as_str())))
             .collect();
-        let turn = request.messages.iter().filter(|m| m.role == "user").count();
+        let turn = 1 + request.messages.iter().filter(|m| m.role == "assistant").count();
         let text = environment(seed(request))
             .render_str(
                 reply,
@@ -133,7 +133,7 @@ fn seed(request: &Request) -> u64 {
         .fold(0, |acc, b| acc << 8 | u64::from(*b))
 }
 
-/// Templates with `pick`: the n-th use within a reply draws its own number from the seed.
+/// Templates with `split_list`, `demands` and `pick`, whose n-th use within a reply draws its own number from the seed.
 fn environment(seed: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     let draws = std::sync::atomic::AtomicU64::new(0);

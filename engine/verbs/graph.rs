@@ -1,0 +1,37 @@
+//! `check` and `graph`.
+
+use std::path::Path;
+
+use obvert_engine::pipeline::graph as drawing;
+use obvert_stages::Findings;
+
+/// Languages of drawings.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub enum Format {
+    /// Graphviz.
+    #[default]
+    Dot,
+    /// Mermaid.
+    Mermaid,
+    /// A picture.
+    Svg,
+}
+
+/// Checks a pipeline.
+pub fn check(path: &Path, set: &[String]) -> anyhow::Result<()> {
+    let (_, plan, _) = super::plan(path, set, &Findings::default())?;
+    println!("{}: {} stages, {} models, no errors", path.display(), plan.stages.len(), plan.models.len());
+    Ok(())
+}
+
+/// Draws a pipeline.
+pub fn graph(path: &Path, format: Format) -> anyhow::Result<()> {
+    let (_, plan, registry) = super::plan(path, &[], &Findings::default())?;
+    let drawn = match format {
+        Format::Dot => drawing::dot(&plan, &registry),
+        Format::Mermaid => drawing::mermaid(&plan, &registry),
+        Format::Svg => drawing::svg(&plan, &registry),
+    };
+    println!("{drawn}");
+    Ok(())
+}

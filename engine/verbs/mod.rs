@@ -1,0 +1,47 @@
+//! One file per verb, and what several need.
+
+pub mod graph;
+pub mod run;
+pub mod train;
+
+use std::path::Path;
+
+use anyhow::Context;
+use obvert_engine::Registry;
+use obvert_engine::pipeline::{Plan, parse};
+use obvert_stages::Findings;
+
+/// A pipeline or an argument that is wrong: exit code 2.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.trim_end())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The program's own plugins, as their libraries are called.
+const OWN: [&str; 4] = ["obvert_persona_play", "obvert_judge", "obvert_reverse", "obvert_pair"];
+
+/// Everything a pipeline may use without naming a library.
+pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
+    let mut registry = Registry::new();
+    obvert_stages::register(&mut registry, findings);
+    registry.add_own_libraries(&OWN)?;
+    Ok(registry)
+}
+
+/// The text and the checked plan of a pipeline file, and the registry with the libraries that it names.
+pub fn plan(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<(String, Plan, Registry)> {
+    let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
+    let document = parse(path, &text, set).map_err(|report| Refused(report.to_string()))?;
+    let mut registry = registry(findings).context("the program's own plugins")?;
+    for library in document.plugins() {
+        registry.add_library(&library).map_err(|e| Refused(format!("error: {e}")))?;
+    }
+    let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
+    Ok((text, plan, registry))
+}

@@ -1,0 +1,252 @@
+//! `train` and `logprobs`: the trainer on its own, on a file of pairs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use obvert_stages::output::metrics::MetricsFile;
+use obvert_stages::output::tensorboard::EventFile;
+use obvert_trainer::load::{Checkpoint, Dialect, Message};
+use obvert_trainer::schedule::Schedule;
+use obvert_trainer::settings::LossKind;
+use obvert_trainer::{Adapter, LoraSettings, Model, ResponseLogps, TokenPair, TrainSettings, Trainer, peft};
+use serde_json::{Value, json};
+
+/// Arguments of `logprobs`.
+#[derive(clap::Args)]
+pub struct Logprobs {
+    /// A Hugging Face folder or a GGUF file.
+    #[arg(long)]
+    model: PathBuf,
+    /// A PEFT folder.
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
+    #[arg(long)]
+    batch: PathBuf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Loss {
+    Rpo,
+    Dpo,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Rate {
+    Constant,
+    Cosine,
+}
+
+/// Arguments of `train`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A Hugging Face folder or a GGUF file.
+    #[arg(long)]
+    model: PathBuf,
+    /// A PEFT folder to start from; a new adapter by default.
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
+    #[arg(long)]
+    pairs: PathBuf,
+    /// The loss.
+    #[arg(long, value_enum, default_value = "rpo")]
+    loss: Loss,
+    /// beta of the loss.
+    #[arg(long, default_value_t = 0.1)]
+    beta: f64,
+    /// gamma of RPO's margin.
+    #[arg(long, default_value_t = 0.05)]
+    gamma: f64,
+    /// Peak learning rate.
+    #[arg(long, default_value_t = 5e-4)]
+    lr: f64,
+    /// Updates; one pass over the pairs by default.
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Pairs per update; all of them by default, 32 at most.
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// The learning rate's course.
+    #[arg(long, value_enum, default_value = "cosine")]
+    schedule: Rate,
+    /// Share of the updates over which a cosine schedule's rate rises.
+    #[arg(long, default_value_t = 0.1)]
+    warmup_ratio: f64,
+    /// Weight decay of AdamW.
+    #[arg(long, default_value_t = 0.0)]
+    weight_decay: f64,
+    /// Gradients are scaled down to this norm; 0 is off.
+    #[arg(long, default_value_t = 1.0)]
+    max_grad_norm: f64,
+    /// Take the pairs in the file's order.
+    #[arg(long)]
+    no_shuffle: bool,
+    /// Rank of a new adapter.
+    #[arg(long, default_value_t = 8)]
+    rank: usize,
+    /// A new adapter's weight is alpha/rank.
+    #[arg(long, default_value_t = 16.0)]
+    alpha: f64,
+    /// Seed of a new adapter and of the shuffle.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for the adapter and metrics.jsonl.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Prints log-probs under the policy (the model with its adapter) and the reference (without).
+pub fn logprobs(arguments: &Logprobs) -> anyhow::Result<()> {
+    let (model, adapter) = open(&arguments.model, arguments.adapter.as_deref())?;
+    let pairs = pairs(&arguments.batch, &arguments.model, &model)?;
+    let policy = obvert_trainer::logprobs(&model, adapter.as_ref(), &pairs)?;
+    let reference = obvert_trainer::logprobs(&model, None, &pairs)?;
+    println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));
+    Ok(())
+}
+
+fn columns(logps: &[ResponseLogps]) -> Value {
+    let column = |of: fn(&ResponseLogps) -> f64| logps.iter().map(of).collect::<Vec<_>>();
+    json!({ "chosen": column(|l| l.chosen), "rejected": column(|l| l.rejected) })
+}
+
+/// Fine-tunes an adapter.
+pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
+    let (model, adapter) = open(&arguments.model, arguments.adapter.as_deref())?;
+    let pairs = pairs(&arguments.pairs, &arguments.model, &model)?;
+    ensure!(!pairs.is_empty(), "{}: no pairs", arguments.pairs.display());
+    let batch_size = arguments.batch_size.unwrap_or(32).clamp(1, pairs.len());
+    let steps = arguments.steps.unwrap_or(pairs.len().div_ceil(batch_size) as u64);
+    let settings = settings(arguments, steps);
+    let mut trainer = match adapter {
+        Some(adapter) => Trainer::with_adapter(Arc::new(model), settings, adapter)?,
+        None => {
+            let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
+            Trainer::new(Arc::new(model), settings, &lora, arguments.seed)?
+        }
+    };
+    let reference = trainer.reference_logps(&pairs)?;
+    let mut metrics = MetricsFile::open(&arguments.out.join("metrics.jsonl"))?;
+    metrics.truncate(0)?;
+    let mut events = EventFile::create(&arguments.out.join("tensorboard"), None)?;
+    let mut order = Order::new(pairs.len(), (!arguments.no_shuffle).then_some(arguments.seed));
+    for _ in 0..steps {
+        let batch: Vec<usize> = (0..batch_size).map(|_| order.next()).collect();
+        let chosen: Vec<TokenPair> = batch.iter().map(|&i| pairs[i].clone()).collect();
+        let logps: Vec<ResponseLogps> = batch.iter().map(|&i| reference[i]).collect();
+        let made = trainer.step(&chosen, &logps)?;
+        let value = serde_json::to_value(&made)?;
+        let mut row: BTreeMap<String, f64> =
+            value.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
+        row.remove("step");
+        metrics.append(made.step, &row)?;
+        events.scalars(made.step, &row)?;
+        println!("{}", json!({ "step": made.step, "loss": made.loss, "grad_norm": made.grad_norm, "rewards/accuracies": made.accuracies }));
+    }
+    let name = arguments.model.file_name().map(|name| name.to_string_lossy().into_owned());
+    peft::save(&arguments.out, trainer.adapter(), name.as_deref())?;
+    println!("adapter in {}", arguments.out.display());
+    Ok(())
+}
+
+fn settings(arguments: &Arguments, steps: u64) -> TrainSettings {
+    TrainSettings {
+        loss: match arguments.loss {
+            Loss::Rpo => LossKind::Rpo,
+            Loss::Dpo => LossKind::Dpo,
+        },
+        schedule: match arguments.schedule {
+            Rate::Constant => Schedule::Constant,
+            Rate::Cosine => Schedule::Cosine,
+        },
+        beta: arguments.beta,
+        gamma: arguments.gamma,
+        lr: arguments.lr,
+        warmup_ratio: if matches!(arguments.schedule, Rate::Constant) { 0.0 } else { arguments.warmup_ratio },
+        total_steps: steps,
+        weight_decay: arguments.weight_decay,
+        max_grad_norm: arguments.max_grad_norm,
+        ..TrainSettings::default()
+    }
+}
+
+fn open(path: &Path, adapter: Option<&Path>) -> anyhow::Result<(Model<f32>, Option<Adapter<f32>>)> {
+    let model = Checkpoint::open(path)?.model()?;
+    let adapter = adapter.map(|folder| peft::load(folder, &model.config)).transpose()?;
+    Ok((model, adapter))
+}
+
+/// Pairs as token ids, all of them or none: a row that cannot be used is named.
+fn pairs(path: &Path, model_path: &Path, model: &Model<f32>) -> anyhow::Result<Vec<TokenPair>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    if let Ok(batch) = serde_json::from_str::<Value>(&text)
+        && batch.get("pairs").is_some()
+    {
+        return Ok(obvert_trainer::pair::Batch::read(path, &model.config)?.pairs);
+    }
+    let dialect = Dialect::open(model_path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(index, line)| {
+            let pair = row(line, &dialect).with_context(|| format!("{}:{}", path.display(), index + 1))?;
+            pair.check(index, &model.config)?;
+            Ok(pair)
+        })
+        .collect()
+}
+
+/// One row in TRL's explicit-prompt conversational format; `g` (or `margin_g`) is 0 where there is none.
+fn row(line: &str, dialect: &Dialect) -> anyhow::Result<TokenPair> {
+    let row: Value = serde_json::from_str(line)?;
+    let messages = |key: &str| -> anyhow::Result<Vec<Message>> {
+        let list = row[key].as_array().with_context(|| format!("`{key}` is not a list of messages"))?;
+        list.iter()
+            .map(|message| match (message["role"].as_str(), message["content"].as_str()) {
+                (Some(role), Some(content)) => Ok(Message::new(role, content)),
+                _ => bail!("a message of `{key}` has no role or no content"),
+            })
+            .collect()
+    };
+    let answer = |key: &str| -> anyhow::Result<String> {
+        let [message] = &messages(key)?[..] else { bail!("`{key}` is not one message") };
+        Ok(message.content.clone())
+    };
+    let prompt = messages("prompt")?;
+    let (ids, chosen) = dialect.pair(&prompt, &answer("chosen")?)?;
+    let (_, rejected) = dialect.pair(&prompt, &answer("rejected")?)?;
+    let gap = row["g"].as_f64().or(row["margin_g"].as_f64()).unwrap_or_default() as f32;
+    Ok(TokenPair { prompt: ids, chosen, rejected, gap })
+}
+
+/// Indices in rounds over all pairs, each round in the file's order or shuffled (Fisher and Yates, from the seed).
+struct Order {
+    round: Vec<usize>,
+    at: usize,
+    random: Option<u64>,
+}
+
+impl Order {
+    fn new(count: usize, seed: Option<u64>) -> Self {
+        Order { round: (0..count).collect(), at: count, random: seed }
+    }
+
+    fn next(&mut self) -> usize {
+        if self.at == self.round.len() {
+            self.at = 0;
+            self.shuffle();
+        }
+        self.at += 1;
+        self.round[self.at - 1]
+    }
+
+    fn shuffle(&mut self) {
+        let Some(state) = &mut self.random else { return };
+        for last in (1..self.round.len()).rev() {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.round.swap(last, (*state >> 33) as usize % (last + 1));
+        }
+    }
+}

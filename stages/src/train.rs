@@ -1,0 +1,304 @@
+//! `train`: fine-tunes an adapter on the stream of pairs, while it still flows.
+//!
+//! Pairs are taken in the order of their roots, and a pair only when no earlier one can come any more. So the order, the
+//! batches and the adapter do not depend on which model call was the faster, and a resumed run makes the same adapter.
+
+mod learner;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use obvert_api::erased::{decode, encode};
+use obvert_api::record::{Adapter, Pair};
+use obvert_api::{ModelName, Record};
+use obvert_engine::registry::{Body, Entry};
+use obvert_engine::{Change, Poll, Registry, RunContext, Settled, View, Waker};
+use obvert_trainer::{LoraSettings, Projection, TrainSettings};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::findings::Findings;
+use crate::policy::{Shelf, path_of};
+use learner::Learner;
+
+/// Settings of `train`.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Train {
+    /// The model to fine-tune, of kind `local`.
+    model: ModelName,
+    /// Updates at most; a schedule that falls is stretched over them.
+    #[schemars(range(min = 1))]
+    updates: u64,
+    /// Pairs per update.
+    #[serde(default = "batch_size")]
+    #[schemars(range(min = 1))]
+    batch_size: usize,
+    /// `rpo` or `dpo`.
+    #[serde(default)]
+    loss: Loss,
+    /// Convention of the margin: gamma*g (`paper`) or beta*gamma*g (`reference-code`).
+    #[serde(default)]
+    margin: Margin,
+    /// beta of the loss.
+    #[serde(default = "beta")]
+    beta: f64,
+    /// gamma of the margin.
+    #[serde(default = "gamma")]
+    gamma: f64,
+    /// Peak learning rate.
+    #[serde(default = "lr")]
+    lr: f64,
+    /// `cosine` or `constant`, after the warm-up.
+    #[serde(default)]
+    schedule: Schedule,
+    /// Share of the updates over which the rate rises.
+    #[serde(default = "warmup_ratio")]
+    warmup_ratio: f64,
+    /// Gradients are scaled down to this norm; 0 is off.
+    #[serde(default = "max_grad_norm")]
+    max_grad_norm: f64,
+    /// Rank of the adapter.
+    #[serde(default = "rank")]
+    rank: usize,
+    /// The adapter's weight is alpha/rank.
+    #[serde(default = "alpha")]
+    alpha: f64,
+    /// Pairs whose prompt and longer response have more tokens are skipped and counted; 0 is the model's own limit.
+    #[serde(default)]
+    max_tokens: usize,
+    /// Updates between two checkpoints.
+    #[serde(default = "checkpoint_every")]
+    #[schemars(range(min = 1))]
+    checkpoint_every: u64,
+    /// Seed of the new adapter.
+    #[serde(default)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Loss {
+    #[default]
+    Rpo,
+    Dpo,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Margin {
+    #[default]
+    Paper,
+    ReferenceCode,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Schedule {
+    #[default]
+    Cosine,
+    Constant,
+}
+
+fn batch_size() -> usize {
+    32
+}
+fn beta() -> f64 {
+    0.1
+}
+fn gamma() -> f64 {
+    0.05
+}
+fn lr() -> f64 {
+    5e-4
+}
+fn warmup_ratio() -> f64 {
+    0.1
+}
+fn max_grad_norm() -> f64 {
+    1.0
+}
+fn rank() -> usize {
+    8
+}
+fn alpha() -> f64 {
+    16.0
+}
+fn checkpoint_every() -> u64 {
+    10
+}
+
+impl Train {
+    fn training(&self) -> TrainSettings {
+        use obvert_trainer::loss::Margin as M;
+        use obvert_trainer::schedule::Schedule as S;
+        use obvert_trainer::settings::LossKind as L;
+        TrainSettings {
+            loss: match self.loss {
+                Loss::Rpo => L::Rpo,
+                Loss::Dpo => L::Dpo,
+            },
+            margin: match self.margin {
+                Margin::Paper => M::Paper,
+                Margin::ReferenceCode => M::ReferenceCode,
+            },
+            schedule: match self.schedule {
+                Schedule::Cosine => S::Cosine,
+                Schedule::Constant => S::Constant,
+            },
+            beta: self.beta,
+            gamma: self.gamma,
+            lr: self.lr,
+            warmup_ratio: self.warmup_ratio,
+            total_steps: self.updates,
+            max_grad_norm: self.max_grad_norm,
+            ..TrainSettings::default()
+        }
+    }
+
+    fn lora(&self) -> LoraSettings {
+        LoraSettings { rank: self.rank, alpha: self.alpha, targets: Projection::ALL.to_vec() }
+    }
+}
+
+/// Adds the stage `train`.
+pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findings) {
+    let (shelf, findings) = (shelf.clone(), findings.clone());
+    let open = move |settings: &Value, context: &RunContext| -> Result<Box<dyn View>, String> {
+        let settings = Train::deserialize(settings).map_err(|e| e.to_string())?;
+        let learner = open_learner(&settings, context, &shelf, &findings)?;
+        Ok(Box::new(Trainee::new(learner)))
+    };
+    let entry = Entry {
+        body: Body::View(Arc::new(open)),
+        input: Some(Pair::NAME.into()),
+        with: None,
+        output: Some(Adapter::NAME.into()),
+        schema: schemars::schema_for!(Train).to_value(),
+        closes_loop: false,
+        admits: false,
+        origin: "built in".into(),
+    };
+    registry.add("train", entry);
+}
+
+fn open_learner(
+    settings: &Train,
+    context: &RunContext,
+    shelf: &Shelf,
+    findings: &Findings,
+) -> Result<Learner, String> {
+    let name = &settings.model.0;
+    let model = context.plan.models.iter().find(|model| model.name == *name && model.kind == "local");
+    let model = model.ok_or_else(|| format!("model: [model.{name}] is not of kind `local`, so it cannot be trained"))?;
+    let path: PathBuf = path_of(&model.settings)?;
+    Learner::open(settings, shelf.get(&path)?, &path, context, findings.clone())
+}
+
+/// What the dataflow tells the learner.
+enum Told {
+    /// The next pair in order; whether pairs may still come.
+    Pair(Box<Pair>, bool),
+    /// There are no more pairs.
+    End,
+}
+
+/// The view's side: puts pairs in order and hands them to the learner's thread.
+struct Trainee {
+    learner: Option<Learner>,
+    thread: Option<JoinHandle<()>>,
+    to: Option<Sender<Told>>,
+    made: Option<Receiver<Result<Adapter, String>>>,
+    waiting: BTreeMap<(u64, String), (Pair, isize)>,
+    taken: BTreeMap<String, isize>,
+    busy: bool,
+}
+
+impl Trainee {
+    fn new(learner: Learner) -> Self {
+        let (waiting, taken) = (BTreeMap::new(), BTreeMap::new());
+        Trainee { learner: Some(learner), thread: None, to: None, made: None, waiting, taken, busy: true }
+    }
+
+    fn take_in(&mut self, change: Change) -> Result<(), String> {
+        let pair: Pair = decode(&change.record).map_err(|e| e.0)?;
+        if let Some(copies) = self.taken.get_mut(&pair.id) {
+            *copies += change.diff;
+            if *copies == 0 {
+                tracing::warn!(pair = pair.id, "a pair was withdrawn after it was trained on");
+            }
+            return Ok(());
+        }
+        let key = (change.root, pair.id.clone());
+        let (_, copies) = self.waiting.entry(key.clone()).or_insert((pair, 0));
+        *copies += change.diff;
+        if *copies == 0 {
+            self.waiting.remove(&key);
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self, settled: Settled) {
+        let Some(to) = &self.to else { return };
+        let final_below = |root: u64| match settled {
+            Settled::Below(bound) => root < bound,
+            Settled::All => true,
+        };
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| final_below(entry.key().0)) {
+            let ((_, id), (pair, copies)) = entry.remove_entry();
+            self.taken.insert(id, copies);
+            // Fails only when the learner has failed; `poll` reports why.
+            let _ = to.send(Told::Pair(Box::new(pair), settled != Settled::All));
+        }
+        if settled == Settled::All {
+            let _ = to.send(Told::End);
+            self.to = None;
+        }
+    }
+}
+
+impl View for Trainee {
+    fn start(&mut self, waker: Waker) {
+        let (to, told) = channel();
+        let (made_to, made) = channel();
+        if let Some(learner) = self.learner.take() {
+            let tell = move |made: Result<Adapter, String>| {
+                let _ = made_to.send(made);
+                waker.wake();
+            };
+            self.thread = Some(std::thread::spawn(move || learner.learn(told, tell)));
+        }
+        (self.to, self.made) = (Some(to), Some(made));
+    }
+
+    fn update(&mut self, changes: Vec<Change>, settled: Settled) -> Result<(), String> {
+        for change in changes {
+            self.take_in(change)?;
+        }
+        self.hand_over(settled);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Poll, String> {
+        let mut records = Vec::new();
+        while let Some(made) = self.made.as_ref().and_then(|made| made.try_recv().ok()) {
+            let adapter = made?;
+            self.busy = adapter.version == learner::BASE;
+            records.push(encode(&adapter).map_err(|e| e.0)?);
+        }
+        Ok(Poll { records, busy: self.busy })
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        // An interrupted learner saves its checkpoint when nobody can tell it anything any more.
+        self.to = None;
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Err(_)) => Err("the learner's thread panicked".into()),
+            _ => Ok(()),
+        }
+    }
+}
