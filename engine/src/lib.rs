@@ -1,3 +1,62 @@
 //! Turns a pipeline file into a checked plan and runs it as one incremental dataflow.
+//!
+//! The engine knows stages, records as bytes, models and time; it does not know what any record means.
 
+mod context;
+mod count;
+mod dataflow;
+pub mod memo;
+pub mod model;
 pub mod pipeline;
+pub mod registry;
+mod run;
+pub mod stage;
+
+pub use context::RunContext;
+pub use count::{Counts, StageCount};
+pub use dataflow::{Change, Poll, Settled, View, Waker};
+pub use registry::Registry;
+pub use run::{Options, Outcome, Progress, run};
+
+/// Why a run could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pipeline file is wrong.
+    #[error("{0}")]
+    Pipeline(pipeline::Report),
+    /// A plugin library cannot be used.
+    #[error("plugin {path}: {cause}")]
+    Plugin {
+        /// The library.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A model cannot be opened.
+    #[error("model `{name}`: {cause}")]
+    Model {
+        /// Name of the `[model.NAME]` table.
+        name: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The state folder cannot be used.
+    #[error("state {path}: {cause}")]
+    State {
+        /// The folder or file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A stage cannot go on.
+    #[error("stage `{stage}`: {cause}")]
+    Stage {
+        /// Name of the stage.
+        stage: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The dataflow could not be started or a worker was lost.
+    #[error("dataflow: {0}")]
+    Dataflow(String),
+}

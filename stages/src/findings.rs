@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obvert_api::record::Pair;
 
-use crate::output::{PairsSummary, ScoreRow};
+use crate::output::{PairsSummary, report::ScoreRow};
 
 /// Shared by the views of one run.
 #[derive(Clone, Debug, Default)]

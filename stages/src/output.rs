@@ -9,6 +9,7 @@ pub mod card;
 pub mod jsonl;
 pub mod llama_factory;
 pub mod metrics;
+#[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod rejected;
 pub mod report;
@@ -31,6 +32,7 @@ use obvert_api::record::Pair;
 /// The first file that could not be written.
 pub fn write_all(folder: &Path, pairs: &[Pair]) -> Result<(), Error> {
     jsonl::write_pairs(&folder.join("pairs.jsonl"), pairs)?;
+    #[cfg(feature = "parquet")]
     parquet::write_pairs(&folder.join("pairs.parquet"), pairs)?;
     llama_factory::write_pairs(&folder.join("llama-factory"), pairs)
 }
@@ -64,6 +66,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The Parquet writer refused.
+    #[cfg(feature = "parquet")]
     #[error("{}: {source}", path.display())]
     Parquet {
         /// The file.
@@ -115,6 +118,7 @@ impl Error {
     }
 
     /// For `map_err` on calls of parquet and arrow.
+    #[cfg(feature = "parquet")]
     fn parquet<E: Into<::parquet::errors::ParquetError>>(path: &Path) -> impl FnOnce(E) -> Error {
         let path = path.to_path_buf();
         move |source| Error::Parquet { path, source: source.into() }

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::findings::Findings;
-use crate::output::ScoreRow;
+use crate::output::report::ScoreRow;
 
 /// `scores` has no settings.
 #[derive(Deserialize, JsonSchema)]
