@@ -36,12 +36,22 @@ impl Map for IfevalSessions {
     fn map(&self, row: Json, _: &[Reply], out: &mut Output<Session>) -> Result<(), Error> {
         let row = Row::deserialize(row.0).map_err(Error::new)?;
         if row.kwargs.len() != row.instruction_id_list.len() {
-            return Err(Error(format!("row {}: {} instructions, {} kwargs", row.key, row.instruction_id_list.len(), row.kwargs.len())));
+            return Err(Error(format!(
+                "row {}: {} instructions, {} kwargs",
+                row.key,
+                row.instruction_id_list.len(),
+                row.kwargs.len()
+            )));
         }
         let query = row.messages.iter().find(|m| m.role == "user");
-        let query = query.ok_or_else(|| Error(format!("row {}: no user message", row.key)))?.content.clone();
+        let query = query
+            .ok_or_else(|| Error(format!("row {}: no user message", row.key)))?
+            .content
+            .clone();
         let instructions = row.instruction_id_list.iter().zip(&row.kwargs).enumerate();
-        let constraints = instructions.map(|(i, (id, kwargs))| constraint(i, id, kwargs)).collect::<Result<_, _>>()?;
+        let constraints = instructions
+            .map(|(i, (id, kwargs))| constraint(i, id, kwargs))
+            .collect::<Result<_, _>>()?;
         let id = format!("ifeval-{}", row.key);
         out.emit(Session {
             dialogue: id.clone(),
@@ -52,7 +62,11 @@ impl Map for IfevalSessions {
                 skills: Vec::new(),
                 constraints,
             },
-            persona: Persona { id, text: String::new(), queries: vec![query] },
+            persona: Persona {
+                id,
+                text: String::new(),
+                queries: vec![query],
+            },
             turn: 0,
             history: Vec::new(),
             adapter: None,

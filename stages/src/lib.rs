@@ -18,7 +18,7 @@ mod train;
 pub use findings::{Findings, Found};
 pub use policy::{Policy, Shelf};
 
-use obvert_api::erased::{group_manifest, create_group, create_map, map_manifest};
+use obvert_api::erased::{create_group, create_map, group_manifest, map_manifest};
 use obvert_api::{Group, Map};
 use obvert_engine::Registry;
 

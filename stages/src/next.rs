@@ -43,7 +43,9 @@ impl Group for Next {
     ) -> Result<(), Error> {
         // The first sampled of the best ones.
         responses.sort_by_key(|judged| (std::cmp::Reverse(judged.score()), judged.response.sample));
-        let Some(best) = responses.into_iter().next() else { return Ok(()) };
+        let Some(best) = responses.into_iter().next() else {
+            return Ok(());
+        };
         let (satisfied, active) = (best.score() as f64, best.verdicts.len() as f64);
         let turn = best.response.turn;
         if turn.session.turn + 1 >= self.turns || satisfied < self.min_satisfied * active {
@@ -52,7 +54,9 @@ impl Group for Next {
         let mut session = turn.session;
         session.turn += 1;
         session.history.push(Message::new("user", turn.query));
-        session.history.push(Message::new("assistant", best.response.text));
+        session
+            .history
+            .push(Message::new("assistant", best.response.text));
         out.emit(session);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! A model that follows a script: deterministic, for tests, quickstarts and runs at scale.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use minijinja::{Environment, Value, context};
@@ -104,11 +105,15 @@ impl Script {
         let groups: Value = named
             .map(|n| (n, captures.name(n).map_or("", |m| m.as_str())))
             .collect();
-        let turn = 1 + request.messages.iter().filter(|m| m.role == "assistant").count();
+        let turn = 1 + request
+            .messages
+            .iter()
+            .filter(|m| m.role == "assistant")
+            .count();
         let text = environment(seed(request))
             .render_str(
                 reply,
-                context! { sample => request.sample, turn => turn, ..groups },
+                context! { sample => request.sample, turn => turn, ..Value::from_serialize(&groups) },
             )
             .map_err(|e| e.to_string())?;
         let (prompt_tokens, reply_tokens) = (words(&captures[0]), words(&text));

@@ -68,14 +68,26 @@ pub fn generate(
 
 fn check(model: &Model<f32>, job: &Job) -> Result<(), Error> {
     let (limit, vocabulary) = (model.config.max_positions, model.config.vocab_size);
-    let wanted = job.samples.iter().map(|s| s.max_tokens).max().unwrap_or_default();
+    let wanted = job
+        .samples
+        .iter()
+        .map(|s| s.max_tokens)
+        .max()
+        .unwrap_or_default();
     let wrong = |reason: String| Err(Error::field("prompt", reason));
-    match job.prompt.iter().find(|token| **token as usize >= vocabulary) {
+    match job
+        .prompt
+        .iter()
+        .find(|token| **token as usize >= vocabulary)
+    {
         _ if job.prompt.is_empty() => wrong("is empty".into()),
-        Some(token) => wrong(format!("holds token {token}, the vocabulary has {vocabulary}")),
-        None if job.prompt.len() + wanted > limit => {
-            wrong(format!("has {} tokens, with max_tokens {wanted} more than the model's {limit}", job.prompt.len()))
-        }
+        Some(token) => wrong(format!(
+            "holds token {token}, the vocabulary has {vocabulary}"
+        )),
+        None if job.prompt.len() + wanted > limit => wrong(format!(
+            "has {} tokens, with max_tokens {wanted} more than the model's {limit}",
+            job.prompt.len()
+        )),
         None => Ok(()),
     }
 }
@@ -111,7 +123,12 @@ struct Wave<'a> {
 }
 
 impl<'a> Wave<'a> {
-    fn new(model: &'a Model<f32>, adapter: Option<&'a Adapter<f32>>, jobs: &'a [Job], stop: &'a [u32]) -> Self {
+    fn new(
+        model: &'a Model<f32>,
+        adapter: Option<&'a Adapter<f32>>,
+        jobs: &'a [Job],
+        stop: &'a [u32],
+    ) -> Self {
         let of_job = |(job, wanted): (usize, &'a Job)| {
             wanted.samples.iter().map(move |&sampling| Sequence {
                 job,
@@ -122,9 +139,22 @@ impl<'a> Wave<'a> {
             })
         };
         let sequences: Vec<Sequence> = jobs.iter().enumerate().flat_map(of_job).collect();
-        let longest = jobs.iter().map(|j| j.prompt.len() + j.samples.iter().map(|s| s.max_tokens).max().unwrap_or(0));
-        let decoder = Decoder::new(model, adapter, jobs.len(), sequences.len(), longest.max().unwrap_or_default());
-        Wave { decoder, jobs, stop, sequences }
+        let longest = jobs
+            .iter()
+            .map(|j| j.prompt.len() + j.samples.iter().map(|s| s.max_tokens).max().unwrap_or(0));
+        let decoder = Decoder::new(
+            model,
+            adapter,
+            jobs.len(),
+            sequences.len(),
+            longest.max().unwrap_or_default(),
+        );
+        Wave {
+            decoder,
+            jobs,
+            stop,
+            sequences,
+        }
     }
 
     fn run(mut self) -> Vec<Vec<Generated>> {
@@ -145,13 +175,24 @@ impl<'a> Wave<'a> {
         let mut ends: Vec<(usize, usize)> = Vec::new();
         for job in 0..self.jobs.len() {
             let prompt = &self.jobs[job].prompt;
-            rows.extend(prompt.iter().enumerate().map(|(position, &token)| Row { token, position, job, sequence: None }));
+            rows.extend(prompt.iter().enumerate().map(|(position, &token)| Row {
+                token,
+                position,
+                job,
+                sequence: None,
+            }));
             ends.push((job, rows.len() - 1));
             if rows.len() >= PREFILL_ROWS || job + 1 == self.jobs.len() {
                 let wanted: Vec<usize> = ends.iter().map(|(_, row)| *row).collect();
                 let logits = self.decoder.logits(&rows, &wanted);
-                for ((job, _), logits) in ends.iter().zip(logits.chunks_exact(self.decoder.vocabulary())) {
-                    let of_job = self.sequences.iter_mut().filter(|s| s.job == *job && s.running);
+                for ((job, _), logits) in ends
+                    .iter()
+                    .zip(logits.chunks_exact(self.decoder.vocabulary()))
+                {
+                    let of_job = self
+                        .sequences
+                        .iter_mut()
+                        .filter(|s| s.job == *job && s.running);
                     of_job.for_each(|sequence| sequence.draw(logits, self.stop));
                 }
                 rows.clear();
@@ -162,17 +203,27 @@ impl<'a> Wave<'a> {
 
     /// One token for every running sequence.
     fn step(&mut self) {
-        let running: Vec<usize> = (0..self.sequences.len()).filter(|i| self.sequences[*i].running).collect();
+        let running: Vec<usize> = (0..self.sequences.len())
+            .filter(|i| self.sequences[*i].running)
+            .collect();
         let row = |&index: &usize| {
             let Sequence { job, generated, .. } = &self.sequences[index];
             let position = self.jobs[*job].prompt.len() + generated.tokens.len() - 1;
             let token = generated.tokens.last().copied().unwrap_or_default();
-            Row { token, position, job: *job, sequence: Some(index) }
+            Row {
+                token,
+                position,
+                job: *job,
+                sequence: Some(index),
+            }
         };
         let rows: Vec<Row> = running.iter().map(row).collect();
         let wanted: Vec<usize> = (0..rows.len()).collect();
         let logits = self.decoder.logits(&rows, &wanted);
-        for (index, logits) in running.iter().zip(logits.chunks_exact(self.decoder.vocabulary())) {
+        for (index, logits) in running
+            .iter()
+            .zip(logits.chunks_exact(self.decoder.vocabulary()))
+        {
             self.sequences[*index].draw(logits, self.stop);
             if !self.sequences[*index].running {
                 self.decoder.forget(*index);

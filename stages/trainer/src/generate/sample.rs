@@ -27,20 +27,34 @@ impl Draws {
         }
         let probabilities = softmax(logits, sampling.temperature);
         let draw = self.uniform();
-        if sampling.top_p < 1.0 { nucleus(&probabilities, sampling.top_p, draw) } else { pick(&probabilities, draw) }
+        if sampling.top_p < 1.0 {
+            nucleus(&probabilities, sampling.top_p, draw)
+        } else {
+            pick(&probabilities, draw)
+        }
     }
 }
 
 fn likeliest(logits: &[f32]) -> u32 {
-    let best = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (index, logit)| {
-        if *logit > best.1 { (index, *logit) } else { best }
-    });
+    let best = logits
+        .iter()
+        .enumerate()
+        .fold((0, f32::NEG_INFINITY), |best, (index, logit)| {
+            if *logit > best.1 {
+                (index, *logit)
+            } else {
+                best
+            }
+        });
     best.0 as u32
 }
 
 fn softmax(logits: &[f32], temperature: f32) -> Vec<f64> {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = logits.iter().map(|l| f64::from((l - highest) / temperature).exp()).collect();
+    let weights: Vec<f64> = logits
+        .iter()
+        .map(|l| f64::from((l - highest) / temperature).exp())
+        .collect();
     let total: f64 = weights.iter().sum();
     weights.into_iter().map(|w| w / total).collect()
 }
@@ -59,7 +73,11 @@ fn pick(probabilities: &[f64], draw: f64) -> u32 {
 /// `pick` among the likeliest tokens that together reach `top_p`.
 fn nucleus(probabilities: &[f64], top_p: f32, draw: f64) -> u32 {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
-    order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]).then(a.cmp(b)));
+    order.sort_by(|a, b| {
+        probabilities[*b]
+            .total_cmp(&probabilities[*a])
+            .then(a.cmp(b))
+    });
     let mut reached = 0.0;
     let enough = order.iter().position(|token| {
         reached += probabilities[*token];
@@ -77,13 +95,33 @@ mod tests {
     #[test]
     fn draws_follow_the_probabilities_and_the_seed() {
         let logits = [1.0f32.ln(), 2.0f32.ln(), 7.0f32.ln()];
-        let sampling = Sampling { temperature: 1.0, top_p: 1.0, max_tokens: 1, seed: 0 };
+        let sampling = Sampling {
+            temperature: 1.0,
+            top_p: 1.0,
+            max_tokens: 1,
+            seed: 0,
+        };
         let mut counts = [0; 3];
         let mut draws = Draws::new(7);
         (0..10_000).for_each(|_| counts[draws.token(&logits, &sampling) as usize] += 1);
-        assert!((900..1100).contains(&counts[0]) && (1880..2120).contains(&counts[1]), "{counts:?}");
-        let narrow = Sampling { top_p: 0.6, ..sampling };
+        assert!(
+            (900..1100).contains(&counts[0]) && (1880..2120).contains(&counts[1]),
+            "{counts:?}"
+        );
+        let narrow = Sampling {
+            top_p: 0.6,
+            ..sampling
+        };
         assert!((0..100).all(|_| draws.token(&logits, &narrow) == 2));
-        assert_eq!(draws.token(&logits, &Sampling { temperature: 0.0, ..sampling }), 2);
+        assert_eq!(
+            draws.token(
+                &logits,
+                &Sampling {
+                    temperature: 0.0,
+                    ..sampling
+                }
+            ),
+            2
+        );
     }
 }
