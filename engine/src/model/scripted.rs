@@ -1,6 +1,5 @@
 //! A model that follows a script: deterministic, for tests, quickstarts and runs at scale.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use minijinja::{Environment, Value, context};
@@ -102,9 +101,8 @@ impl Script {
         let (pattern, captures, reply) =
             matched.ok_or("no rule of the script matches the request")?;
         let named = pattern.capture_names().flatten();
-        let groups: Value = named
-            .map(|n| (n, captures.name(n).map_or("", |m| m.as_str())))
-            .collect();
+        let groups =
+            Value::from_pairs(named.map(|n| (n, captures.name(n).map_or("", |m| m.as_str()))));
         let turn = 1 + request
             .messages
             .iter()
@@ -113,7 +111,7 @@ impl Script {
         let text = environment(seed(request))
             .render_str(
                 reply,
-                context! { sample => request.sample, turn => turn, ..Value::from_serialize(&groups) },
+                context! { sample => request.sample, turn => turn, ..groups },
             )
             .map_err(|e| e.to_string())?;
         let (prompt_tokens, reply_tokens) = (words(&captures[0]), words(&text));
