@@ -1,1 +1,3 @@
 //! The built-in stages, one per file.
+
+pub mod output;

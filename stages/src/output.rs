@@ -1,0 +1,104 @@
+//! What a run leaves on disk for people and for other programs: one format per file.
+//!
+//! Plain functions over records. Nothing here knows a stream, and nothing here decides what is written: callers pass
+//! pairs and facts that already hold. Whole files are replaced atomically ([`Error`] names the file that could not
+//! be); only the two logs that grow while a trainer runs, [`metrics`] and [`tensorboard`], are appended to.
+
+mod atomic;
+pub mod card;
+pub mod jsonl;
+pub mod llama_factory;
+pub mod metrics;
+pub mod parquet;
+pub mod rejected;
+pub mod report;
+mod row;
+mod side_by_side;
+mod summary;
+mod template;
+pub mod tensorboard;
+
+pub use side_by_side::side_by_side;
+pub use summary::{CASES, Case, PairsSummary, summary};
+
+use std::path::{Path, PathBuf};
+
+/// Why a file was not written, or not read back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A value has no JSON form, or a line is no JSON.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// The Parquet writer refused.
+    #[error("{}: {source}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: ::parquet::errors::ParquetError,
+    },
+    /// A page could not be filled in.
+    #[error("{}: {source:#}", path.display())]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// The cause, with the template's line.
+        source: minijinja::Error,
+    },
+    /// A pair breaks a rule of the format.
+    #[error("{}: pair {pair}: {rule}", path.display())]
+    Pair {
+        /// The file.
+        path: PathBuf,
+        /// The pair's id.
+        pair: String,
+        /// The rule and how it is broken.
+        rule: String,
+    },
+    /// A line of a log is not what this program writes.
+    #[error("{}:{line}: {cause}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+impl Error {
+    /// For `map_err` on calls of the file system.
+    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.to_path_buf();
+        move |source| Error::Io { path, source }
+    }
+
+    /// For `map_err` on calls of serde_json, whose errors wrap those of the writer.
+    fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Error {
+        let path = path.to_path_buf();
+        move |source| Error::Json { path, source }
+    }
+
+    /// For `map_err` on calls of parquet and arrow.
+    fn parquet<E: Into<::parquet::errors::ParquetError>>(path: &Path) -> impl FnOnce(E) -> Error {
+        let path = path.to_path_buf();
+        move |source| Error::Parquet {
+            path,
+            source: source.into(),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Pairs for LLaMA-Factory: a sharegpt ranking file and the `dataset_info.json` that registers it.
+//!
+//! LLaMA-Factory skips a row that breaks its rules with a warning, and training goes on without it. So the rules of
+//! its `data/converter.py` (0.9.5) are applied here to every row, and a row that breaks one is an error.
+
+use std::io::Write;
+use std::path::Path;
+
+use obvert_api::record::{Message, Pair};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Error, atomic};
+
+/// The data set's name in `dataset_info.json`: `dataset: rpo` in a training configuration.
+pub const DATASET: &str = "rpo";
+/// The file of rows.
+pub const FILE: &str = "rpo.json";
+
+/// One row as it stands in the file; `id` and `g` are for people, the trainer drops them.
+#[derive(Serialize)]
+struct Row<'a> {
+    conversations: Vec<Said<'a>>,
+    system: &'a str,
+    chosen: Said<'a>,
+    rejected: Said<'a>,
+    id: &'a str,
+    g: u32,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    from: &'a str,
+    value: &'a str,
+}
+
+/// Writes `rpo.json` and `dataset_info.json` into `dir`. Nothing is written unless every row passes.
+pub fn write_pairs(dir: &Path, pairs: &[Pair]) -> Result<(), Error> {
+    let file = dir.join(FILE);
+    atomic::write(&file, |out| rows(&file, out, pairs))?;
+    let info = dir.join("dataset_info.json");
+    atomic::write(&info, |out| {
+        serde_json::to_writer_pretty(out, &dataset_info()).map_err(Error::json(&info))
+    })
+}
+
+fn dataset_info() -> serde_json::Value {
+    let columns = json!({"messages": "conversations", "system": "system", "chosen": "chosen", "rejected": "rejected"});
+    json!({DATASET: {"file_name": FILE, "formatting": "sharegpt", "ranking": true, "columns": columns}})
+}
+
+/// A JSON array with one row a line.
+fn rows(path: &Path, out: &mut atomic::Out, pairs: &[Pair]) -> Result<(), Error> {
+    let mut before: &[u8] = b"[\n";
+    for pair in pairs {
+        let row = Row::from(pair);
+        check(&row).map_err(|rule| Error::Pair {
+            path: path.into(),
+            pair: pair.id.clone(),
+            rule,
+        })?;
+        out.write_all(before).map_err(Error::io(path))?;
+        serde_json::to_writer(&mut *out, &row).map_err(Error::json(path))?;
+        before = b",\n";
+    }
+    let end: &[u8] = if pairs.is_empty() { b"[]\n" } else { b"\n]\n" };
+    out.write_all(end).map_err(Error::io(path))
+}
+
+impl<'a> From<&'a Pair> for Row<'a> {
+    fn from(pair: &'a Pair) -> Self {
+        let (system, rest) = match pair.prompt.split_first() {
+            Some((first, rest)) if first.role == "system" => (first.content.as_str(), rest),
+            _ => ("", pair.prompt.as_slice()),
+        };
+        Row {
+            conversations: rest.iter().map(Said::from).collect(),
+            system,
+            chosen: Said {
+                from: "gpt",
+                value: &pair.chosen,
+            },
+            rejected: Said {
+                from: "gpt",
+                value: &pair.rejected,
+            },
+            id: &pair.id,
+            g: pair.g,
+        }
+    }
+}
+
+impl<'a> From<&'a Message> for Said<'a> {
+    /// A role without a counterpart stays as it is, for the check to refuse.
+    fn from(message: &'a Message) -> Self {
+        let from = match message.role.as_str() {
+            "user" => "human",
+            "assistant" => "gpt",
+            other => other,
+        };
+        Said {
+            from,
+            value: &message.content,
+        }
+    }
+}
+
+/// Human and assistant alternate, the human first and last: hence an odd count.
+fn check(row: &Row) -> Result<(), String> {
+    for (i, said) in row.conversations.iter().enumerate() {
+        let expected = if i % 2 == 0 { "human" } else { "gpt" };
+        if said.from != expected {
+            return Err(format!(
+                "message {} is from {:?}, LLaMA-Factory expects {expected:?} there",
+                i + 1,
+                said.from
+            ));
+        }
+    }
+    let count = row.conversations.len();
+    if count % 2 == 0 {
+        return Err(format!(
+            "{count} messages before the answer, LLaMA-Factory expects an odd number"
+        ));
+    }
+    Ok(())
+}
