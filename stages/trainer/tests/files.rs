@@ -125,7 +125,7 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         (
             "intermediate_size",
             json!(1e300),
-            "intermediate_size: 1e300 is not a whole number",
+            "intermediate_size: 1e+300 is not a whole number",
         ),
         (
             "hidden_size",

@@ -74,7 +74,10 @@ mod tests {
     #[test]
     fn reductions_cover_the_tail() {
         let a: Vec<f64> = (0..75).map(f64::from).collect();
-        assert_eq!(vectorised(|| dot(&a, &a)), a.iter().map(|v| v * v).sum::<f64>());
+        assert_eq!(
+            vectorised(|| dot(&a, &a)),
+            a.iter().map(|v| v * v).sum::<f64>()
+        );
         assert_eq!(vectorised(|| maximum(&a)), 74.0);
         let mut b = a.clone();
         let sum = vectorised(|| exponentiate(&mut b, 70.0));
