@@ -1,5 +1,8 @@
 //! Configurations, pairs and PEFT adapters: what is read, what is written, and what is refused, with which words.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{MODELS, fill, fixture, json, random_model, shared, tiny_config};

@@ -1,5 +1,8 @@
 //! The gradient of the mean loss against central differences, on tiny random models in double precision.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};

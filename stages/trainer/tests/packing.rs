@@ -1,5 +1,8 @@
 //! A pair's shared prompt gives what two separate sequences give, and packing keeps pairs apart.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};

@@ -1,5 +1,8 @@
 //! Runs: the same input gives the same bits, a resumed run continues bit for bit, and failures change nothing.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::sync::Arc;
@@ -119,7 +122,11 @@ fn damaged_checkpoints_are_refused() {
     }
     // A changed step is noticed as well as a changed weight.
     let field = br#"step\\\":"#;
-    let at = whole.windows(field.len()).position(|part| part == field).unwrap() + field.len();
+    let at = whole
+        .windows(field.len())
+        .position(|part| part == field)
+        .unwrap()
+        + field.len();
     let mut moved = whole.clone();
     moved[at] = b'7';
     let found = load(&moved);
