@@ -1,0 +1,91 @@
+//! Reading models: weights and configuration ([`Checkpoint`]), text to tokens ([`Tokenizer`]), conversations to text
+//! ([`ChatTemplate`]) and to tokens ([`Dialect`]); each from a Hugging Face folder or a GGUF file.
+
+mod chat;
+mod dialect;
+mod folder;
+mod gguf;
+mod gguf_model;
+mod gguf_tokenizer;
+mod json;
+pub mod quant;
+mod safetensors;
+mod source;
+mod tokenizer;
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+pub use chat::{ChatTemplate, Message};
+pub use dialect::Dialect;
+pub use tokenizer::Tokenizer;
+
+use crate::{Config, Error, Model};
+use folder::Folder;
+use gguf::GgufFile;
+
+/// A model's files, opened: the configuration is read, the tensors are read when they are asked for.
+pub struct Checkpoint {
+    /// The model's shape. Ends of text named in generation_config.json are among `eos`.
+    pub config: Config,
+    format: Format,
+    identity: OnceLock<String>,
+}
+
+enum Format {
+    Folder(Folder),
+    Gguf(GgufFile),
+}
+
+impl Checkpoint {
+    /// Opens a Hugging Face folder, or a GGUF file.
+    ///
+    /// # Errors
+    /// Names the file, the field or tensor, and what is wrong with it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let (config, format) = if path.is_dir() {
+            let folder = Folder::open(path)?;
+            (folder.config.clone(), Format::Folder(folder))
+        } else {
+            let file = GgufFile::open(path)?;
+            (gguf_model::config(&file)?, Format::Gguf(file))
+        };
+        Ok(Self { config, format, identity: OnceLock::new() })
+    }
+
+    /// Shape and values of a tensor under its Hugging Face name and in Hugging Face's layout, whatever the format.
+    ///
+    /// # Errors
+    /// Names the file, the tensor, and what is wrong with it: absent, truncated, of a type that is not supported.
+    pub fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
+        match &self.format {
+            Format::Folder(folder) => folder.take(name),
+            Format::Gguf(file) => gguf_model::take(file, &self.config, name),
+        }
+    }
+
+    /// The whole model.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::take`], and where a tensor's shape is not what the configuration says.
+    pub fn model(&self) -> Result<Model, Error> {
+        Model::from_tensors(self.config.clone(), |name| self.take(name))
+    }
+
+    /// blake3 of configuration and weights, in hexadecimal: the same contents give the same identity wherever they lie.
+    /// The files are read once, when it is first asked for.
+    ///
+    /// # Errors
+    /// When a file cannot be read any more.
+    pub fn identity(&self) -> Result<String, Error> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity.clone());
+        }
+        let mut hasher = blake3::Hasher::new();
+        match &self.format {
+            Format::Folder(folder) => folder.hash(&mut hasher)?,
+            Format::Gguf(file) => file.source.hash(&mut hasher)?,
+        }
+        Ok(self.identity.get_or_init(|| hasher.finalize().to_hex().to_string()).clone())
+    }
+}
