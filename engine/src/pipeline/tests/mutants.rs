@@ -128,6 +128,7 @@ fn odd_files_are_reported_within_the_file() {
         "a.".repeat(1_000)
     );
     let odd = [
+        "name = '''\n",
         "",
         "\n",
         "\r\n",
