@@ -43,13 +43,8 @@ enum Verb {
 
 /// Exit codes: 0 done, 1 failed while running, 2 wrong usage or pipeline.
 fn main() -> ExitCode {
-    let filter =
-        tracing_subscriber::EnvFilter::try_from_env("OBVERT_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .without_time()
-        .init();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OBVERT_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Check { pipeline, set } => verbs::graph::check(&pipeline, &set),

@@ -21,9 +21,6 @@ pub struct RunContext {
 
 impl std::fmt::Debug for RunContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunContext")
-            .field("stage", &self.stage)
-            .field("out", &self.out)
-            .finish_non_exhaustive()
+        f.debug_struct("RunContext").field("stage", &self.stage).field("out", &self.out).finish_non_exhaustive()
     }
 }

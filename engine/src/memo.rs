@@ -26,26 +26,15 @@ pub fn key(build: &str, model: &str, request: &Request) -> Key {
 
 /// The request without the name of the model: renaming a `[model.NAME]` table changes no reply.
 fn content(request: &Request) -> Vec<u8> {
-    let Request {
-        model: _,
-        messages,
-        sampling,
-        sample,
-        adapter,
-        schema,
-    } = request;
+    let Request { model: _, messages, sampling, sample, adapter, schema } = request;
     serde_json::to_vec(&(messages, sampling, sample, adapter, schema)).unwrap_or_default()
 }
 
 impl Memo {
     /// Opens the memo in a folder, or makes one. One process at a time may hold it.
     pub fn open(folder: &Path) -> Result<Self, String> {
-        let database = Database::builder(folder)
-            .open()
-            .map_err(|e| e.to_string())?;
-        let replies = database
-            .keyspace("replies", KeyspaceCreateOptions::default)
-            .map_err(|e| e.to_string())?;
+        let database = Database::builder(folder).open().map_err(|e| e.to_string())?;
+        let replies = database.keyspace("replies", KeyspaceCreateOptions::default).map_err(|e| e.to_string())?;
         Ok(Memo { database, replies })
     }
 
@@ -54,25 +43,17 @@ impl Memo {
         let Some(bytes) = self.replies.get(key).map_err(|e| e.to_string())? else {
             return Ok(None);
         };
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|e| format!("memo entry is damaged: {e}"))
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| format!("memo entry is damaged: {e}"))
     }
 
     /// Keeps replies; they are on disk when this returns.
     pub fn put(&self, replies: &[(Key, Reply)]) -> Result<(), String> {
         let mut batch = self.database.batch();
         for (key, reply) in replies {
-            batch.insert(
-                &self.replies,
-                key,
-                serde_json::to_vec(reply).map_err(|e| e.to_string())?,
-            );
+            batch.insert(&self.replies, key, serde_json::to_vec(reply).map_err(|e| e.to_string())?);
         }
         batch.commit().map_err(|e| e.to_string())?;
-        self.database
-            .persist(PersistMode::SyncAll)
-            .map_err(|e| e.to_string())
+        self.database.persist(PersistMode::SyncAll).map_err(|e| e.to_string())
     }
 }
 
@@ -81,54 +62,24 @@ mod tests {
     use super::*;
 
     fn reply(text: &str) -> Reply {
-        Reply {
-            text: text.into(),
-            prompt_tokens: 1,
-            reply_tokens: 2,
-        }
+        Reply { text: text.into(), prompt_tokens: 1, reply_tokens: 2 }
     }
 
     #[test]
     fn replies_survive_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let key = key("build", "model", &Request::new("m", Vec::new()));
-        Memo::open(folder.path())
-            .unwrap()
-            .put(&[(key, reply("yes"))])
-            .unwrap();
-        assert_eq!(
-            Memo::open(folder.path()).unwrap().get(&key).unwrap(),
-            Some(reply("yes"))
-        );
+        Memo::open(folder.path()).unwrap().put(&[(key, reply("yes"))]).unwrap();
+        assert_eq!(Memo::open(folder.path()).unwrap().get(&key).unwrap(), Some(reply("yes")));
     }
 
     #[test]
     fn the_key_sees_content_and_build_but_not_the_models_name() {
         let request = Request::new("m", Vec::new());
         let base = key("build", "model", &request);
-        assert_eq!(
-            base,
-            key(
-                "build",
-                "model",
-                &Request {
-                    model: "other".into(),
-                    ..request.clone()
-                }
-            )
-        );
+        assert_eq!(base, key("build", "model", &Request { model: "other".into(), ..request.clone() }));
         assert_ne!(base, key("other build", "model", &request));
         assert_ne!(base, key("build", "other model", &request));
-        assert_ne!(
-            base,
-            key(
-                "build",
-                "model",
-                &Request {
-                    sample: 1,
-                    ..request
-                }
-            )
-        );
+        assert_ne!(base, key("build", "model", &Request { sample: 1, ..request }));
     }
 }

@@ -34,8 +34,6 @@ pub struct Endpoints(pub BTreeMap<String, Arc<Endpoint>>);
 impl Endpoints {
     /// The endpoint of a model, or why there is none.
     pub fn get(&self, name: &str) -> Result<&Arc<Endpoint>, String> {
-        self.0
-            .get(name)
-            .ok_or_else(|| format!("no [model.{name}] in this pipeline"))
+        self.0.get(name).ok_or_else(|| format!("no [model.{name}] in this pipeline"))
     }
 }

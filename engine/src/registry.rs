@@ -70,11 +70,7 @@ impl Registry {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let schema = schemars::schema_for!(Scripted).to_value();
-        registry.add_model(
-            "scripted",
-            schema,
-            Arc::new(|settings| Ok(Arc::new(Scripted::open(settings)?))),
-        );
+        registry.add_model("scripted", schema, Arc::new(|settings| Ok(Arc::new(Scripted::open(settings)?))));
         registry
     }
 
@@ -85,15 +81,8 @@ impl Registry {
 
     /// Adds a stage that is linked into the program.
     pub fn add_linked(&mut self, (manifest, create): (Manifest, Create)) -> &mut Entry {
-        let entry = Entry::of_stage(
-            &manifest,
-            Body::Linked(create, manifest.clone()),
-            "built in".into(),
-        );
-        self.stages
-            .entry(manifest.name)
-            .insert_entry(entry)
-            .into_mut()
+        let entry = Entry::of_stage(&manifest, Body::Linked(create, manifest.clone()), "built in".into());
+        self.stages.entry(manifest.name).insert_entry(entry).into_mut()
     }
 
     /// Adds a model kind.
@@ -103,17 +92,10 @@ impl Registry {
 
     /// Loads a plugin library and adds its stages.
     pub fn add_library(&mut self, path: &Path) -> Result<(), Error> {
-        let stages = load(path).map_err(|cause| Error::Plugin {
-            path: path.to_path_buf(),
-            cause,
-        })?;
+        let stages = load(path).map_err(|cause| Error::Plugin { path: path.to_path_buf(), cause })?;
         for library in stages {
             let manifest = library.manifest.clone();
-            let entry = Entry::of_stage(
-                &manifest,
-                Body::Library(Box::new(library)),
-                path.display().to_string(),
-            );
+            let entry = Entry::of_stage(&manifest, Body::Library(Box::new(library)), path.display().to_string());
             self.add(&manifest.name, entry);
         }
         Ok(())
@@ -123,16 +105,8 @@ impl Registry {
     pub fn add_own_libraries(&mut self, names: &[&str]) -> Result<(), Error> {
         let folders = own_folders();
         for name in names {
-            let file = format!(
-                "{}{name}{}",
-                std::env::consts::DLL_PREFIX,
-                std::env::consts::DLL_SUFFIX
-            );
-            if let Some(path) = folders
-                .iter()
-                .map(|folder| folder.join(&file))
-                .find(|path| path.is_file())
-            {
+            let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+            if let Some(path) = folders.iter().map(|folder| folder.join(&file)).find(|path| path.is_file()) {
                 self.add_library(&path)?;
             }
         }
@@ -149,36 +123,17 @@ impl Registry {
         self.stages.iter()
     }
 
-    pub(crate) fn open_model(
-        &self,
-        name: &str,
-        kind: &str,
-        settings: &Value,
-    ) -> Result<Arc<dyn Model>, Error> {
-        let failed = |cause: String| Error::Model {
-            name: name.to_string(),
-            cause,
-        };
-        let (_, open) = self
-            .models
-            .get(kind)
-            .ok_or_else(|| failed(format!("unknown kind `{kind}`")))?;
+    pub(crate) fn open_model(&self, name: &str, kind: &str, settings: &Value) -> Result<Arc<dyn Model>, Error> {
+        let failed = |cause: String| Error::Model { name: name.to_string(), cause };
+        let (_, open) = self.models.get(kind).ok_or_else(|| failed(format!("unknown kind `{kind}`")))?;
         open(settings).map_err(failed)
     }
 }
 
 /// Beside the program, and where cargo leaves the libraries of a package's dependencies.
 fn own_folders() -> Vec<PathBuf> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.to_path_buf()));
-    let of = |folder: PathBuf| {
-        [
-            folder.clone(),
-            folder.join("deps"),
-            folder.join("../lib/obvert"),
-        ]
-    };
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
+    let of = |folder: PathBuf| [folder.clone(), folder.join("deps"), folder.join("../lib/obvert")];
     beside.into_iter().flat_map(of).collect()
 }
 
@@ -197,20 +152,13 @@ impl Entry {
     }
 
     /// Creates the stage, if it is one, with the identity of its code.
-    pub(crate) fn runner(
-        &self,
-        settings: &Value,
-    ) -> Option<Result<(Arc<dyn Runner>, String), StageError>> {
+    pub(crate) fn runner(&self, settings: &Value) -> Option<Result<(Arc<dyn Runner>, String), StageError>> {
         match &self.body {
             Body::Linked(create, manifest) => Some(create(settings).map(|stage| {
                 let build = format!("{} {}", manifest.name, manifest.version);
                 (Arc::new(Builtin(stage)) as Arc<dyn Runner>, build)
             })),
-            Body::Library(library) => Some(
-                library
-                    .create(settings)
-                    .map(|runner| (runner, library.build.clone())),
-            ),
+            Body::Library(library) => Some(library.create(settings).map(|runner| (runner, library.build.clone()))),
             Body::Source(_) | Body::View(_) => None,
         }
     }

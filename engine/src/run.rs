@@ -42,10 +42,7 @@ pub struct Progress(Vec<(String, String, Arc<Counts>)>);
 impl Progress {
     /// What each stage has done so far.
     pub fn stages(&self) -> Vec<StageCount> {
-        self.0
-            .iter()
-            .map(|(name, kind, counts)| counts.read(name, kind, 0))
-            .collect()
+        self.0.iter().map(|(name, kind, counts)| counts.read(name, kind, 0)).collect()
     }
 }
 
@@ -72,67 +69,35 @@ struct Shared {
 }
 
 /// Runs a plan to its end. `watch` is handed the live figures once all is set up.
-pub fn run(
-    plan: Plan,
-    registry: &Registry,
-    options: &Options,
-    watch: impl FnOnce(Progress),
-) -> Result<Outcome, Error> {
+pub fn run(plan: Plan, registry: &Registry, options: &Options, watch: impl FnOnce(Progress)) -> Result<Outcome, Error> {
     let begin = Instant::now();
     let plan = Arc::new(plan);
     let endpoints = Arc::new(open_endpoints(&plan, registry, options)?);
     let shared = Arc::new(prepare(&plan, registry, options, &endpoints)?);
-    let named = |stage: &Prepared| {
-        (
-            stage.plan.name.clone(),
-            stage.plan.kind.clone(),
-            Arc::clone(&stage.counts),
-        )
-    };
+    let named = |stage: &Prepared| (stage.plan.name.clone(), stage.plan.kind.clone(), Arc::clone(&stage.counts));
     let progress = Progress(shared.stages.iter().map(named).collect());
     watch(progress.clone());
     let driven = drive::drive(Arc::clone(&shared), plan.run.workers);
     endpoints.0.values().for_each(|endpoint| endpoint.close());
     driven?;
-    if let Some(cause) = shared
-        .failure
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take()
-    {
-        let (stage, cause) = cause
-            .split_once('\n')
-            .map_or(("?", cause.as_str()), |parts| parts);
-        return Err(Error::Stage {
-            stage: stage.to_string(),
-            cause: cause.to_string(),
-        });
+    if let Some(cause) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let (stage, cause) = cause.split_once('\n').map_or(("?", cause.as_str()), |parts| parts);
+        return Err(Error::Stage { stage: stage.to_string(), cause: cause.to_string() });
     }
     let interrupted = shared.interrupt.load(Relaxed);
-    Ok(Outcome {
-        stages: progress.stages(),
-        elapsed: begin.elapsed(),
-        interrupted,
-    })
+    Ok(Outcome { stages: progress.stages(), elapsed: begin.elapsed(), interrupted })
 }
 
 fn open_endpoints(plan: &Plan, registry: &Registry, options: &Options) -> Result<Endpoints, Error> {
     let path = options.out.join("state").join("memo");
-    let failed = |cause: String| Error::State {
-        path: path.clone(),
-        cause,
-    };
+    let failed = |cause: String| Error::State { path: path.clone(), cause };
     std::fs::create_dir_all(&path).map_err(|e| failed(e.to_string()))?;
-    let memo = Memo::open(&path)
-        .map_err(|e| failed(format!("{e} (is another run using this folder?)")))?;
+    let memo = Memo::open(&path).map_err(|e| failed(format!("{e} (is another run using this folder?)")))?;
     let memo = Arc::new(memo);
     let mut endpoints = Endpoints::default();
     for model in &plan.models {
         let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;
-        endpoints.0.insert(
-            model.name.clone(),
-            Endpoint::start(opened, Arc::clone(&memo), model.max_in_flight),
-        );
+        endpoints.0.insert(model.name.clone(), Endpoint::start(opened, Arc::clone(&memo), model.max_in_flight));
     }
     Ok(endpoints)
 }
@@ -146,10 +111,7 @@ fn prepare(
     let closing = Arc::new(AtomicBool::new(false));
     let mut stages = Vec::new();
     for stage in &plan.stages {
-        let failed = |cause: String| Error::Stage {
-            stage: stage.name.clone(),
-            cause,
-        };
+        let failed = |cause: String| Error::Stage { stage: stage.name.clone(), cause };
         let context = RunContext {
             stage: stage.name.clone(),
             out: options.out.clone(),
@@ -158,14 +120,8 @@ fn prepare(
         };
         stages.push(prepare_stage(stage, registry, &context, &closing).map_err(failed)?);
     }
-    let runners = stages.iter().map(|s| {
-        (
-            s.plan.name.clone(),
-            s.applied
-                .as_ref()
-                .map(|a| (Arc::clone(&a.runner), a.grouped)),
-        )
-    });
+    let runners =
+        stages.iter().map(|s| (s.plan.name.clone(), s.applied.as_ref().map(|a| (Arc::clone(&a.runner), a.grouped))));
     let rejected = rejected::Rejections::new(options.out.join("rejected.jsonl"), runners.collect());
     Ok(Shared {
         stages,
@@ -184,9 +140,7 @@ fn prepare_stage(
     context: &RunContext,
     closing: &Arc<AtomicBool>,
 ) -> Result<Prepared, String> {
-    let entry = registry
-        .entry(&stage.kind)
-        .ok_or_else(|| format!("unknown type `{}`", stage.kind))?;
+    let entry = registry.entry(&stage.kind).ok_or_else(|| format!("unknown type `{}`", stage.kind))?;
     let counts = Arc::new(Counts::default());
     let applied = entry.runner(&stage.settings).transpose().map_err(|e| e.0)?;
     let applied = applied.map(|(runner, build)| Applied {
@@ -207,15 +161,7 @@ fn prepare_stage(
     }
     let (closes_loop, admits) = (entry.closes_loop, entry.admits);
     let (view, rows) = (Mutex::new(view), Mutex::new(rows));
-    Ok(Prepared {
-        plan: stage.clone(),
-        counts,
-        applied,
-        view,
-        rows,
-        closes_loop,
-        admits,
-    })
+    Ok(Prepared { plan: stage.clone(), counts, applied, view, rows, closes_loop, admits })
 }
 
 impl Shared {
@@ -223,11 +169,7 @@ impl Shared {
     fn graph(&self, index: usize) -> Graph {
         let first = index == 0;
         let taken = |slot: &Mutex<Option<Box<dyn View>>>| {
-            if first {
-                slot.lock().unwrap_or_else(PoisonError::into_inner).take()
-            } else {
-                None
-            }
+            if first { slot.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None }
         };
         let node = |stage: &Prepared| Node {
             name: stage.plan.name.clone(),
@@ -248,10 +190,7 @@ impl Shared {
             settlement: Arc::clone(&self.settlement),
             closing: Arc::clone(&self.closing),
             fail: Arc::new(move |cause| {
-                failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(cause);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
                 closing.store(true, Relaxed);
             }),
             rejected: taken(&self.rejected),
@@ -260,20 +199,10 @@ impl Shared {
 
     /// Stops the run if it failed too often or was interrupted.
     fn watch_over(&self) {
-        let rejected: i64 = self
-            .stages
-            .iter()
-            .map(|stage| stage.counts.rejections())
-            .sum();
+        let rejected: i64 = self.stages.iter().map(|stage| stage.counts.rejections()).sum();
         if u64::try_from(rejected).is_ok_and(|rejected| rejected > self.max_failures) {
-            let cause = format!(
-                "run\n{rejected} items were rejected, run.max_failures is {}",
-                self.max_failures
-            );
-            self.failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(cause);
+            let cause = format!("run\n{rejected} items were rejected, run.max_failures is {}", self.max_failures);
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
             self.closing.store(true, Relaxed);
         }
         if self.interrupt.load(Relaxed) {

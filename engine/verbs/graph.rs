@@ -20,12 +20,7 @@ pub enum Format {
 /// Checks a pipeline.
 pub fn check(path: &Path, set: &[String]) -> anyhow::Result<()> {
     let (_, plan, _) = super::plan(path, set, &Findings::default())?;
-    println!(
-        "{}: {} stages, {} models, no errors",
-        path.display(),
-        plan.stages.len(),
-        plan.models.len()
-    );
+    println!("{}: {} stages, {} models, no errors", path.display(), plan.stages.len(), plan.models.len());
     Ok(())
 }
 

@@ -24,12 +24,7 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// The program's own plugins, as their libraries are called.
-const OWN: [&str; 4] = [
-    "obvert_persona_play",
-    "obvert_judge",
-    "obvert_reverse",
-    "obvert_pair",
-];
+const OWN: [&str; 4] = ["obvert_persona_play", "obvert_judge", "obvert_reverse", "obvert_pair"];
 
 /// Everything a pipeline may use without naming a library.
 pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
@@ -40,22 +35,13 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
 }
 
 /// The text and the checked plan of a pipeline file, and the registry with the libraries that it names.
-pub fn plan(
-    path: &Path,
-    set: &[String],
-    findings: &Findings,
-) -> anyhow::Result<(String, Plan, Registry)> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
+pub fn plan(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<(String, Plan, Registry)> {
+    let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
     let document = parse(path, &text, set).map_err(|report| Refused(report.to_string()))?;
     let mut registry = registry(findings).context("the program's own plugins")?;
     for library in document.plugins() {
-        registry
-            .add_library(&library)
-            .map_err(|e| Refused(format!("error: {e}")))?;
+        registry.add_library(&library).map_err(|e| Refused(format!("error: {e}")))?;
     }
-    let plan = document
-        .resolve(&registry)
-        .map_err(|report| Refused(report.to_string()))?;
+    let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
     Ok((text, plan, registry))
 }

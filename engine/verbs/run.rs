@@ -35,23 +35,15 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (text, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &findings)?;
     plan.run.workers = arguments.workers.unwrap_or(plan.run.workers).max(1);
     let name = plan.name.clone();
-    let out = arguments
-        .out
-        .clone()
-        .unwrap_or_else(|| Path::new("runs").join(&name));
+    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&name));
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let out = out.canonicalize()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupt);
     ctrlc::set_handler(move || flag.store(true, Relaxed)).context("cannot watch for Ctrl-C")?;
-    let options = Options {
-        out: out.clone(),
-        interrupt,
-    };
+    let options = Options { out: out.clone(), interrupt };
     let done = Arc::new(AtomicBool::new(false));
-    let outcome = obvert_engine::run(plan, &registry, &options, |progress| {
-        show_progress(progress, Arc::clone(&done))
-    });
+    let outcome = obvert_engine::run(plan, &registry, &options, |progress| show_progress(progress, Arc::clone(&done)));
     done.store(true, Relaxed);
     let outcome = outcome?;
     let found = findings.lock();
@@ -81,31 +73,13 @@ fn show_progress(progress: Progress, done: Arc<AtomicBool>) {
 /// `stage in>out`, and what was rejected, for all stages that have begun.
 fn line(stages: &[StageCount]) -> String {
     let one = |stage: &StageCount| {
-        let rejected = if stage.rejected > 0 {
-            format!(" -{}", stage.rejected)
-        } else {
-            String::new()
-        };
-        format!(
-            "{} {}>{}{rejected}",
-            stage.name, stage.inputs, stage.outputs
-        )
+        let rejected = if stage.rejected > 0 { format!(" -{}", stage.rejected) } else { String::new() };
+        format!("{} {}>{}{rejected}", stage.name, stage.inputs, stage.outputs)
     };
-    stages
-        .iter()
-        .filter(|stage| stage.inputs > 0)
-        .map(one)
-        .collect::<Vec<_>>()
-        .join("  ")
+    stages.iter().filter(|stage| stage.inputs > 0).map(one).collect::<Vec<_>>().join("  ")
 }
 
-fn write_report(
-    out: &Path,
-    name: &str,
-    text: &str,
-    outcome: &Outcome,
-    found: &Found,
-) -> anyhow::Result<()> {
+fn write_report(out: &Path, name: &str, text: &str, outcome: &Outcome, found: &Found) -> anyhow::Result<()> {
     let count = |value: i64| u64::try_from(value).unwrap_or_default();
     let stage = |stage: &StageCount| report::StageCount {
         name: stage.name.clone(),
@@ -117,9 +91,7 @@ fn write_report(
         calls: stage.calls,
         memo_hits: stage.memo_hits,
     };
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let facts = report::ReportFacts {
         name: name.to_string(),
         date: date(seconds),
@@ -139,14 +111,10 @@ fn write_report(
 fn date(seconds: u64) -> String {
     let days = (seconds / 86_400) as i64 + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_index = (5 * day_of_year + 2) / 153;
-    let (day, month) = (
-        day_of_year - (153 * month_index + 2) / 5 + 1,
-        (month_index + 2) % 12 + 1,
-    );
+    let (day, month) = (day_of_year - (153 * month_index + 2) / 5 + 1, (month_index + 2) % 12 + 1);
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
 }
@@ -167,50 +135,23 @@ fn account(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Found) {
     }
     if found.pairs.pairs > 0 {
         let cases = found.pairs.by_case.map(|n| n.to_string()).join("/");
-        let by_g = found
-            .pairs
-            .by_g
-            .iter()
-            .map(|(g, n)| format!("{g}:{n}"))
-            .collect::<Vec<_>>()
-            .join(" ");
+        let by_g = found.pairs.by_g.iter().map(|(g, n)| format!("{g}:{n}")).collect::<Vec<_>>().join(" ");
         println!(
             "\npairs {} ({} unordered), cases 1 to 6: {cases}, by g: {by_g}",
             found.pairs.pairs, found.pairs.unordered
         );
     }
     if !found.skipped.is_empty() {
-        println!(
-            "{} pairs were not trained on, the first because: {}",
-            found.skipped.len(),
-            found.skipped[0]
-        );
+        println!("{} pairs were not trained on, the first because: {}", found.skipped.len(), found.skipped[0]);
     }
     if !found.scores.is_empty() {
-        println!(
-            "\n{:<18} {:>7} {:>7} {:>7} {:>7}",
-            "answers by", "CSR", "ISR", "SSR", "turns"
-        );
+        println!("\n{:<18} {:>7} {:>7} {:>7} {:>7}", "answers by", "CSR", "ISR", "SSR", "turns");
         for row in &found.scores {
-            let label = if row.model == "base" {
-                "base (before)"
-            } else {
-                "trained (after)"
-            };
-            println!(
-                "{label:<18} {:>7.3} {:>7.3} {:>7.3} {:>7}",
-                row.csr, row.isr, row.ssr, row.turns
-            );
+            let label = if row.model == "base" { "base (before)" } else { "trained (after)" };
+            println!("{label:<18} {:>7.3} {:>7.3} {:>7.3} {:>7}", row.csr, row.isr, row.ssr, row.turns);
         }
     }
-    println!(
-        "\n{:.1} s; everything is in {}",
-        outcome.elapsed.as_secs_f64(),
-        out.display()
-    );
+    println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at {}", out.join("report.html").display());
-    println!(
-        "next: edit an input of {} and run it again: only what depends on it is computed",
-        pipeline.display()
-    );
+    println!("next: edit an input of {} and run it again: only what depends on it is computed", pipeline.display());
 }

@@ -10,9 +10,7 @@ use obvert_stages::output::tensorboard::EventFile;
 use obvert_trainer::load::{Checkpoint, Dialect, Message};
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::LossKind;
-use obvert_trainer::{
-    Adapter, LoraSettings, Model, ResponseLogps, TokenPair, TrainSettings, Trainer, peft,
-};
+use obvert_trainer::{Adapter, LoraSettings, Model, ResponseLogps, TokenPair, TrainSettings, Trainer, peft};
 use serde_json::{Value, json};
 
 /// Arguments of `logprobs`.
@@ -106,10 +104,7 @@ pub fn logprobs(arguments: &Logprobs) -> anyhow::Result<()> {
     let pairs = pairs(&arguments.batch, &arguments.model, &model)?;
     let policy = obvert_trainer::logprobs(&model, adapter.as_ref(), &pairs)?;
     let reference = obvert_trainer::logprobs(&model, None, &pairs)?;
-    println!(
-        "{}",
-        json!({ "policy": columns(&policy), "reference": columns(&reference) })
-    );
+    println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));
     Ok(())
 }
 
@@ -124,18 +119,12 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let pairs = pairs(&arguments.pairs, &arguments.model, &model)?;
     ensure!(!pairs.is_empty(), "{}: no pairs", arguments.pairs.display());
     let batch_size = arguments.batch_size.unwrap_or(32).clamp(1, pairs.len());
-    let steps = arguments
-        .steps
-        .unwrap_or(pairs.len().div_ceil(batch_size) as u64);
+    let steps = arguments.steps.unwrap_or(pairs.len().div_ceil(batch_size) as u64);
     let settings = settings(arguments, steps);
     let mut trainer = match adapter {
         Some(adapter) => Trainer::with_adapter(Arc::new(model), settings, adapter)?,
         None => {
-            let lora = LoraSettings {
-                rank: arguments.rank,
-                alpha: arguments.alpha,
-                ..LoraSettings::default()
-            };
+            let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
             Trainer::new(Arc::new(model), settings, &lora, arguments.seed)?
         }
     };
@@ -143,22 +132,15 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let mut metrics = MetricsFile::open(&arguments.out.join("metrics.jsonl"))?;
     metrics.truncate(0)?;
     let mut events = EventFile::create(&arguments.out.join("tensorboard"), None)?;
-    let mut order = Order::new(
-        pairs.len(),
-        (!arguments.no_shuffle).then_some(arguments.seed),
-    );
+    let mut order = Order::new(pairs.len(), (!arguments.no_shuffle).then_some(arguments.seed));
     for _ in 0..steps {
         let batch: Vec<usize> = (0..batch_size).map(|_| order.next()).collect();
         let chosen: Vec<TokenPair> = batch.iter().map(|&i| pairs[i].clone()).collect();
         let logps: Vec<ResponseLogps> = batch.iter().map(|&i| reference[i]).collect();
         let made = trainer.step(&chosen, &logps)?;
         let value = serde_json::to_value(&made)?;
-        let mut row: BTreeMap<String, f64> = value
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter_map(|(k, v)| Some((k.clone(), v.as_f64()?)))
-            .collect();
+        let mut row: BTreeMap<String, f64> =
+            value.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
         row.remove("step");
         metrics.append(made.step, &row)?;
         events.scalars(made.step, &row)?;
@@ -167,10 +149,7 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
             json!({ "step": made.step, "loss": made.loss, "grad_norm": made.grad_norm, "rewards/accuracies": made.accuracies })
         );
     }
-    let name = arguments
-        .model
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
+    let name = arguments.model.file_name().map(|name| name.to_string_lossy().into_owned());
     peft::save(&arguments.out, trainer.adapter(), name.as_deref())?;
     println!("adapter in {}", arguments.out.display());
     Ok(())
@@ -189,11 +168,7 @@ fn settings(arguments: &Arguments, steps: u64) -> TrainSettings {
         beta: arguments.beta,
         gamma: arguments.gamma,
         lr: arguments.lr,
-        warmup_ratio: if matches!(arguments.schedule, Rate::Constant) {
-            0.0
-        } else {
-            arguments.warmup_ratio
-        },
+        warmup_ratio: if matches!(arguments.schedule, Rate::Constant) { 0.0 } else { arguments.warmup_ratio },
         total_steps: steps,
         weight_decay: arguments.weight_decay,
         max_grad_norm: arguments.max_grad_norm,
@@ -203,9 +178,7 @@ fn settings(arguments: &Arguments, steps: u64) -> TrainSettings {
 
 fn open(path: &Path, adapter: Option<&Path>) -> anyhow::Result<(Model<f32>, Option<Adapter<f32>>)> {
     let model = Checkpoint::open(path)?.model()?;
-    let adapter = adapter
-        .map(|folder| peft::load(folder, &model.config))
-        .transpose()?;
+    let adapter = adapter.map(|folder| peft::load(folder, &model.config)).transpose()?;
     Ok((model, adapter))
 }
 
@@ -218,14 +191,10 @@ fn pairs(path: &Path, model_path: &Path, model: &Model<f32>) -> anyhow::Result<V
         return Ok(obvert_trainer::pair::Batch::read(path, &model.config)?.pairs);
     }
     let dialect = Dialect::open(model_path)?;
-    let lines = text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty());
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(index, line)| {
-            let pair =
-                row(line, &dialect).with_context(|| format!("{}:{}", path.display(), index + 1))?;
+            let pair = row(line, &dialect).with_context(|| format!("{}:{}", path.display(), index + 1))?;
             pair.check(index, &model.config)?;
             Ok(pair)
         })
@@ -236,37 +205,23 @@ fn pairs(path: &Path, model_path: &Path, model: &Model<f32>) -> anyhow::Result<V
 fn row(line: &str, dialect: &Dialect) -> anyhow::Result<TokenPair> {
     let row: Value = serde_json::from_str(line)?;
     let messages = |key: &str| -> anyhow::Result<Vec<Message>> {
-        let list = row[key]
-            .as_array()
-            .with_context(|| format!("`{key}` is not a list of messages"))?;
+        let list = row[key].as_array().with_context(|| format!("`{key}` is not a list of messages"))?;
         list.iter()
-            .map(
-                |message| match (message["role"].as_str(), message["content"].as_str()) {
-                    (Some(role), Some(content)) => Ok(Message::new(role, content)),
-                    _ => bail!("a message of `{key}` has no role or no content"),
-                },
-            )
+            .map(|message| match (message["role"].as_str(), message["content"].as_str()) {
+                (Some(role), Some(content)) => Ok(Message::new(role, content)),
+                _ => bail!("a message of `{key}` has no role or no content"),
+            })
             .collect()
     };
     let answer = |key: &str| -> anyhow::Result<String> {
-        let [message] = &messages(key)?[..] else {
-            bail!("`{key}` is not one message")
-        };
+        let [message] = &messages(key)?[..] else { bail!("`{key}` is not one message") };
         Ok(message.content.clone())
     };
     let prompt = messages("prompt")?;
     let (ids, chosen) = dialect.pair(&prompt, &answer("chosen")?)?;
     let (_, rejected) = dialect.pair(&prompt, &answer("rejected")?)?;
-    let gap = row["g"]
-        .as_f64()
-        .or(row["margin_g"].as_f64())
-        .unwrap_or_default() as f32;
-    Ok(TokenPair {
-        prompt: ids,
-        chosen,
-        rejected,
-        gap,
-    })
+    let gap = row["g"].as_f64().or(row["margin_g"].as_f64()).unwrap_or_default() as f32;
+    Ok(TokenPair { prompt: ids, chosen, rejected, gap })
 }
 
 /// Indices in rounds over all pairs, each round in the file's order or shuffled (Fisher and Yates, from the seed).
@@ -278,11 +233,7 @@ struct Order {
 
 impl Order {
     fn new(count: usize, seed: Option<u64>) -> Self {
-        Order {
-            round: (0..count).collect(),
-            at: count,
-            random: seed,
-        }
+        Order { round: (0..count).collect(), at: count, random: seed }
     }
 
     fn next(&mut self) -> usize {
@@ -299,9 +250,7 @@ impl Order {
             return;
         };
         for last in (1..self.round.len()).rev() {
-            *state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             self.round.swap(last, (*state >> 33) as usize % (last + 1));
         }
     }

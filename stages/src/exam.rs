@@ -34,10 +34,7 @@ impl Group for Exam {
     ) -> Result<(), Error> {
         for session in sessions {
             for adapter in &adapters {
-                out.emit(Session {
-                    adapter: Some(adapter.clone()),
-                    ..session.clone()
-                });
+                out.emit(Session { adapter: Some(adapter.clone()), ..session.clone() });
             }
         }
         Ok(())

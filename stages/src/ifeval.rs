@@ -44,14 +44,9 @@ impl Map for IfevalSessions {
             )));
         }
         let query = row.messages.iter().find(|m| m.role == "user");
-        let query = query
-            .ok_or_else(|| Error(format!("row {}: no user message", row.key)))?
-            .content
-            .clone();
+        let query = query.ok_or_else(|| Error(format!("row {}: no user message", row.key)))?.content.clone();
         let instructions = row.instruction_id_list.iter().zip(&row.kwargs).enumerate();
-        let constraints = instructions
-            .map(|(i, (id, kwargs))| constraint(i, id, kwargs))
-            .collect::<Result<_, _>>()?;
+        let constraints = instructions.map(|(i, (id, kwargs))| constraint(i, id, kwargs)).collect::<Result<_, _>>()?;
         let id = format!("ifeval-{}", row.key);
         out.emit(Session {
             dialogue: id.clone(),
@@ -62,11 +57,7 @@ impl Map for IfevalSessions {
                 skills: Vec::new(),
                 constraints,
             },
-            persona: Persona {
-                id,
-                text: String::new(),
-                queries: vec![query],
-            },
+            persona: Persona { id, text: String::new(), queries: vec![query] },
             turn: 0,
             history: Vec::new(),
             adapter: None,

@@ -54,9 +54,7 @@ impl Group for Next {
         let mut session = turn.session;
         session.turn += 1;
         session.history.push(Message::new("user", turn.query));
-        session
-            .history
-            .push(Message::new("assistant", best.response.text));
+        session.history.push(Message::new("assistant", best.response.text));
         out.emit(session);
         Ok(())
     }

@@ -121,9 +121,6 @@ impl Error {
     #[cfg(feature = "parquet")]
     fn parquet<E: Into<::parquet::errors::ParquetError>>(path: &Path) -> impl FnOnce(E) -> Error {
         let path = path.to_path_buf();
-        move |source| Error::Parquet {
-            path,
-            source: source.into(),
-        }
+        move |source| Error::Parquet { path, source: source.into() }
     }
 }

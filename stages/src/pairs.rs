@@ -30,11 +30,7 @@ pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |_: &serde_json::Value, context: &obvert_engine::RunContext| {
         let folder = context.out.join("pairs");
-        Ok(Box::new(Pairs {
-            folder,
-            current: BTreeMap::new(),
-            findings: findings.clone(),
-        }) as Box<dyn View>)
+        Ok(Box::new(Pairs { folder, current: BTreeMap::new(), findings: findings.clone() }) as Box<dyn View>)
     };
     let entry = Entry {
         body: Body::View(Arc::new(open)),
@@ -64,17 +60,12 @@ impl View for Pairs {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        let pairs: Vec<Pair> = self
-            .current
-            .values()
-            .map(|(pair, _)| pair.clone())
-            .collect();
+        let pairs: Vec<Pair> = self.current.values().map(|(pair, _)| pair.clone()).collect();
         output::write_all(&self.folder, &pairs).map_err(|e| e.to_string())?;
         let mut found = self.findings.lock();
         found.pairs = output::summary(&pairs);
-        found.example = pairs
-            .into_iter()
-            .max_by_key(|pair| (pair.case != 6, pair.g.min(4), std::cmp::Reverse(pair.turn)));
+        found.example =
+            pairs.into_iter().max_by_key(|pair| (pair.case != 6, pair.g.min(4), std::cmp::Reverse(pair.turn)));
         Ok(())
     }
 }

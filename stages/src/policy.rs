@@ -56,18 +56,12 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf) {
         let settings = Settings::deserialize(settings).map_err(|e| e.to_string())?;
         Ok(Arc::new(Local(shelf.get(&settings.path.0)?)) as Arc<dyn Model>)
     };
-    registry.add_model(
-        "local",
-        schemars::schema_for!(Settings).to_value(),
-        Arc::new(open),
-    );
+    registry.add_model("local", schemars::schema_for!(Settings).to_value(), Arc::new(open));
 }
 
 /// The path of a `[model.NAME]` of kind `local`, from its settings.
 pub(crate) fn path_of(settings: &serde_json::Value) -> Result<PathBuf, String> {
-    Settings::deserialize(settings)
-        .map(|settings| settings.path.0)
-        .map_err(|e| e.to_string())
+    Settings::deserialize(settings).map(|settings| settings.path.0).map_err(|e| e.to_string())
 }
 
 impl Policy {
@@ -77,12 +71,7 @@ impl Policy {
         let identity = checkpoint.identity().map_err(|e| e.to_string())?;
         let model = Arc::new(checkpoint.model().map_err(|e| e.to_string())?);
         let dialect = Dialect::open(path).map_err(|e| e.to_string())?;
-        Ok(Policy {
-            model,
-            dialect,
-            identity,
-            adapters: Mutex::default(),
-        })
+        Ok(Policy { model, dialect, identity, adapters: Mutex::default() })
     }
 
     /// An adapter by its folder. Folders are named by content, so one that was read stays valid.
@@ -91,39 +80,23 @@ impl Policy {
         if let Some(adapter) = adapters.get(folder) {
             return Ok(Arc::clone(adapter));
         }
-        let adapter =
-            peft::load(Path::new(folder), &self.model.config).map_err(|e| e.to_string())?;
+        let adapter = peft::load(Path::new(folder), &self.model.config).map_err(|e| e.to_string())?;
         let adapter = Arc::new(adapter);
         adapters.insert(folder.to_string(), Arc::clone(&adapter));
         Ok(adapter)
     }
 
     fn answer(&self, requests: &[&Request]) -> Result<Vec<Reply>, String> {
-        let adapter = requests[0]
-            .adapter
-            .as_deref()
-            .map(|folder| self.adapter(folder))
-            .transpose()?;
+        let adapter = requests[0].adapter.as_deref().map(|folder| self.adapter(folder)).transpose()?;
         let mut jobs: Vec<(&[Message], Job)> = Vec::new();
         let mut places = Vec::new();
         for request in requests {
-            let known = jobs
-                .iter()
-                .position(|(messages, _)| *messages == request.messages);
+            let known = jobs.iter().position(|(messages, _)| *messages == request.messages);
             let job = match known {
                 Some(job) => job,
                 None => {
-                    let prompt = self
-                        .dialect
-                        .prompt(&chat(&request.messages))
-                        .map_err(|e| e.to_string())?;
-                    jobs.push((
-                        &request.messages,
-                        Job {
-                            prompt,
-                            samples: Vec::new(),
-                        },
-                    ));
+                    let prompt = self.dialect.prompt(&chat(&request.messages)).map_err(|e| e.to_string())?;
+                    jobs.push((&request.messages, Job { prompt, samples: Vec::new() }));
                     jobs.len() - 1
                 }
             };
@@ -133,24 +106,14 @@ impl Policy {
         }
         let jobs: Vec<Job> = jobs.into_iter().map(|(_, job)| job).collect();
         let stop = self.dialect.tokenizer.eos();
-        let made =
-            generate(&self.model, adapter.as_deref(), &jobs, stop).map_err(|e| e.to_string())?;
+        let made = generate(&self.model, adapter.as_deref(), &jobs, stop).map_err(|e| e.to_string())?;
         places
             .into_iter()
             .map(|(job, sample)| {
                 let tokens = &made[job][sample].tokens;
-                let text = self
-                    .dialect
-                    .tokenizer
-                    .decode(tokens)
-                    .map_err(|e| e.to_string())?;
-                let (prompt_tokens, reply_tokens) =
-                    (jobs[job].prompt.len() as u32, tokens.len() as u32);
-                Ok(Reply {
-                    text: text.trim().to_string(),
-                    prompt_tokens,
-                    reply_tokens,
-                })
+                let text = self.dialect.tokenizer.decode(tokens).map_err(|e| e.to_string())?;
+                let (prompt_tokens, reply_tokens) = (jobs[job].prompt.len() as u32, tokens.len() as u32);
+                Ok(Reply { text: text.trim().to_string(), prompt_tokens, reply_tokens })
             })
             .collect()
     }
@@ -159,10 +122,7 @@ impl Policy {
 fn sampling(request: &Request) -> Sampling {
     let wanted = &request.sampling;
     // Samples of one request differ by their index alone, whatever else runs beside them.
-    let seed = wanted
-        .seed
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(u64::from(request.sample));
+    let seed = wanted.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(request.sample));
     Sampling {
         temperature: wanted.temperature,
         top_p: wanted.top_p,
@@ -179,10 +139,7 @@ fn content_hash(messages: &[Message]) -> u64 {
 
 /// Messages as the chat template takes them.
 pub(crate) fn chat(messages: &[Message]) -> Vec<load::Message> {
-    messages
-        .iter()
-        .map(|m| load::Message::new(m.role.clone(), m.content.clone()))
-        .collect()
+    messages.iter().map(|m| load::Message::new(m.role.clone(), m.content.clone())).collect()
 }
 
 /// A policy as a model of the engine.
@@ -198,28 +155,20 @@ impl Model for Local {
     }
 
     fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
-        let mut replies: Vec<Result<Reply, String>> =
-            vec![Err("not answered".into()); requests.len()];
+        let mut replies: Vec<Result<Reply, String>> = vec![Err("not answered".into()); requests.len()];
         let mut by_adapter: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
         for (index, request) in requests.iter().enumerate() {
-            by_adapter
-                .entry(request.adapter.as_deref())
-                .or_default()
-                .push(index);
+            by_adapter.entry(request.adapter.as_deref()).or_default().push(index);
         }
         for indices in by_adapter.values() {
             let group: Vec<&Request> = indices.iter().map(|index| &requests[*index]).collect();
             match self.0.answer(&group) {
-                Ok(answers) => indices
-                    .iter()
-                    .zip(answers)
-                    .for_each(|(index, reply)| replies[*index] = Ok(reply)),
+                Ok(answers) => indices.iter().zip(answers).for_each(|(index, reply)| replies[*index] = Ok(reply)),
                 // One request that cannot be answered (a prompt that is too long) must not cost the others theirs.
                 Err(cause) if indices.len() == 1 => replies[indices[0]] = Err(cause),
                 Err(_) => indices.iter().for_each(|&index| {
                     let alone = self.0.answer(&[&requests[index]]);
-                    replies[index] = alone
-                        .and_then(|mut answers| answers.pop().ok_or_else(|| "no answer".into()));
+                    replies[index] = alone.and_then(|mut answers| answers.pop().ok_or_else(|| "no answer".into()));
                 }),
             }
         }

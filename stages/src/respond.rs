@@ -52,19 +52,10 @@ impl Map for Respond {
             (0..self.samples).for_each(|sample| out.request(self.request(&turn, sample)));
             return Ok(());
         }
-        let adapter = turn
-            .session
-            .adapter
-            .as_ref()
-            .map_or("base", |adapter| &adapter.version);
+        let adapter = turn.session.adapter.as_ref().map_or("base", |adapter| &adapter.version);
         for (sample, reply) in (0..).zip(replies) {
             let (text, model) = (reply.text.clone(), format!("{}@{adapter}", self.model.0));
-            out.emit(Response {
-                turn: turn.clone(),
-                sample,
-                text,
-                model,
-            });
+            out.emit(Response { turn: turn.clone(), sample, text, model });
         }
         Ok(())
     }
@@ -73,26 +64,10 @@ impl Map for Respond {
 impl Respond {
     fn request(&self, turn: &Turn, sample: u32) -> Request {
         let mut request = Request::new(&self.model.0, turn.messages(turn.session.profile.system()));
-        let Respond {
-            temperature,
-            top_p,
-            max_tokens,
-            seed,
-            ..
-        } = *self;
-        request.sampling = Sampling {
-            temperature,
-            top_p,
-            max_tokens,
-            seed,
-        };
+        let Respond { temperature, top_p, max_tokens, seed, .. } = *self;
+        request.sampling = Sampling { temperature, top_p, max_tokens, seed };
         request.sample = sample;
-        request.adapter = turn
-            .session
-            .adapter
-            .as_ref()
-            .map(|a| a.path.clone())
-            .filter(|path| !path.is_empty());
+        request.adapter = turn.session.adapter.as_ref().map(|a| a.path.clone()).filter(|path| !path.is_empty());
         request
     }
 }

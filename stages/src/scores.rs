@@ -39,11 +39,7 @@ pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |_: &serde_json::Value, context: &obvert_engine::RunContext| {
         let path = context.out.join("scores.json");
-        Ok(Box::new(Scores {
-            path,
-            answers: Answers::new(),
-            findings: findings.clone(),
-        }) as Box<dyn View>)
+        Ok(Box::new(Scores { path, answers: Answers::new(), findings: findings.clone() }) as Box<dyn View>)
     };
     let entry = Entry {
         body: Body::View(Arc::new(open)),
@@ -62,23 +58,10 @@ impl View for Scores {
     fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
         for change in changes {
             let judged: Judged = decode(&change.record).map_err(|e| e.0)?;
-            let decided = judged
-                .verdicts
-                .iter()
-                .filter(|v| v.satisfied.is_some())
-                .count();
+            let decided = judged.verdicts.iter().filter(|v| v.satisfied.is_some()).count();
             let session = &judged.response.turn.session;
-            let model = session
-                .adapter
-                .as_ref()
-                .map_or(&judged.response.model, |adapter| &adapter.version)
-                .clone();
-            let key = (
-                model,
-                session.dialogue.clone(),
-                session.turn,
-                judged.response.sample,
-            );
+            let model = session.adapter.as_ref().map_or(&judged.response.model, |adapter| &adapter.version).clone();
+            let key = (model, session.dialogue.clone(), session.turn, judged.response.sample);
             let answer = (judged.score() as u64, decided as u64);
             let entry = self.answers.entry(key.clone()).or_insert((answer, 0));
             // A dialogue's new version replaces the old one within a tick: the insertion names the answer.
@@ -97,8 +80,7 @@ impl View for Scores {
         let mut rows = scores(&self.answers);
         // The base model first.
         rows.sort_by_key(|row| (row.model != "base", row.model.clone()));
-        let text = serde_json::to_vec_pretty(&rows.iter().map(json).collect::<Vec<_>>())
-            .map_err(|e| e.to_string())?;
+        let text = serde_json::to_vec_pretty(&rows.iter().map(json).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
         crate::output::write_atomically(&self.path, &text).map_err(|e| e.to_string())?;
         self.findings.lock().scores = rows;
         Ok(())
@@ -106,14 +88,7 @@ impl View for Scores {
 }
 
 fn json(row: &ScoreRow) -> serde_json::Value {
-    let ScoreRow {
-        model,
-        csr,
-        isr,
-        ssr,
-        turns,
-        constraints,
-    } = row;
+    let ScoreRow { model, csr, isr, ssr, turns, constraints } = row;
     serde_json::json!({
         "model": model, "csr": csr, "isr": isr, "ssr": ssr, "turns": turns, "constraints": constraints
     })
@@ -122,32 +97,19 @@ fn json(row: &ScoreRow) -> serde_json::Value {
 fn scores(answers: &Answers) -> Vec<ScoreRow> {
     let mut dialogues: BTreeMap<&str, BTreeMap<(&str, u32), Vec<Answer>>> = BTreeMap::new();
     for ((model, dialogue, _, sample), (answer, _)) in answers {
-        dialogues
-            .entry(model)
-            .or_default()
-            .entry((dialogue, *sample))
-            .or_default()
-            .push(*answer);
+        dialogues.entry(model).or_default().entry((dialogue, *sample)).or_default().push(*answer);
     }
-    dialogues
-        .iter()
-        .map(|(model, dialogues)| score(model, dialogues.values()))
-        .collect()
+    dialogues.iter().map(|(model, dialogues)| score(model, dialogues.values())).collect()
 }
 
 fn score<'a>(model: &str, dialogues: impl Iterator<Item = &'a Vec<Answer>> + Clone) -> ScoreRow {
     let perfect = |answer: &&Answer| answer.0 == answer.1;
     let all = || dialogues.clone().flatten();
     let (turns, constraints) = (all().count(), all().map(|answer| answer.1).sum::<u64>());
-    let runs = dialogues
-        .clone()
-        .map(|turns| turns.iter().take_while(perfect).count() as f64 / turns.len() as f64);
+    let runs = dialogues.clone().map(|turns| turns.iter().take_while(perfect).count() as f64 / turns.len() as f64);
     ScoreRow {
         model: model.to_string(),
-        csr: share(
-            all().map(|answer| answer.0).sum::<u64>() as f64,
-            constraints as f64,
-        ),
+        csr: share(all().map(|answer| answer.0).sum::<u64>() as f64, constraints as f64),
         isr: share(all().filter(perfect).count() as f64, turns as f64),
         ssr: share(runs.sum(), dialogues.count() as f64),
         turns: turns as u64,

@@ -45,10 +45,7 @@ impl Group for Sessions {
         out: &mut Output<Session>,
     ) -> Result<(), Error> {
         let [profile] = &profiles[..] else {
-            return Err(Error(format!(
-                "{} profiles have the id `{key}`",
-                profiles.len()
-            )));
+            return Err(Error(format!("{} profiles have the id `{key}`", profiles.len())));
         };
         let seed = self.seed.to_string();
         personas.sort_by_cached_key(|persona| id_of(&[&profile.id, &persona.id, &seed]));

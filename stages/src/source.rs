@@ -58,25 +58,15 @@ fn open<R: Record>(settings: &Value) -> Result<Rows, String> {
     for file in files(&settings.path.0)? {
         rows.extend(read(&file)?);
     }
-    let rows = rows
-        .into_iter()
-        .skip(settings.skip)
-        .take(settings.limit.unwrap_or(usize::MAX));
-    Ok(Box::new(rows.map(|row| {
-        row.and_then(|(text, value, at)| record::<R>(&text, value, &at))
-    })))
+    let rows = rows.into_iter().skip(settings.skip).take(settings.limit.unwrap_or(usize::MAX));
+    Ok(Box::new(rows.map(|row| row.and_then(|(text, value, at)| record::<R>(&text, value, &at)))))
 }
 
 /// A row as it stood, as JSON, and where it stood.
 type Row = Result<(String, Value, String), BadRow>;
 
 fn record<R: Record>(text: &str, value: Value, at: &str) -> Result<Vec<u8>, BadRow> {
-    let bad = |cause: String| {
-        (
-            text.to_string(),
-            format!("{at}: not a {}: {cause}", R::NAME),
-        )
-    };
+    let bad = |cause: String| (text.to_string(), format!("{at}: not a {}: {cause}", R::NAME));
     let record: R = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
     encode(&record).map_err(|e| bad(e.0))
 }
@@ -87,10 +77,7 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
         return Ok(vec![path.to_path_buf()]);
     }
     let entries = std::fs::read_dir(path).map_err(failed)?;
-    let mut files = entries
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(failed)?;
+    let mut files = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     files.retain(|file| file.is_file() && format(file).is_some());
     files.sort();
     Ok(files)
@@ -116,12 +103,8 @@ fn format(path: &Path) -> Option<Format> {
 
 fn read(path: &Path) -> Result<Vec<Row>, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let format = format(path).ok_or_else(|| {
-        format!(
-            "{}: not a .jsonl, .csv, .txt or .md file (or one of them gzipped)",
-            path.display()
-        )
-    })?;
+    let format = format(path)
+        .ok_or_else(|| format!("{}: not a .jsonl, .csv, .txt or .md file (or one of them gzipped)", path.display()))?;
     let reader = reader(path).map_err(failed)?;
     match format {
         Format::Jsonl => read_jsonl(path, reader).map_err(failed),
@@ -134,11 +117,7 @@ fn read(path: &Path) -> Result<Vec<Row>, String> {
 fn reader(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
     let mut file = BufReader::new(File::open(path)?);
     let zipped = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    Ok(if zipped {
-        Box::new(BufReader::new(MultiGzDecoder::new(file)))
-    } else {
-        Box::new(file)
-    })
+    Ok(if zipped { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) })
 }
 
 fn read_jsonl(path: &Path, reader: Box<dyn BufRead>) -> std::io::Result<Vec<Row>> {
@@ -151,12 +130,10 @@ fn read_jsonl(path: &Path, reader: Box<dyn BufRead>) -> std::io::Result<Vec<Row>
             continue;
         }
         // Python writes a missing number as NaN, which is not JSON: it is read as null.
-        rows.push(
-            match serde_json::from_str(&text.replace(": NaN", ": null")) {
-                Ok(value) => Ok((text, value, at)),
-                Err(error) => Err((text, format!("{at}: not JSON: {error}"))),
-            },
-        );
+        rows.push(match serde_json::from_str(&text.replace(": NaN", ": null")) {
+            Ok(value) => Ok((text, value, at)),
+            Err(error) => Err((text, format!("{at}: not JSON: {error}"))),
+        });
     }
     Ok(rows)
 }
@@ -167,10 +144,7 @@ fn read_csv(path: &Path, reader: Box<dyn BufRead>) -> Vec<Row> {
     let row = |(index, record): (usize, Result<csv::StringRecord, csv::Error>)| {
         let at = format!("{}: row {}", path.display(), index + 1);
         let record = record.map_err(|e| (String::new(), format!("{at}: {e}")))?;
-        let fields = headers
-            .iter()
-            .zip(&record)
-            .map(|(h, v)| (h.to_string(), Value::String(v.to_string())));
+        let fields = headers.iter().zip(&record).map(|(h, v)| (h.to_string(), Value::String(v.to_string())));
         let value = Value::Object(fields.collect::<Map<_, _>>());
         Ok((value.to_string(), value, at))
     };
@@ -180,10 +154,7 @@ fn read_csv(path: &Path, reader: Box<dyn BufRead>) -> Vec<Row> {
 fn read_text(path: &Path, mut reader: Box<dyn BufRead>) -> std::io::Result<Vec<Row>> {
     let mut text = String::new();
     reader.read_to_string(&mut text)?;
-    let id = path
-        .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let value = serde_json::json!({ "id": id, "text": text });
     Ok(vec![Ok((text, value, path.display().to_string()))])
 }

@@ -4,9 +4,7 @@
 //! A session row holds a system prompt and its turns with criteria; a response row one model's answer to one turn and a
 //! judge's verdict per criterion (1 yes, 0 no, null other). A criterion's id in a profile is `turn.id`.
 
-use obvert_api::record::{
-    Constraint, Judged, Message, Persona, Profile, Response, Session, Turn, Verdict,
-};
+use obvert_api::record::{Constraint, Judged, Message, Persona, Profile, Response, Session, Turn, Verdict};
 use obvert_api::{Error, Group, Json, Map, Output, Reply};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -58,11 +56,7 @@ impl Map for SysbenchProfiles {
     type Out = Profile;
 
     fn map(&self, row: Json, _: &[Reply], out: &mut Output<Profile>) -> Result<(), Error> {
-        out.emit(
-            SessionRow::deserialize(row.0)
-                .map_err(Error::new)?
-                .profile(),
-        );
+        out.emit(SessionRow::deserialize(row.0).map_err(Error::new)?.profile());
         Ok(())
     }
 }
@@ -94,17 +88,12 @@ impl Group for SysbenchJudged {
         out: &mut Output<Judged>,
     ) -> Result<(), Error> {
         let [session] = &sessions[..] else {
-            return Err(Error(format!(
-                "turn {key}: {} sessions have its system_id",
-                sessions.len()
-            )));
+            return Err(Error(format!("turn {key}: {} sessions have its system_id", sessions.len())));
         };
         let session = SessionRow::deserialize(&session.0).map_err(Error::new)?;
         let mut rows = responses
             .into_iter()
-            .map(|row| {
-                ResponseRow::deserialize(row.0).map_err(|e| Error(format!("turn {key}: {e}")))
-            })
+            .map(|row| ResponseRow::deserialize(row.0).map_err(|e| Error(format!("turn {key}: {e}"))))
             .collect::<Result<Vec<_>, _>>()?;
         rows.sort_by(|a, b| a.model.cmp(&b.model));
         for (sample, row) in (0..).zip(rows) {
@@ -140,57 +129,35 @@ impl SessionRow {
         let turn = turn.ok_or_else(|| Error(format!("session {system} has no turn {number}")))?;
         if row.verdict.len() != turn.criteria.len() {
             let (found, expected) = (row.verdict.len(), turn.criteria.len());
-            return Err(Error(format!(
-                "{system}.{number} by {}: {found} verdicts on {expected} criteria",
-                row.model
-            )));
+            return Err(Error(format!("{system}.{number} by {}: {found} verdicts on {expected} criteria", row.model)));
         }
         let id = |criterion: &Criterion| format!("{number}.{}", criterion.id);
-        let verdicts = turn
-            .criteria
-            .iter()
-            .zip(&row.verdict)
-            .map(|(criterion, verdict)| Verdict {
-                constraint: id(criterion),
-                satisfied: verdict.map(|v| v == 1),
-                reason: String::new(),
-                by: "sysbench".into(),
-            });
+        let verdicts = turn.criteria.iter().zip(&row.verdict).map(|(criterion, verdict)| Verdict {
+            constraint: id(criterion),
+            satisfied: verdict.map(|v| v == 1),
+            reason: String::new(),
+            by: "sysbench".into(),
+        });
         let verdicts = verdicts.collect();
         let turn = Turn {
             session: self.session(number),
             query: turn.user.clone(),
             active: turn.criteria.iter().map(id).collect(),
         };
-        Ok(Judged {
-            response: Response {
-                turn,
-                sample,
-                text: row.response,
-                model: row.model,
-            },
-            verdicts,
-        })
+        Ok(Judged { response: Response { turn, sample, text: row.response, model: row.model }, verdicts })
     }
 
     /// The dialogue before turn `number`, counted from 1, on the file's own history.
     fn session(&self, number: u32) -> Session {
         let before = self.turns.iter().filter(|turn| turn.turn < number);
         let said = |turn: &TurnRow| {
-            [
-                Message::new("user", &turn.user),
-                Message::new("assistant", turn.gold.clone().unwrap_or_default()),
-            ]
+            [Message::new("user", &turn.user), Message::new("assistant", turn.gold.clone().unwrap_or_default())]
         };
         let id = format!("sysbench-{}", self.system_id);
         Session {
             dialogue: id.clone(),
             profile: self.profile(),
-            persona: Persona {
-                id,
-                text: String::new(),
-                queries: Vec::new(),
-            },
+            persona: Persona { id, text: String::new(), queries: Vec::new() },
             turn: number.saturating_sub(1),
             history: before.flat_map(said).collect(),
             adapter: None,

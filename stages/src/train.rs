@@ -161,11 +161,7 @@ impl Train {
     }
 
     fn lora(&self) -> LoraSettings {
-        LoraSettings {
-            rank: self.rank,
-            alpha: self.alpha,
-            targets: Projection::ALL.to_vec(),
-        }
+        LoraSettings { rank: self.rank, alpha: self.alpha, targets: Projection::ALL.to_vec() }
     }
 }
 
@@ -190,29 +186,13 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
     registry.add("train", entry);
 }
 
-fn open_learner(
-    settings: &Train,
-    context: &RunContext,
-    shelf: &Shelf,
-    findings: &Findings,
-) -> Result<Learner, String> {
+fn open_learner(settings: &Train, context: &RunContext, shelf: &Shelf, findings: &Findings) -> Result<Learner, String> {
     let name = &settings.model.0;
-    let model = context
-        .plan
-        .models
-        .iter()
-        .find(|model| model.name == *name && model.kind == "local");
-    let model = model.ok_or_else(|| {
-        format!("model: [model.{name}] is not of kind `local`, so it cannot be trained")
-    })?;
+    let model = context.plan.models.iter().find(|model| model.name == *name && model.kind == "local");
+    let model =
+        model.ok_or_else(|| format!("model: [model.{name}] is not of kind `local`, so it cannot be trained"))?;
     let path: PathBuf = path_of(&model.settings)?;
-    Learner::open(
-        settings,
-        shelf.get(&path)?,
-        &path,
-        context,
-        findings.clone(),
-    )
+    Learner::open(settings, shelf.get(&path)?, &path, context, findings.clone())
 }
 
 /// What the dataflow tells the learner.
@@ -237,15 +217,7 @@ struct Trainee {
 impl Trainee {
     fn new(learner: Learner) -> Self {
         let (waiting, taken) = (BTreeMap::new(), BTreeMap::new());
-        Trainee {
-            learner: Some(learner),
-            thread: None,
-            to: None,
-            made: None,
-            waiting,
-            taken,
-            busy: true,
-        }
+        Trainee { learner: Some(learner), thread: None, to: None, made: None, waiting, taken, busy: true }
     }
 
     fn take_in(&mut self, change: Change) -> Result<(), String> {
@@ -253,10 +225,7 @@ impl Trainee {
         if let Some(copies) = self.taken.get_mut(&pair.id) {
             *copies += change.diff;
             if *copies == 0 {
-                tracing::warn!(
-                    pair = pair.id,
-                    "a pair was withdrawn after it was trained on"
-                );
+                tracing::warn!(pair = pair.id, "a pair was withdrawn after it was trained on");
             }
             return Ok(());
         }
@@ -275,11 +244,7 @@ impl Trainee {
             Settled::Below(bound) => root < bound,
             Settled::All => true,
         };
-        while let Some(entry) = self
-            .waiting
-            .first_entry()
-            .filter(|entry| final_below(entry.key().0))
-        {
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| final_below(entry.key().0)) {
             let ((_, id), (pair, copies)) = entry.remove_entry();
             self.taken.insert(id, copies);
             // Fails only when the learner has failed; `poll` reports why.
@@ -321,10 +286,7 @@ impl View for Trainee {
             self.busy = adapter.version == learner::BASE;
             records.push(encode(&adapter).map_err(|e| e.0)?);
         }
-        Ok(Poll {
-            records,
-            busy: self.busy,
-        })
+        Ok(Poll { records, busy: self.busy })
     }
 
     fn finish(&mut self) -> Result<(), String> {

@@ -32,10 +32,7 @@ pub struct Bytes {
 impl Bytes {
     /// Borrows a slice.
     pub fn of(slice: &[u8]) -> Self {
-        Bytes {
-            ptr: slice.as_ptr(),
-            len: slice.len(),
-        }
+        Bytes { ptr: slice.as_ptr(), len: slice.len() }
     }
 
     /// The bytes as a slice.
@@ -89,12 +86,7 @@ pub struct Plugin {
     pub create: extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void,
     /// Handles a batch (see [`crate::frame`]); may be called from several threads at once. Not 0: the batch itself
     /// was unusable, and the reason went through `fail` (item 0).
-    pub process: extern "C" fn(
-        instance: *mut c_void,
-        host: *const Host,
-        call: *mut c_void,
-        batch: Bytes,
-    ) -> i32,
+    pub process: extern "C" fn(instance: *mut c_void, host: *const Host, call: *mut c_void, batch: Bytes) -> i32,
     /// Frees an instance.
     pub destroy: extern "C" fn(instance: *mut c_void),
 }
@@ -141,16 +133,10 @@ pub fn create(make: Create, host: *const Host, settings: Bytes, call: *mut c_voi
     }
 }
 
-extern "C" fn process(
-    instance: *mut c_void,
-    host: *const Host,
-    call: *mut c_void,
-    batch: Bytes,
-) -> i32 {
+extern "C" fn process(instance: *mut c_void, host: *const Host, call: *mut c_void, batch: Bytes) -> i32 {
     // SAFETY: `instance` came from `create`, so it is a `Box<dyn Erased>` in a box, shared and never mutated;
     // host and batch are lent for the duration of the call.
-    let (stage, host, batch) =
-        unsafe { (&*instance.cast::<Box<dyn Erased>>(), &*host, batch.slice()) };
+    let (stage, host, batch) = unsafe { (&*instance.cast::<Box<dyn Erased>>(), &*host, batch.slice()) };
     match frame::decode(batch) {
         Ok((operation, _, items)) => {
             for (index, item) in items.into_iter().enumerate() {
@@ -165,21 +151,11 @@ extern "C" fn process(
     }
 }
 
-fn handle(
-    stage: &dyn Erased,
-    host: &Host,
-    call: *mut c_void,
-    operation: Operation,
-    index: u64,
-    item: &[u8],
-) {
+fn handle(stage: &dyn Erased, host: &Host, call: *mut c_void, operation: Operation, index: u64, item: &[u8]) {
     let done = catch_unwind(AssertUnwindSafe(|| match operation {
         Operation::Run => {
             let outcome = stage.run(&frame::decode_invocation(item)?)?;
-            outcome
-                .records
-                .iter()
-                .for_each(|r| (host.emit)(call, index, Bytes::of(r)));
+            outcome.records.iter().for_each(|r| (host.emit)(call, index, Bytes::of(r)));
             for request in &outcome.requests {
                 let text = serde_json::to_vec(request).map_err(Error::new)?;
                 (host.request)(call, index, Bytes::of(&text));
@@ -201,10 +177,7 @@ fn handle(
 pub fn reason_of(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|s| s.to_string());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    Error(format!(
-        "panicked: {}",
-        text.unwrap_or_else(|| "no message".into())
-    ))
+    Error(format!("panicked: {}", text.unwrap_or_else(|| "no message".into())))
 }
 
 extern "C" fn destroy(instance: *mut c_void) {

@@ -20,12 +20,7 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        Sampling {
-            temperature: 0.0,
-            top_p: 1.0,
-            max_tokens: 1024,
-            seed: 0,
-        }
+        Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 1024, seed: 0 }
     }
 }
 

@@ -80,10 +80,7 @@ impl Operation {
 
     /// The operation's number in a batch's header.
     pub fn code(self) -> u8 {
-        Self::ALL
-            .iter()
-            .position(|o| *o == self)
-            .map_or(u8::MAX, |i| i as u8)
+        Self::ALL.iter().position(|o| *o == self).map_or(u8::MAX, |i| i as u8)
     }
 
     /// The operation with this number.
@@ -137,11 +134,7 @@ pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, Error> {
     if used == bytes.len() {
         Ok(record)
     } else {
-        Err(Error(format!(
-            "not a {}: {} bytes too many",
-            R::NAME,
-            bytes.len() - used
-        )))
+        Err(Error(format!("not a {}: {} bytes too many", R::NAME, bytes.len() - used)))
     }
 }
 
@@ -190,10 +183,7 @@ struct ErasedMap<M>(M);
 impl<M: Map> Erased for ErasedMap<M> {
     fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error> {
         let [record] = item.records[..] else {
-            return Err(Error(format!(
-                "a map takes one record, not {}",
-                item.records.len()
-            )));
+            return Err(Error(format!("a map takes one record, not {}", item.records.len())));
         };
         let mut out = Output::default();
         self.0.map(decode(record)?, &item.replies, &mut out)?;
@@ -209,19 +199,10 @@ struct ErasedGroup<G>(G);
 
 impl<G: Group> Erased for ErasedGroup<G> {
     fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error> {
-        let records = item
-            .records
-            .iter()
-            .map(|r| decode(r))
-            .collect::<Result<_, _>>()?;
-        let with = item
-            .with
-            .iter()
-            .map(|r| decode(r))
-            .collect::<Result<_, _>>()?;
+        let records = item.records.iter().map(|r| decode(r)).collect::<Result<_, _>>()?;
+        let with = item.with.iter().map(|r| decode(r)).collect::<Result<_, _>>()?;
         let mut out = Output::default();
-        self.0
-            .group(item.key, records, with, &item.replies, &mut out)?;
+        self.0.group(item.key, records, with, &item.replies, &mut out)?;
         finish(out)
     }
 
@@ -238,22 +219,13 @@ impl<G: Group> Erased for ErasedGroup<G> {
 
 fn finish<T: Record>(out: Output<T>) -> Result<Outcome, Error> {
     if !out.requests.is_empty() {
-        return Ok(Outcome {
-            records: Vec::new(),
-            requests: out.requests,
-        });
+        return Ok(Outcome { records: Vec::new(), requests: out.requests });
     }
     let records = out.emitted.iter().map(encode).collect::<Result<_, _>>()?;
-    Ok(Outcome {
-        records,
-        requests: Vec::new(),
-    })
+    Ok(Outcome { records, requests: Vec::new() })
 }
 
-fn translate<I: Record, W: Record, O: Record>(
-    operation: Operation,
-    bytes: &[u8],
-) -> Result<Option<Vec<u8>>, Error> {
+fn translate<I: Record, W: Record, O: Record>(operation: Operation, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
     match operation {
         Operation::ToJson(Port::In) => to_json::<I>(bytes),
         Operation::ToJson(Port::With) => to_json::<W>(bytes),
@@ -271,10 +243,7 @@ fn to_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 fn from_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
-    encode(
-        &serde_json::from_slice::<R>(bytes)
-            .map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?,
-    )
+    encode(&serde_json::from_slice::<R>(bytes).map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?)
 }
 
 /// Lets `plugin!` tell maps from groups by type: the method that resolves is the one whose bound holds.

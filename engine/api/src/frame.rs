@@ -47,12 +47,7 @@ impl Writer {
 }
 
 /// The payload of one run.
-pub fn encode_invocation(
-    key: &str,
-    records: &[&[u8]],
-    with: &[&[u8]],
-    replies: &[Reply],
-) -> Result<Vec<u8>, Error> {
+pub fn encode_invocation(key: &str, records: &[&[u8]], with: &[&[u8]], replies: &[Reply]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::with_capacity(64 + records.iter().map(|r| r.len() + 4).sum::<usize>());
     put(&mut bytes, key.as_bytes());
     put_list(&mut bytes, records);
@@ -72,9 +67,7 @@ pub fn decode(batch: &[u8]) -> Result<(Operation, u64, Vec<&[u8]>), Error> {
     }
     let [codec, operation, _, _] = reader.u32()?.to_le_bytes();
     if codec != CODEC_BINCODE {
-        return Err(Error(format!(
-            "batch has codec {codec}, known is {CODEC_BINCODE}"
-        )));
+        return Err(Error(format!("batch has codec {codec}, known is {CODEC_BINCODE}")));
     }
     let operation = Operation::from_code(operation)
         .ok_or_else(|| Error(format!("batch asks for the unknown operation {operation}")))?;
@@ -90,27 +83,16 @@ pub fn decode_invocation(payload: &[u8]) -> Result<Invocation<'_>, Error> {
     let key = std::str::from_utf8(reader.item()?).map_err(Error::new)?;
     let records = reader.list()?;
     let with = reader.list()?;
-    let replies = reader
-        .list()?
-        .into_iter()
-        .map(|r| serde_json::from_slice(r).map_err(Error::new));
+    let replies = reader.list()?.into_iter().map(|r| serde_json::from_slice(r).map_err(Error::new));
     let replies = replies.collect::<Result<_, _>>()?;
     reader.end()?;
-    Ok(Invocation {
-        key,
-        records,
-        with,
-        replies,
-    })
+    Ok(Invocation { key, records, with, replies })
 }
 
 /// The number that stands for a record type in a batch's header.
 pub fn schema_of(record: &str) -> u64 {
     let hash = blake3::hash(record.as_bytes());
-    hash.as_bytes()[..8]
-        .iter()
-        .rev()
-        .fold(0, |acc, b| acc << 8 | u64::from(*b))
+    hash.as_bytes()[..8].iter().rev().fold(0, |acc, b| acc << 8 | u64::from(*b))
 }
 
 fn put(bytes: &mut Vec<u8>, item: &[u8]) {
@@ -127,22 +109,17 @@ struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
-        let (head, tail) = self.0.split_at_checked(length).ok_or_else(|| {
-            Error(format!(
-                "batch ends early: {length} bytes announced, {} left",
-                self.0.len()
-            ))
-        })?;
+        let (head, tail) = self
+            .0
+            .split_at_checked(length)
+            .ok_or_else(|| Error(format!("batch ends early: {length} bytes announced, {} left", self.0.len())))?;
         self.0 = tail;
         Ok(head)
     }
 
     fn u32(&mut self) -> Result<u32, Error> {
         let bytes = self.take(4)?;
-        Ok(bytes
-            .iter()
-            .rev()
-            .fold(0, |acc, b| acc << 8 | u32::from(*b)))
+        Ok(bytes.iter().rev().fold(0, |acc, b| acc << 8 | u32::from(*b)))
     }
 
     fn item(&mut self) -> Result<&'a [u8], Error> {
@@ -156,11 +133,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&self) -> Result<(), Error> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Error(format!("batch has {} bytes too many", self.0.len())))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Error(format!("batch has {} bytes too many", self.0.len()))) }
     }
 }
 
@@ -169,11 +142,7 @@ mod tests {
     use super::*;
 
     fn batch() -> Vec<u8> {
-        let reply = Reply {
-            text: "yes".into(),
-            prompt_tokens: 3,
-            reply_tokens: 1,
-        };
+        let reply = Reply { text: "yes".into(), prompt_tokens: 3, reply_tokens: 1 };
         let mut writer = Writer::new(Operation::Run, "Turn");
         writer.record(&encode_invocation("k", &[b"one", b""], &[b"side"], &[reply]).unwrap());
         writer.record(&encode_invocation("", &[b"two"], &[], &[]).unwrap());
@@ -184,15 +153,9 @@ mod tests {
     fn a_batch_reads_back() {
         let bytes = batch();
         let (operation, schema, items) = decode(&bytes).unwrap();
-        assert_eq!(
-            (operation, schema, items.len()),
-            (Operation::Run, schema_of("Turn"), 2)
-        );
+        assert_eq!((operation, schema, items.len()), (Operation::Run, schema_of("Turn"), 2));
         let first = decode_invocation(items[0]).unwrap();
-        assert_eq!(
-            (first.key, first.records, first.with),
-            ("k", vec![&b"one"[..], b""], vec![&b"side"[..]])
-        );
+        assert_eq!((first.key, first.records, first.with), ("k", vec![&b"one"[..], b""], vec![&b"side"[..]]));
         assert_eq!(first.replies[0].text, "yes");
     }
 
@@ -201,10 +164,7 @@ mod tests {
         let bytes = batch();
         for end in 0..bytes.len() {
             let whole = decode(&bytes[..end]).and_then(|(_, _, items)| {
-                items
-                    .into_iter()
-                    .map(|item| decode_invocation(item).map(drop))
-                    .collect::<Result<Vec<_>, _>>()
+                items.into_iter().map(|item| decode_invocation(item).map(drop)).collect::<Result<Vec<_>, _>>()
             });
             assert!(whole.is_err(), "a batch cut at {end} was accepted");
         }
@@ -212,9 +172,7 @@ mod tests {
             let mut changed = bytes.clone();
             changed[at] ^= 0xff;
             if let Ok((_, _, items)) = decode(&changed) {
-                items
-                    .into_iter()
-                    .for_each(|item| drop(decode_invocation(item)));
+                items.into_iter().for_each(|item| drop(decode_invocation(item)));
             }
         }
     }

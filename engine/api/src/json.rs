@@ -23,8 +23,6 @@ impl<'de> Deserialize<'de> for Json {
             return Value::deserialize(deserializer).map(Json);
         }
         let text = String::deserialize(deserializer)?;
-        serde_json::from_str(&text)
-            .map(Json)
-            .map_err(D::Error::custom)
+        serde_json::from_str(&text).map(Json).map_err(D::Error::custom)
     }
 }

@@ -26,10 +26,7 @@ pub struct Output<T> {
 
 impl<T> Default for Output<T> {
     fn default() -> Self {
-        Output {
-            emitted: Vec::new(),
-            requests: Vec::new(),
-        }
+        Output { emitted: Vec::new(), requests: Vec::new() }
     }
 }
 
@@ -74,12 +71,7 @@ pub trait Map: DeserializeOwned + JsonSchema + Send + Sync + 'static {
 
     /// Handles one record. `replies` holds the answers to everything requested for it so far, in order; it is
     /// empty on the first run. The run that requests nothing more is the last, and what it emits goes on.
-    fn map(
-        &self,
-        input: Self::In,
-        replies: &[Reply],
-        out: &mut Output<Self::Out>,
-    ) -> Result<(), Error>;
+    fn map(&self, input: Self::In, replies: &[Reply], out: &mut Output<Self::Out>) -> Result<(), Error>;
 }
 
 /// A stage that handles all records of a key together, again whenever the group changes. Its settings are its fields.

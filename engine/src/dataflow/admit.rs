@@ -17,41 +17,30 @@ use super::item::{Event, Item};
 use super::{Events, Items, Settlement, Tick};
 
 /// The operator; all of it happens on the first worker.
-pub(crate) fn admit<'s>(
-    input: Items<'s>,
-    settlement: Arc<Settlement>,
-    closing: Arc<AtomicBool>,
-) -> Events<'s> {
+pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, closing: Arc<AtomicBool>) -> Events<'s> {
     let scope = input.scope();
     let route = Exchange::new(|_: &(Item, Tick, isize)| 0);
     input
         .inner
-        .unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
-            route,
-            "admit",
-            move |capability, info| {
-                settlement
-                    .wake_on_release(scope.worker().sync_activator_for(info.address.to_vec()));
-                let mut front: Option<Capability<Tick>> = Some(capability);
-                let mut gate = Gate::default();
-                move |(input, frontier), output| {
-                    let mut changes = Vec::new();
-                    input.for_each(|_, data| changes.append(data));
-                    let Some(capability) = front.as_mut() else {
-                        return;
-                    };
-                    gate.change(changes);
-                    gate.open(&settlement, *capability.time());
-                    output
-                        .session(&*capability)
-                        .give_iterator(gate.events.drain(..));
-                    match frontier.frontier().first() {
-                        Some(time) if !closing.load(Relaxed) => capability.downgrade(time),
-                        _ => front = None,
-                    }
+        .unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(route, "admit", move |capability, info| {
+            settlement.wake_on_release(scope.worker().sync_activator_for(info.address.to_vec()));
+            let mut front: Option<Capability<Tick>> = Some(capability);
+            let mut gate = Gate::default();
+            move |(input, frontier), output| {
+                let mut changes = Vec::new();
+                input.for_each(|_, data| changes.append(data));
+                let Some(capability) = front.as_mut() else {
+                    return;
+                };
+                gate.change(changes);
+                gate.open(&settlement, *capability.time());
+                output.session(&*capability).give_iterator(gate.events.drain(..));
+                match frontier.frontier().first() {
+                    Some(time) if !closing.load(Relaxed) => capability.downgrade(time),
+                    _ => front = None,
                 }
-            },
-        )
+            }
+        })
         .as_collection()
 }
 
@@ -77,13 +66,11 @@ impl Gate {
             let (since, copies) = self.waiting.entry(item.clone()).or_insert((at, 0));
             (*since, *copies) = ((*since).max(at), *copies + net);
             if *copies == net {
-                self.events
-                    .push((Event::Busy(item.place, item.hashed()), at, 1));
+                self.events.push((Event::Busy(item.place, item.hashed()), at, 1));
             }
             if *copies == 0 {
                 self.waiting.remove(&item);
-                self.events
-                    .push((Event::Busy(item.place, item.hashed()), at, -1));
+                self.events.push((Event::Busy(item.place, item.hashed()), at, -1));
             }
         }
     }
@@ -96,8 +83,7 @@ impl Gate {
                 return;
             }
             let (item, (_, net)) = next.remove_entry();
-            self.events
-                .push((Event::Busy(item.place, item.hashed()), at, -1));
+            self.events.push((Event::Busy(item.place, item.hashed()), at, -1));
             self.events.push((Event::Out(item.clone()), at, net));
             self.inside.insert(item, net);
         }

@@ -44,33 +44,27 @@ pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Events<'s> {
     let scope = input.scope();
     input
         .inner
-        .unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
-            route,
-            &name,
-            move |capability, info| {
-                let wake = scope.worker().sync_activator_for(info.address.to_vec());
-                let mut state = State::new(stage, wake);
-                let mut front: Option<Capability<Tick>> = Some(capability);
-                move |(input, frontier), output| {
-                    let mut changes = Vec::new();
-                    input.for_each(|_, data| changes.append(data));
-                    let Some(capability) = front.as_mut() else {
-                        return;
-                    };
-                    state.change(changes);
-                    state.answer(*capability.time());
-                    let mut session = output.session(&*capability);
-                    session.give_iterator(state.events.drain(..));
-                    drop(session);
-                    match frontier.frontier().first() {
-                        Some(time) if !state.stage.closing.load(Relaxed) => {
-                            capability.downgrade(time)
-                        }
-                        _ => front = None,
-                    }
+        .unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(route, &name, move |capability, info| {
+            let wake = scope.worker().sync_activator_for(info.address.to_vec());
+            let mut state = State::new(stage, wake);
+            let mut front: Option<Capability<Tick>> = Some(capability);
+            move |(input, frontier), output| {
+                let mut changes = Vec::new();
+                input.for_each(|_, data| changes.append(data));
+                let Some(capability) = front.as_mut() else {
+                    return;
+                };
+                state.change(changes);
+                state.answer(*capability.time());
+                let mut session = output.session(&*capability);
+                session.give_iterator(state.events.drain(..));
+                drop(session);
+                match frontier.frontier().first() {
+                    Some(time) if !state.stage.closing.load(Relaxed) => capability.downgrade(time),
+                    _ => front = None,
                 }
-            },
-        )
+            }
+        })
         .as_collection()
 }
 
@@ -139,13 +133,7 @@ impl State {
                         self.give_up(item, at);
                     }
                 }
-                None => due.push(Run {
-                    item,
-                    replies: Vec::new(),
-                    at,
-                    net,
-                    busy: false,
-                }),
+                None => due.push(Run { item, replies: Vec::new(), at, net, busy: false }),
             }
         }
         self.run(due);
@@ -169,21 +157,10 @@ impl State {
                 continue;
             };
             let at = job.at.max(front);
-            match job
-                .asked
-                .into_iter()
-                .flatten()
-                .collect::<Result<Vec<_>, _>>()
-            {
+            match job.asked.into_iter().flatten().collect::<Result<Vec<_>, _>>() {
                 Ok(new) => {
                     job.replies.extend(new);
-                    due.push(Run {
-                        item,
-                        replies: job.replies,
-                        at,
-                        net: job.net,
-                        busy: true,
-                    });
+                    due.push(Run { item, replies: job.replies, at, net: job.net, busy: true });
                 }
                 Err(reason) => {
                     self.settle(&item, at);
@@ -210,9 +187,8 @@ impl State {
     fn payload(&self, run: &Run) -> Vec<u8> {
         let replies = &run.replies;
         let encoded = if self.stage.grouped {
-            frame::decode_invocation(&run.item.bytes.0).and_then(|group| {
-                frame::encode_invocation(group.key, &group.records, &group.with, replies)
-            })
+            frame::decode_invocation(&run.item.bytes.0)
+                .and_then(|group| frame::encode_invocation(group.key, &group.records, &group.with, replies))
         } else {
             frame::encode_invocation("", &[&run.item.bytes.0], &[], replies)
         };
@@ -237,25 +213,15 @@ impl State {
         self.stage.counts.make(records.len() as isize * run.net);
         for (index, record) in records.into_iter().enumerate() {
             let Place { root, lap } = run.item.place;
-            let root = if self.stage.spreads {
-                root + index as u64
-            } else {
-                root
-            };
-            let item = Item {
-                place: Place { root, lap },
-                bytes: Bytes::from(record),
-            };
+            let root = if self.stage.spreads { root + index as u64 } else { root };
+            let item = Item { place: Place { root, lap }, bytes: Bytes::from(record) };
             self.events.push((Event::Out(item), run.at, run.net));
         }
     }
 
     /// Answers requests from the memo, or makes the item wait for the calls.
     fn ask(&mut self, mut run: Run, requests: Vec<Request>) -> Option<Run> {
-        let asked = requests
-            .iter()
-            .map(|request| self.recall(request))
-            .collect::<Result<Vec<_>, _>>();
+        let asked = requests.iter().map(|request| self.recall(request)).collect::<Result<Vec<_>, _>>();
         let asked = match asked {
             Ok(asked) => asked,
             Err(reason) => {
@@ -266,16 +232,12 @@ impl State {
         };
         if asked.iter().all(|(_, reply)| reply.is_some()) {
             asked.iter().for_each(|_| self.stage.counts.hit());
-            run.replies
-                .extend(asked.into_iter().filter_map(|(_, reply)| reply));
+            run.replies.extend(asked.into_iter().filter_map(|(_, reply)| reply));
             return Some(run);
         }
         if run.net < 0 {
             // A reply is missing, so the item failed before: take back the same outcome.
-            let reason = self
-                .failed
-                .remove(&run.item)
-                .unwrap_or_else(|| "its calls are gone from the memo".into());
+            let reason = self.failed.remove(&run.item).unwrap_or_else(|| "its calls are gone from the memo".into());
             self.reject(run.item, reason, run.at, run.net);
             return None;
         }
@@ -303,28 +265,13 @@ impl State {
             self.tickets.insert(self.issued, (run.item.clone(), index));
             if let Ok(endpoint) = self.stage.endpoints.get(&request.model) {
                 let endpoint = Arc::clone(endpoint);
-                if endpoint.submit(
-                    *key,
-                    request,
-                    lap,
-                    root,
-                    self.issued,
-                    Arc::clone(&self.reply_to),
-                ) {
+                if endpoint.submit(*key, request, lap, root, self.issued, Arc::clone(&self.reply_to)) {
                     self.stage.counts.call();
                 }
             }
         }
         let asked = asked.into_iter().map(|(_, reply)| reply.map(Ok)).collect();
-        self.jobs.insert(
-            run.item,
-            Job {
-                replies: run.replies,
-                asked,
-                at: run.at,
-                net: run.net,
-            },
-        );
+        self.jobs.insert(run.item, Job { replies: run.replies, asked, at: run.at, net: run.net });
     }
 
     /// Forgets an item that was withdrawn while it waited; replies still on their way are memoized and ignored.

@@ -62,17 +62,9 @@ pub(crate) struct Built {
 /// Builds the graph in `scope`. All workers must build the same one.
 pub(crate) fn build<'s>(scope: Scope<'s, Tick>, graph: Graph) -> Built {
     let order = order(&graph.nodes);
-    let upstream: Vec<BTreeSet<usize>> = (0..graph.nodes.len())
-        .map(|node| upstream(&graph.nodes, node))
-        .collect();
+    let upstream: Vec<BTreeSet<usize>> = (0..graph.nodes.len()).map(|node| upstream(&graph.nodes, node)).collect();
     let mut builder = Builder::new(scope, &graph);
-    let Graph {
-        nodes,
-        settlement,
-        closing,
-        fail,
-        rejected,
-    } = graph;
+    let Graph { nodes, settlement, closing, fail, rejected } = graph;
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
     for index in order {
         if let Some(node) = nodes[index].take() {
@@ -141,28 +133,12 @@ impl<'s> Builder<'s> {
             Operator::Watch(view) => {
                 let (input, busy) = (self.inputs(&node.from), self.busy_of(upstream));
                 let (name, counts) = (node.name, node.counts);
-                watch(
-                    input,
-                    busy,
-                    Watched {
-                        name,
-                        view,
-                        counts,
-                        closing: Arc::clone(closing),
-                        fail: Arc::clone(fail),
-                    },
-                )
+                watch(input, busy, Watched { name, view, counts, closing: Arc::clone(closing), fail: Arc::clone(fail) })
             }
         };
         let events = if node.admits {
-            let gate = admit(
-                outs(events.clone()),
-                Arc::clone(settlement),
-                Arc::clone(closing),
-            );
-            events
-                .filter(|event| !matches!(event, Event::Out(_)))
-                .concat(gate)
+            let gate = admit(outs(events.clone()), Arc::clone(settlement), Arc::clone(closing));
+            events.filter(|event| !matches!(event, Event::Out(_))).concat(gate)
         } else {
             events
         };
@@ -170,25 +146,13 @@ impl<'s> Builder<'s> {
     }
 
     fn record(&mut self, index: usize, closes_loop: bool, events: Events<'s>) {
-        let busy = events
-            .clone()
-            .filter(|event| matches!(event, Event::Busy(..)));
+        let busy = events.clone().filter(|event| matches!(event, Event::Busy(..)));
         self.all_busy.push(busy.clone());
         self.busy[index] = Some(busy);
-        self.rejections.push(
-            events
-                .clone()
-                .flat_map(move |event| rejection(index, event)),
-        );
+        self.rejections.push(events.clone().flat_map(move |event| rejection(index, event)));
         let mut output = outs(events);
         if closes_loop {
-            output = output.map(|item| Item {
-                place: Place {
-                    lap: item.place.lap + 1,
-                    ..item.place
-                },
-                ..item
-            });
+            output = output.map(|item| Item { place: Place { lap: item.place.lap + 1, ..item.place }, ..item });
             self.close(index, output.clone());
         }
         self.outputs[index] = Some(output);
@@ -204,8 +168,7 @@ impl<'s> Builder<'s> {
             let hash = differential_dataflow::Hashable::hashed(&item);
             Event::Busy(item.place, hash)
         };
-        self.all_busy
-            .push(next.clone().map(hashed).concat(back.map(hashed).negate()));
+        self.all_busy.push(next.clone().map(hashed).concat(back.map(hashed).negate()));
         variable.set(next);
     }
 
@@ -219,10 +182,7 @@ impl<'s> Builder<'s> {
     }
 
     fn busy_of(&self, upstream: &BTreeSet<usize>) -> Events<'s> {
-        let all: Vec<_> = upstream
-            .iter()
-            .filter_map(|node| self.busy[*node].clone())
-            .collect();
+        let all: Vec<_> = upstream.iter().filter_map(|node| self.busy[*node].clone()).collect();
         differential_dataflow::collection::concatenate(self.scope, all)
     }
 
@@ -234,24 +194,13 @@ impl<'s> Builder<'s> {
         rejected: Option<Box<dyn View>>,
     ) -> Built {
         let rows = differential_dataflow::collection::concatenate(self.scope, self.rejections);
-        let none =
-            differential_dataflow::collection::concatenate(self.scope, Vec::<Events<'s>>::new());
+        let none = differential_dataflow::collection::concatenate(self.scope, Vec::<Events<'s>>::new());
         let counts = Arc::new(Counts::default());
-        let watched = Watched {
-            name: "rejected".into(),
-            view: rejected,
-            counts,
-            closing,
-            fail,
-        };
+        let watched = Watched { name: "rejected".into(), view: rejected, counts, closing, fail };
         let done = watch(rows, none, watched);
-        let busy =
-            differential_dataflow::collection::concatenate(self.scope, self.all_busy).concat(done);
+        let busy = differential_dataflow::collection::concatenate(self.scope, self.all_busy).concat(done);
         settle(busy, settlement, &self.probe);
-        Built {
-            sources: self.sources,
-            probe: self.probe,
-        }
+        Built { sources: self.sources, probe: self.probe }
     }
 }
 
@@ -262,10 +211,7 @@ fn rejection(stage: usize, event: Event) -> Option<Item> {
     };
     let place = item.place;
     let row: Rejection = (stage, item.bytes.0.to_vec(), reason);
-    serde_json::to_vec(&row).ok().map(|bytes| Item {
-        place,
-        bytes: bytes.into(),
-    })
+    serde_json::to_vec(&row).ok().map(|bytes| Item { place, bytes: bytes.into() })
 }
 
 fn outs<'s>(events: Events<'s>) -> Items<'s> {
@@ -281,10 +227,7 @@ fn order(nodes: &[Node]) -> Vec<usize> {
     while order.len() < nodes.len() {
         let ready = |i: &usize| {
             let inputs = nodes[*i].from.iter().chain(&nodes[*i].with);
-            !order.contains(i)
-                && inputs
-                    .into_iter()
-                    .all(|from| order.contains(from) || nodes[*from].closes_loop)
+            !order.contains(i) && inputs.into_iter().all(|from| order.contains(from) || nodes[*from].closes_loop)
         };
         let next: Vec<usize> = (0..nodes.len()).filter(ready).collect();
         if next.is_empty() {

@@ -25,17 +25,14 @@ pub(crate) fn group<'s>(
     runner: Arc<dyn Runner>,
 ) -> Items<'s> {
     let ready = ready(input, busy);
-    let members = keyed(ready.clone(), Arc::clone(&runner), Operation::Key)
-        .map(|(key, item)| (key, (0, item)));
+    let members = keyed(ready.clone(), Arc::clone(&runner), Operation::Key).map(|(key, item)| (key, (0, item)));
     let members = match with {
         Some(with) => members.concat(sides(ready, with, runner)),
         None => members,
     };
     members
         .reduce(|key, entries, output: &mut Vec<(Item, isize)>| {
-            output.extend(
-                invocation(key, entries.iter().map(|(member, _)| *member)).map(|item| (item, 1)),
-            );
+            output.extend(invocation(key, entries.iter().map(|(member, _)| *member)).map(|item| (item, 1)));
         })
         .map(|(_, item)| item)
 }
@@ -45,10 +42,7 @@ fn ready<'s>(input: Items<'s>, busy: Events<'s>) -> Items<'s> {
         Event::Busy(place, _) => Some(place),
         _ => None,
     });
-    input
-        .map(|item| (item.place, item.bytes))
-        .antijoin(places.distinct())
-        .map(|(place, bytes)| Item { place, bytes })
+    input.map(|item| (item.place, item.bytes)).antijoin(places.distinct()).map(|(place, bytes)| Item { place, bytes })
 }
 
 /// Records by what the stage answers to `operation`; records that it answers nothing for drop out.
@@ -71,13 +65,9 @@ fn keyed<'s>(
 }
 
 fn sides<'s>(ready: Items<'s>, with: Items<'s>, runner: Arc<dyn Runner>) -> Members<'s> {
-    let keys =
-        keyed(ready.clone(), Arc::clone(&runner), Operation::Key).map(|(key, item)| (item, key));
-    let wanted =
-        keyed(ready, Arc::clone(&runner), Operation::LooksUp).map(|(wanted, item)| (item, wanted));
-    let wants = keys
-        .join_map(wanted, |_, key, wanted| (wanted.clone(), key.clone()))
-        .distinct();
+    let keys = keyed(ready.clone(), Arc::clone(&runner), Operation::Key).map(|(key, item)| (item, key));
+    let wanted = keyed(ready, Arc::clone(&runner), Operation::LooksUp).map(|(wanted, item)| (item, wanted));
+    let wants = keys.join_map(wanted, |_, key, wanted| (wanted.clone(), key.clone())).distinct();
     let offers = keyed(with, runner, Operation::WithKey);
     wants.join_map(offers, |_, key, item| (key.clone(), (1, item.clone())))
 }
@@ -97,8 +87,5 @@ fn invocation<'a>(key: &Bytes, members: impl Iterator<Item = &'a Member>) -> Opt
     }
     let key = String::from_utf8_lossy(&key.0);
     let bytes = frame::encode_invocation(&key, &records, &with, &[]).ok()?;
-    Some(Item {
-        place: place?,
-        bytes: Bytes::from(bytes),
-    })
+    Some(Item { place: place?, bytes: Bytes::from(bytes) })
 }

@@ -75,10 +75,7 @@ struct State {
 
 impl Settlement {
     pub(crate) fn new(credits: usize) -> Arc<Self> {
-        Arc::new(Settlement {
-            credits: credits.max(1),
-            state: Mutex::default(),
-        })
+        Arc::new(Settlement { credits: credits.max(1), state: Mutex::default() })
     }
 
     pub(crate) fn wake_on_release(&self, gate: SyncActivator) {
@@ -107,12 +104,7 @@ impl Settlement {
         state.ledger.take(changes);
         state.ledger.advance(closed);
         state.closed = closed;
-        let State {
-            ledger,
-            inside,
-            gates,
-            ..
-        } = &mut *state;
+        let State { ledger, inside, gates, .. } = &mut *state;
         let before = inside.len();
         inside.retain(|root, at| *at >= closed || ledger.holds(*root));
         if inside.len() < before {
@@ -134,19 +126,15 @@ pub(crate) fn settle<'s>(busy: Events<'s>, settlement: Arc<Settlement>, probe: &
     let route = Exchange::new(|_: &(Event, Tick, isize)| 0);
     let first = busy.scope().worker().index() == 0;
     busy.inner
-        .unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
-            route,
-            "settle",
-            move |_, _| {
-                move |(input, frontier), _| {
-                    let mut changes = Vec::new();
-                    input.for_each(|_, data| changes.append(data));
-                    let closed = frontier.frontier().first().copied();
-                    if first {
-                        settlement.advance(&mut changes, closed.unwrap_or(Tick::MAX));
-                    }
+        .unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(route, "settle", move |_, _| {
+            move |(input, frontier), _| {
+                let mut changes = Vec::new();
+                input.for_each(|_, data| changes.append(data));
+                let closed = frontier.frontier().first().copied();
+                if first {
+                    settlement.advance(&mut changes, closed.unwrap_or(Tick::MAX));
                 }
-            },
-        )
+            }
+        })
         .probe_with(probe);
 }

@@ -90,17 +90,8 @@ pub(crate) struct Watched {
 /// The operator; all of it happens on the first worker. `busy` is what is at work upstream.
 pub(crate) fn watch<'s>(input: Items<'s>, busy: Events<'s>, watched: Watched) -> Events<'s> {
     let scope = input.scope();
-    let Watched {
-        name,
-        mut view,
-        counts,
-        closing,
-        fail,
-    } = watched;
-    let (route, busy_route) = (
-        Exchange::new(|_: &(Item, Tick, isize)| 0),
-        Exchange::new(|_: &(Event, Tick, isize)| 0),
-    );
+    let Watched { name, mut view, counts, closing, fail } = watched;
+    let (route, busy_route) = (Exchange::new(|_: &(Item, Tick, isize)| 0), Exchange::new(|_: &(Event, Tick, isize)| 0));
     input
         .inner
         .binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(
@@ -110,9 +101,7 @@ pub(crate) fn watch<'s>(input: Items<'s>, busy: Events<'s>, watched: Watched) ->
             &name,
             move |capability, info| {
                 if let Some(view) = &mut view {
-                    view.start(Waker(
-                        scope.worker().sync_activator_for(info.address.to_vec()),
-                    ));
+                    view.start(Waker(scope.worker().sync_activator_for(info.address.to_vec())));
                 }
                 let mut front: Option<Capability<Tick>> = Some(capability);
                 let mut watch = Watch::new(view, counts);
@@ -123,19 +112,10 @@ pub(crate) fn watch<'s>(input: Items<'s>, busy: Events<'s>, watched: Watched) ->
                         watch.advance(None).unwrap_or_else(|cause| fail(cause));
                         return;
                     };
-                    let next = frontier
-                        .frontier()
-                        .iter()
-                        .chain(busy_frontier.frontier().iter())
-                        .min()
-                        .copied();
-                    let advanced = watch
-                        .advance(next)
-                        .and_then(|()| watch.poll(*capability.time()));
+                    let next = frontier.frontier().iter().chain(busy_frontier.frontier().iter()).min().copied();
+                    let advanced = watch.advance(next).and_then(|()| watch.poll(*capability.time()));
                     advanced.unwrap_or_else(|cause| fail(cause));
-                    output
-                        .session(&*capability)
-                        .give_iterator(watch.events.drain(..));
+                    output.session(&*capability).give_iterator(watch.events.drain(..));
                     match next {
                         Some(time) if !closing.load(Relaxed) => capability.downgrade(&time),
                         _ => front = None,
@@ -159,28 +139,12 @@ struct Watch {
 }
 
 /// The row that stands for a view at work; no source has this root.
-const AT_WORK: Event = Event::Busy(
-    Place {
-        root: u64::MAX,
-        lap: 0,
-    },
-    0,
-);
+const AT_WORK: Event = Event::Busy(Place { root: u64::MAX, lap: 0 }, 0);
 
 impl Watch {
     fn new(view: Option<Box<dyn View>>, counts: Arc<Counts>) -> Self {
         let (changes, events, ledger) = (Vec::new(), Vec::new(), Ledger::default());
-        Watch {
-            view,
-            counts,
-            changes,
-            ledger,
-            closed: 0,
-            settled: None,
-            busy: false,
-            events,
-            finished: false,
-        }
+        Watch { view, counts, changes, ledger, closed: 0, settled: None, busy: false, events, finished: false }
     }
 
     /// Hands over what happened before `next`; `None` is the end.
@@ -192,8 +156,7 @@ impl Watch {
         if closed > self.closed {
             self.closed = closed;
             self.ledger.advance(closed);
-            let (mut now, later): (Vec<_>, Vec<_>) =
-                self.changes.drain(..).partition(|(_, at, _)| *at < closed);
+            let (mut now, later): (Vec<_>, Vec<_>) = self.changes.drain(..).partition(|(_, at, _)| *at < closed);
             self.changes = later;
             now.iter_mut().for_each(|(_, at, _)| *at = 0);
             differential_dataflow::consolidation::consolidate_updates(&mut now);
@@ -206,11 +169,8 @@ impl Watch {
             };
             if !now.is_empty() || self.settled != Some(settled) {
                 self.settled = Some(settled);
-                let change = |(item, _, diff): (Item, Tick, isize)| Change {
-                    root: item.place.root,
-                    record: item.bytes.0,
-                    diff,
-                };
+                let change =
+                    |(item, _, diff): (Item, Tick, isize)| Change { root: item.place.root, record: item.bytes.0, diff };
                 view.update(now.into_iter().map(change).collect(), settled)?;
             }
         }
@@ -228,19 +188,12 @@ impl Watch {
         let poll = view.poll()?;
         self.counts.make(poll.records.len() as isize);
         for (index, record) in poll.records.into_iter().enumerate() {
-            let item = Item {
-                place: Place {
-                    root: index as u64,
-                    lap: 0,
-                },
-                bytes: Bytes::from(record),
-            };
+            let item = Item { place: Place { root: index as u64, lap: 0 }, bytes: Bytes::from(record) };
             self.events.push((Event::Out(item), front, 1));
         }
         if poll.busy != self.busy {
             self.busy = poll.busy;
-            self.events
-                .push((AT_WORK, front, if poll.busy { 1 } else { -1 }));
+            self.events.push((AT_WORK, front, if poll.busy { 1 } else { -1 }));
         }
         Ok(())
     }

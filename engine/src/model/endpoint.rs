@@ -37,17 +37,9 @@ struct State {
 impl Endpoint {
     /// Starts the lanes of a model; never more than `max_in_flight` requests are with it.
     pub fn start(model: Arc<dyn Model>, memo: Arc<Memo>, max_in_flight: usize) -> Arc<Self> {
-        let endpoint = Arc::new(Endpoint {
-            model,
-            memo,
-            state: Mutex::default(),
-            wake: Condvar::new(),
-        });
+        let endpoint = Arc::new(Endpoint { model, memo, state: Mutex::default(), wake: Condvar::new() });
         let lanes = endpoint.model.lanes().clamp(1, max_in_flight.max(1));
-        let batch = endpoint
-            .model
-            .batch()
-            .clamp(1, (max_in_flight / lanes).max(1));
+        let batch = endpoint.model.batch().clamp(1, (max_in_flight / lanes).max(1));
         for _ in 0..lanes {
             let endpoint = Arc::clone(&endpoint);
             std::thread::spawn(move || endpoint.lane(batch));
@@ -66,15 +58,7 @@ impl Endpoint {
     }
 
     /// Queues a call; the reply reaches `to` with the ticket. Returns whether a new call was queued.
-    pub fn submit(
-        &self,
-        key: Key,
-        request: Request,
-        lap: u32,
-        root: u64,
-        ticket: Ticket,
-        to: ReplyTo,
-    ) -> bool {
+    pub fn submit(&self, key: Key, request: Request, lap: u32, root: u64, ticket: Ticket, to: ReplyTo) -> bool {
         let mut state = self.lock();
         let waiters = state.waiting.entry(key).or_default();
         waiters.push((ticket, to));
@@ -98,42 +82,28 @@ impl Endpoint {
         while let Some(calls) = self.next(batch) {
             let (keys, requests): (Vec<Key>, Vec<Request>) = calls.into_iter().unzip();
             let mut replies = guarded(&*self.model, &requests);
-            let paid: Vec<_> = keys
-                .iter()
-                .zip(&replies)
-                .filter_map(|(k, r)| Some((*k, r.as_ref().ok()?.clone())))
-                .collect();
+            let paid: Vec<_> =
+                keys.iter().zip(&replies).filter_map(|(k, r)| Some((*k, r.as_ref().ok()?.clone()))).collect();
             // A reply that is not on disk is not used: a restart would pay it again and might get another.
             if let Err(cause) = self.memo.put(&paid) {
-                replies
-                    .iter_mut()
-                    .for_each(|r| *r = Err(format!("the memo could not keep the reply: {cause}")));
+                replies.iter_mut().for_each(|r| *r = Err(format!("the memo could not keep the reply: {cause}")));
             }
-            keys.iter()
-                .zip(replies)
-                .for_each(|(key, reply)| self.deliver(key, &reply));
+            keys.iter().zip(replies).for_each(|(key, reply)| self.deliver(key, &reply));
         }
     }
 
     fn next(&self, batch: usize) -> Option<Vec<(Key, Request)>> {
         let mut state = self.lock();
         while state.queue.is_empty() && !state.closed {
-            state = self
-                .wake
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let calls: Vec<_> = std::iter::from_fn(|| state.queue.pop_first().map(|(_, call)| call))
-            .take(batch)
-            .collect();
+        let calls: Vec<_> = std::iter::from_fn(|| state.queue.pop_first().map(|(_, call)| call)).take(batch).collect();
         (!state.closed && !calls.is_empty()).then_some(calls)
     }
 
     fn deliver(&self, key: &Key, reply: &Result<Reply, String>) {
         let waiters = self.lock().waiting.remove(key).unwrap_or_default();
-        waiters
-            .into_iter()
-            .for_each(|(ticket, to)| to(ticket, reply.clone()));
+        waiters.into_iter().for_each(|(ticket, to)| to(ticket, reply.clone()));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -148,9 +118,6 @@ fn guarded(model: &dyn Model, requests: &[Request]) -> Vec<Result<Reply, String>
         Ok(replies) => replies,
         Err(panic) => vec![Err(obvert_api::abi::reason_of(panic.as_ref()).0); requests.len()],
     };
-    replies.resize_with(
-        requests.len(),
-        || Err("the model gave no reply".to_string()),
-    );
+    replies.resize_with(requests.len(), || Err("the model gave no reply".to_string()));
     replies
 }

@@ -45,22 +45,12 @@ impl Scripted {
         let script = Scripted::deserialize(settings).map_err(|e| e.to_string())?;
         let mut rules = Vec::new();
         for (index, rule) in script.rule.into_iter().enumerate() {
-            let pattern =
-                Regex::new(&rule.pattern).map_err(|e| format!("rule {}: match: {e}", index + 1))?;
-            Environment::new()
-                .template_from_str(&rule.reply)
-                .map_err(|e| format!("rule {}: reply: {e}", index + 1))?;
+            let pattern = Regex::new(&rule.pattern).map_err(|e| format!("rule {}: match: {e}", index + 1))?;
+            Environment::new().template_from_str(&rule.reply).map_err(|e| format!("rule {}: reply: {e}", index + 1))?;
             rules.push((pattern, rule.reply));
         }
-        let identity = format!(
-            "scripted {}",
-            blake3::hash(settings.to_string().as_bytes()).to_hex()
-        );
-        Ok(Script {
-            rules,
-            latency: Duration::from_millis(script.latency_ms),
-            identity,
-        })
+        let identity = format!("scripted {}", blake3::hash(settings.to_string().as_bytes()).to_hex());
+        Ok(Script { rules, latency: Duration::from_millis(script.latency_ms), identity })
     }
 }
 
@@ -79,47 +69,23 @@ impl Model for Script {
 
     fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
         std::thread::sleep(self.latency);
-        requests
-            .iter()
-            .map(|request| self.answer(request))
-            .collect()
+        requests.iter().map(|request| self.answer(request)).collect()
     }
 }
 
 impl Script {
     fn answer(&self, request: &Request) -> Result<Reply, String> {
-        let text = request
-            .messages
-            .iter()
-            .map(|m| m.content.as_str())
-            .collect::<Vec<_>>()
-            .join("\n\n");
-        let matched = self
-            .rules
-            .iter()
-            .find_map(|(pattern, reply)| Some((pattern, pattern.captures(&text)?, reply)));
-        let (pattern, captures, reply) =
-            matched.ok_or("no rule of the script matches the request")?;
+        let text = request.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n");
+        let matched = self.rules.iter().find_map(|(pattern, reply)| Some((pattern, pattern.captures(&text)?, reply)));
+        let (pattern, captures, reply) = matched.ok_or("no rule of the script matches the request")?;
         let named = pattern.capture_names().flatten();
-        let groups =
-            Value::from_pairs(named.map(|n| (n, captures.name(n).map_or("", |m| m.as_str()))));
-        let turn = 1 + request
-            .messages
-            .iter()
-            .filter(|m| m.role == "assistant")
-            .count();
+        let groups = Value::from_pairs(named.map(|n| (n, captures.name(n).map_or("", |m| m.as_str()))));
+        let turn = 1 + request.messages.iter().filter(|m| m.role == "assistant").count();
         let text = environment(seed(request))
-            .render_str(
-                reply,
-                context! { sample => request.sample, turn => turn, ..groups },
-            )
+            .render_str(reply, context! { sample => request.sample, turn => turn, ..groups })
             .map_err(|e| e.to_string())?;
         let (prompt_tokens, reply_tokens) = (words(&captures[0]), words(&text));
-        Ok(Reply {
-            text,
-            prompt_tokens,
-            reply_tokens,
-        })
+        Ok(Reply { text, prompt_tokens, reply_tokens })
     }
 }
 
@@ -129,11 +95,8 @@ fn words(text: &str) -> u32 {
 
 /// A number that stands for the request.
 fn seed(request: &Request) -> u64 {
-    let text = serde_json::to_vec(&(&request.messages, request.sample, request.sampling.seed))
-        .unwrap_or_default();
-    blake3::hash(&text).as_bytes()[..8]
-        .iter()
-        .fold(0, |acc, b| acc << 8 | u64::from(*b))
+    let text = serde_json::to_vec(&(&request.messages, request.sample, request.sampling.seed)).unwrap_or_default();
+    blake3::hash(&text).as_bytes()[..8].iter().fold(0, |acc, b| acc << 8 | u64::from(*b))
 }
 
 /// Templates with `split_list`, `demands` and `pick`, whose n-th use within a reply draws its own number from the seed.
@@ -141,28 +104,17 @@ fn environment(seed: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     let draws = std::sync::atomic::AtomicU64::new(0);
     environment.add_filter("split_list", |text: &str| -> Vec<String> {
-        text.split(',')
-            .map(|part| part.trim().to_string())
-            .filter(|part| !part.is_empty())
-            .collect()
+        text.split(',').map(|part| part.trim().to_string()).filter(|part| !part.is_empty()).collect()
     });
-    environment.add_filter(
-        "pick",
-        move |list: Vec<Value>| -> Result<Value, minijinja::Error> {
-            let draw = draws.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let hash = blake3::hash(&[seed.to_le_bytes(), draw.to_le_bytes()].concat());
-            let number = hash.as_bytes()[..8]
-                .iter()
-                .fold(0u64, |acc, b| acc << 8 | u64::from(*b));
-            let index = number.checked_rem(list.len() as u64).ok_or_else(|| {
-                minijinja::Error::new(
-                    minijinja::ErrorKind::InvalidOperation,
-                    "pick from an empty list",
-                )
-            })?;
-            Ok(list[index as usize].clone())
-        },
-    );
+    environment.add_filter("pick", move |list: Vec<Value>| -> Result<Value, minijinja::Error> {
+        let draw = draws.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let hash = blake3::hash(&[seed.to_le_bytes(), draw.to_le_bytes()].concat());
+        let number = hash.as_bytes()[..8].iter().fold(0u64, |acc, b| acc << 8 | u64::from(*b));
+        let index = number
+            .checked_rem(list.len() as u64)
+            .ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "pick from an empty list"))?;
+        Ok(list[index as usize].clone())
+    });
     environment
 }
 
@@ -184,36 +136,17 @@ mod tests {
             {"match": "likes (?P<what>\\w+)", "reply": "Tell me about {{ what }}."},
             {"match": ".", "reply": "{{ 'a,b,c' | split_list | pick }}"}
         ]);
-        assert_eq!(
-            ask(rules.clone(), "she likes bread", 0).unwrap(),
-            "Tell me about bread."
-        );
-        let picks: Vec<_> = (0..20)
-            .map(|s| ask(rules.clone(), "x", s).unwrap())
-            .collect();
-        assert!(
-            ["a", "b", "c"].iter().all(|p| picks.iter().any(|q| q == p)),
-            "{picks:?}"
-        );
-        assert_eq!(
-            picks,
-            (0..20)
-                .map(|s| ask(rules.clone(), "x", s).unwrap())
-                .collect::<Vec<_>>()
-        );
+        assert_eq!(ask(rules.clone(), "she likes bread", 0).unwrap(), "Tell me about bread.");
+        let picks: Vec<_> = (0..20).map(|s| ask(rules.clone(), "x", s).unwrap()).collect();
+        assert!(["a", "b", "c"].iter().all(|p| picks.iter().any(|q| q == p)), "{picks:?}");
+        assert_eq!(picks, (0..20).map(|s| ask(rules.clone(), "x", s).unwrap()).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_request_without_rule_and_a_broken_script_are_errors() {
+        assert!(ask(serde_json::json!([{"match": "^y$", "reply": "z"}]), "x", 0).unwrap_err().contains("no rule"));
         assert!(
-            ask(serde_json::json!([{"match": "^y$", "reply": "z"}]), "x", 0)
-                .unwrap_err()
-                .contains("no rule")
-        );
-        assert!(
-            ask(serde_json::json!([{"match": "(", "reply": "z"}]), "x", 0)
-                .unwrap_err()
-                .starts_with("rule 1: match")
+            ask(serde_json::json!([{"match": "(", "reply": "z"}]), "x", 0).unwrap_err().starts_with("rule 1: match")
         );
     }
 }

@@ -7,23 +7,14 @@ use super::wiring::Draft;
 /// type may be one that closes loops.
 pub(super) fn unclosed(drafts: &[Draft<'_>]) -> Vec<Problem> {
     let may_close = |draft: &Draft<'_>| draft.kind.is_none_or(|kind| kind.closes_loop);
-    let mut search = Search {
-        drafts,
-        states: vec![State::New; drafts.len()],
-        path: Vec::new(),
-        cycles: Vec::new(),
-    };
+    let mut search = Search { drafts, states: vec![State::New; drafts.len()], path: Vec::new(), cycles: Vec::new() };
     for (state, draft) in search.states.iter_mut().zip(drafts) {
         if may_close(draft) {
             *state = State::Done;
         }
     }
     (0..drafts.len()).for_each(|index| search.visit(index));
-    search
-        .cycles
-        .iter()
-        .filter_map(|cycle| problem(drafts, cycle))
-        .collect()
+    search.cycles.iter().filter_map(|cycle| problem(drafts, cycle)).collect()
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -50,9 +41,7 @@ impl Search<'_, '_> {
                 self.states[stage] = State::OnPath;
                 self.path.push(stage);
                 let drafts = self.drafts;
-                drafts[stage]
-                    .inputs()
-                    .for_each(|(_, input)| self.visit(input));
+                drafts[stage].inputs().for_each(|(_, input)| self.visit(input));
                 self.path.pop();
                 self.states[stage] = State::Done;
             }
@@ -61,17 +50,8 @@ impl Search<'_, '_> {
 
     /// The path from `stage` on leads back to it.
     fn close(&mut self, stage: usize) {
-        let cycle: Vec<usize> = self
-            .path
-            .iter()
-            .copied()
-            .skip_while(|other| *other != stage)
-            .collect();
-        let known = self
-            .cycles
-            .iter()
-            .flatten()
-            .any(|other| cycle.contains(other));
+        let cycle: Vec<usize> = self.path.iter().copied().skip_while(|other| *other != stage).collect();
+        let known = self.cycles.iter().flatten().any(|other| cycle.contains(other));
         if !known {
             self.cycles.push(cycle);
         }
@@ -83,17 +63,8 @@ fn problem(drafts: &[Draft<'_>], cycle: &[usize]) -> Option<Problem> {
     let (first, last) = (*cycle.first()?, *cycle.get(1).or(cycle.first())?);
     // Records flow against the order of reading.
     let flow = std::iter::once(first).chain(cycle.iter().rev().copied());
-    let names: Vec<&str> = flow
-        .filter_map(|index| drafts.get(index))
-        .map(|draft| draft.name)
-        .collect();
-    let (place, _) = drafts
-        .get(first)?
-        .inputs()
-        .find(|(_, input)| *input == last)?;
-    let message = format!(
-        "the cycle {} passes through no stage that closes loops",
-        names.join(" -> ")
-    );
+    let names: Vec<&str> = flow.filter_map(|index| drafts.get(index)).map(|draft| draft.name).collect();
+    let (place, _) = drafts.get(first)?.inputs().find(|(_, input)| *input == last)?;
+    let message = format!("the cycle {} passes through no stage that closes loops", names.join(" -> "));
     Some(Problem::new(place, message))
 }

@@ -24,25 +24,13 @@ pub struct Document {
 /// # Errors
 /// All syntax errors of the text; if there are none, all arguments that change nothing of the pipeline.
 pub fn parse(path: &Path, text: &str, set: &[String]) -> Result<Document, Report> {
-    let source = Arc::new(Source {
-        path: path.to_owned(),
-        text: text.to_owned(),
-        arguments: set.to_vec(),
-    });
+    let source = Arc::new(Source { path: path.to_owned(), text: text.to_owned(), arguments: set.to_vec() });
     let mut problems = Vec::new();
     let mut root = read(text, &mut problems);
     if problems.is_empty() {
-        problems.extend(
-            set.iter()
-                .enumerate()
-                .filter_map(|(index, text)| set::apply(&mut root, index, text).err()),
-        );
+        problems.extend(set.iter().enumerate().filter_map(|(index, text)| set::apply(&mut root, index, text).err()));
     }
-    if problems.is_empty() {
-        Ok(Document { source, root })
-    } else {
-        Err(Report::new(&source, problems))
-    }
+    if problems.is_empty() { Ok(Document { source, root }) } else { Err(Report::new(&source, problems)) }
 }
 
 fn read(text: &str, problems: &mut Vec<Problem>) -> Table {
@@ -60,19 +48,13 @@ impl Document {
     /// The plugin libraries that the file names, absolute. Entries that are no strings are left to
     /// [`Document::resolve`] to report.
     pub fn plugins(&self) -> Vec<PathBuf> {
-        let texts = self
-            .plugin_nodes()
-            .filter_map(|node| Some((node, node.text()?)));
-        texts
-            .map(|(node, text)| self.source.absolute(&node.place, text))
-            .collect()
+        let texts = self.plugin_nodes().filter_map(|node| Some((node, node.text()?)));
+        texts.map(|(node, text)| self.source.absolute(&node.place, text)).collect()
     }
 
     /// Where the entries of [`Document::plugins`] are written.
     pub(super) fn plugin_places(&self) -> impl Iterator<Item = &Place> {
-        self.plugin_nodes()
-            .filter(|node| node.text().is_some())
-            .map(|node| &node.place)
+        self.plugin_nodes().filter(|node| node.text().is_some()).map(|node| &node.place)
     }
 
     fn plugin_nodes(&self) -> impl Iterator<Item = &Node> {

@@ -30,22 +30,12 @@ fn edges(plan: &Plan, catalog: &dyn Catalog) -> Vec<Edge> {
     for (target, stage) in plan.stages.iter().enumerate() {
         let inputs = stage.from.iter().map(|source| (*source, false));
         for (source, side) in inputs.chain(stage.with.iter().map(|source| (*source, true))) {
-            let Some(kind) = plan
-                .stages
-                .get(source)
-                .and_then(|stage| catalog.stage(&stage.kind))
-            else {
+            let Some(kind) = plan.stages.get(source).and_then(|stage| catalog.stage(&stage.kind)) else {
                 continue;
             };
             let back = kind.closes_loop && reads(plan, source, target);
             let record = kind.output.unwrap_or_default().to_owned();
-            edges.push(Edge {
-                source,
-                target,
-                record,
-                side,
-                back,
-            });
+            edges.push(Edge { source, target, record, side, back });
         }
     }
     edges
@@ -62,39 +52,22 @@ fn reads(plan: &Plan, reader: usize, source: usize) -> bool {
             continue;
         };
         *new = true;
-        open.extend(
-            plan.stages
-                .get(stage)
-                .into_iter()
-                .flat_map(|stage| stage.from.iter().chain(&stage.with)),
-        );
+        open.extend(plan.stages.get(stage).into_iter().flat_map(|stage| stage.from.iter().chain(&stage.with)));
     }
     false
 }
 
 /// The plan as a Graphviz digraph.
 pub fn dot(plan: &Plan, catalog: &dyn Catalog) -> String {
-    let mut out = format!(
-        "digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n",
-        plan.name
-    );
+    let mut out = format!("digraph \"{}\" {{\n  rankdir=LR;\n  node [shape=box, style=rounded];\n", plan.name);
     for (index, stage) in plan.stages.iter().enumerate() {
-        let _ = writeln!(
-            out,
-            "  s{index} [label=\"{}\\n{}\"];",
-            dot_text(&stage.name),
-            dot_text(&stage.kind)
-        );
+        let _ = writeln!(out, "  s{index} [label=\"{}\\n{}\"];", dot_text(&stage.name), dot_text(&stage.kind));
     }
     for edge in edges(plan, catalog) {
         let style = if edge.side { ", style=dashed" } else { "" };
         let back = if edge.back { ", constraint=false" } else { "" };
         let label = dot_text(&edge.record);
-        let _ = writeln!(
-            out,
-            "  s{} -> s{} [label=\"{label}\"{style}{back}];",
-            edge.source, edge.target
-        );
+        let _ = writeln!(out, "  s{} -> s{} [label=\"{label}\"{style}{back}];", edge.source, edge.target);
     }
     out + "}\n"
 }
@@ -107,29 +80,15 @@ fn dot_text(text: &str) -> String {
 pub fn mermaid(plan: &Plan, catalog: &dyn Catalog) -> String {
     let mut out = "flowchart LR\n".to_owned();
     for (index, stage) in plan.stages.iter().enumerate() {
-        let _ = writeln!(
-            out,
-            "  s{index}[\"{}<br/>{}\"]",
-            mermaid_text(&stage.name),
-            mermaid_text(&stage.kind)
-        );
+        let _ = writeln!(out, "  s{index}[\"{}<br/>{}\"]", mermaid_text(&stage.name), mermaid_text(&stage.kind));
     }
     for edge in edges(plan, catalog) {
         let arrow = if edge.side { "-.->" } else { "-->" };
-        let _ = writeln!(
-            out,
-            "  s{} {arrow}|\"{}\"| s{}",
-            edge.source,
-            mermaid_text(&edge.record),
-            edge.target
-        );
+        let _ = writeln!(out, "  s{} {arrow}|\"{}\"| s{}", edge.source, mermaid_text(&edge.record), edge.target);
     }
     out
 }
 
 fn mermaid_text(text: &str) -> String {
-    text.replace('#', "#35;")
-        .replace('"', "#quot;")
-        .replace('<', "#lt;")
-        .replace('>', "#gt;")
+    text.replace('#', "#35;").replace('"', "#quot;").replace('<', "#lt;").replace('>', "#gt;")
 }

@@ -1,11 +1,7 @@
 //! Hints for misspelt names.
 
 /// "did you mean" the name nearest to `wrong`; or the names there are, `what` saying of which sort.
-pub(super) fn hint<'n>(
-    wrong: &str,
-    names: impl IntoIterator<Item = &'n str>,
-    what: &str,
-) -> Option<String> {
+pub(super) fn hint<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>, what: &str) -> Option<String> {
     let names: Vec<&str> = names.into_iter().collect();
     match nearest(wrong, &names) {
         Some(name) => Some(format!("did you mean `{name}`?")),
@@ -21,10 +17,7 @@ pub(super) fn is_misspelt(wrong: &str, name: &str) -> bool {
 
 /// Names in backquotes, separated by commas.
 pub(super) fn list<S: AsRef<str>>(names: &[S]) -> String {
-    let quoted: Vec<String> = names
-        .iter()
-        .map(|name| format!("`{}`", name.as_ref()))
-        .collect();
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
     quoted.join(", ")
 }
 

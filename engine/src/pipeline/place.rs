@@ -21,10 +21,7 @@ impl Place {
 
 impl From<Range<usize>> for Place {
     fn from(range: Range<usize>) -> Self {
-        Self::File {
-            start: range.start,
-            end: range.end,
-        }
+        Self::File { start: range.start, end: range.end }
     }
 }
 
@@ -42,7 +39,9 @@ impl Source {
         let Place::File { start, end } = *place else {
             return None;
         };
-        let start = self.text.floor_char_boundary(start);
+        // The end of the text is the end of its last line, not the start of a line behind it.
+        let text = self.text.strip_suffix('\n').unwrap_or(&self.text);
+        let start = text.floor_char_boundary(start);
         Some(start..self.text.ceil_char_boundary(end).max(start))
     }
 

@@ -33,12 +33,7 @@ pub struct RunSettings {
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self {
-            workers: 1,
-            dialogues: 64,
-            max_failures: u64::MAX,
-            seed: 0,
-        }
+        Self { workers: 1, dialogues: 64, max_failures: u64::MAX, seed: 0 }
     }
 }
 

@@ -21,11 +21,7 @@ pub(super) struct Problem {
 
 impl Problem {
     pub fn new(place: &Place, message: impl Into<String>) -> Self {
-        Self {
-            place: place.clone(),
-            message: message.into(),
-            help: None,
-        }
+        Self { place: place.clone(), message: message.into(), help: None }
     }
 
     pub fn help(mut self, help: impl Into<Option<String>>) -> Self {
@@ -89,31 +85,16 @@ pub struct Report {
 impl Report {
     pub(super) fn new(source: &Arc<Source>, mut problems: Vec<Problem>) -> Self {
         problems.sort_by(|a, b| a.place.cmp(&b.place));
-        Self {
-            errors: problems
-                .into_iter()
-                .map(|problem| Diagnostic::new(source, problem))
-                .collect(),
-        }
+        Self { errors: problems.into_iter().map(|problem| Diagnostic::new(source, problem)).collect() }
     }
 
     /// An error found when a stage is created; `field` is the setting at fault, nested ones joined with dots.
-    pub fn at_stage(
-        document: &Document,
-        stage: &str,
-        field: Option<&str>,
-        message: String,
-    ) -> Self {
+    pub fn at_stage(document: &Document, stage: &str, field: Option<&str>, message: String) -> Self {
         Self::at_table(document, "stage", stage, field, message)
     }
 
     /// An error found when a model is opened; `field` as for [`Report::at_stage`].
-    pub fn at_model(
-        document: &Document,
-        model: &str,
-        field: Option<&str>,
-        message: String,
-    ) -> Self {
+    pub fn at_model(document: &Document, model: &str, field: Option<&str>, message: String) -> Self {
         Self::at_table(document, "model", model, field, message)
     }
 
@@ -123,20 +104,9 @@ impl Report {
         Self::new(&document.source, vec![Problem::new(place, message)])
     }
 
-    fn at_table(
-        document: &Document,
-        sort: &str,
-        name: &str,
-        field: Option<&str>,
-        message: String,
-    ) -> Self {
-        let entry = document
-            .root
-            .table(sort)
-            .and_then(|tables| tables.get(name));
-        let place = entry.map_or(&Place::START, |entry| {
-            setting(entry, field).unwrap_or(&entry.key_place)
-        });
+    fn at_table(document: &Document, sort: &str, name: &str, field: Option<&str>, message: String) -> Self {
+        let entry = document.root.table(sort).and_then(|tables| tables.get(name));
+        let place = entry.map_or(&Place::START, |entry| setting(entry, field).unwrap_or(&entry.key_place));
         Self::new(&document.source, vec![Problem::new(place, message)])
     }
 

@@ -21,28 +21,11 @@ impl Document {
     /// # Errors
     /// Everything that is wrong with the file, at once.
     pub fn resolve(&self, catalog: &dyn Catalog) -> Result<Plan, Report> {
-        let models = self
-            .root
-            .table("model")
-            .into_iter()
-            .flat_map(Table::keys)
-            .collect();
-        let context = Context {
-            models,
-            source: &self.source,
-        };
-        let mut resolver = Resolver {
-            document: self,
-            catalog,
-            context,
-            problems: Vec::new(),
-        };
+        let models = self.root.table("model").into_iter().flat_map(Table::keys).collect();
+        let context = Context { models, source: &self.source };
+        let mut resolver = Resolver { document: self, catalog, context, problems: Vec::new() };
         let plan = resolver.plan();
-        if resolver.problems.is_empty() {
-            Ok(plan)
-        } else {
-            Err(Report::new(&self.source, resolver.problems))
-        }
+        if resolver.problems.is_empty() { Ok(plan) } else { Err(Report::new(&self.source, resolver.problems)) }
     }
 }
 
@@ -72,12 +55,7 @@ impl<'a> Resolver<'a> {
         self.top_level();
         let name = self.name();
         self.plugins();
-        Plan {
-            name,
-            run: self.run(),
-            models: self.models(),
-            stages: self.stages(),
-        }
+        Plan { name, run: self.run(), models: self.models(), stages: self.stages() }
     }
 
     fn top_level(&mut self) {
@@ -85,8 +63,7 @@ impl<'a> Resolver<'a> {
             if !TOP_LEVEL.contains(&entry.key.as_str()) {
                 let help = hint(&entry.key, TOP_LEVEL, "a pipeline has");
                 let message = format!("a pipeline has no key `{}`", entry.key);
-                self.problems
-                    .push(Problem::new(&entry.key_place, message).help(help));
+                self.problems.push(Problem::new(&entry.key_place, message).help(help));
             }
         }
     }
@@ -98,25 +75,16 @@ impl<'a> Resolver<'a> {
         };
         match entry.node.text() {
             Some(name) => self.check_name(name, &entry.node.place),
-            None => self.problems.push(Problem::new(
-                &entry.node.place,
-                "the pipeline's name must be a string",
-            )),
+            None => self.problems.push(Problem::new(&entry.node.place, "the pipeline's name must be a string")),
         }
         entry.node.text().unwrap_or_default().to_owned()
     }
 
     fn missing_name(&mut self) {
         // A misspelt one is reported already.
-        if !self
-            .document
-            .root
-            .keys()
-            .any(|key| is_misspelt(key, "name"))
-        {
+        if !self.document.root.keys().any(|key| is_misspelt(key, "name")) {
             let help = "add a first line such as name = \"quickstart\"".to_owned();
-            self.problems
-                .push(Problem::new(&Place::START, "the pipeline has no name").help(help));
+            self.problems.push(Problem::new(&Place::START, "the pipeline has no name").help(help));
         }
     }
 
@@ -124,21 +92,14 @@ impl<'a> Resolver<'a> {
     fn check_name(&mut self, name: &str, place: &Place) {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.is_empty() || !name.chars().all(plain) {
-            let message =
-                format!("`{name}` cannot be a name: names are of letters, digits, `-` and `_`");
+            let message = format!("`{name}` cannot be a name: names are of letters, digits, `-` and `_`");
             self.problems.push(Problem::new(place, message));
         }
     }
 
     fn plugins(&mut self) {
         if let Some(entry) = self.document.root.get("plugins") {
-            self.settings(
-                "the pipeline",
-                &PLUGINS_SCHEMA,
-                &[],
-                &Table(vec![entry.clone()]),
-                &entry.key_place,
-            );
+            self.settings("the pipeline", &PLUGINS_SCHEMA, &[], &Table(vec![entry.clone()]), &entry.key_place);
         }
     }
 
@@ -161,20 +122,8 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn settings(
-        &mut self,
-        subject: &str,
-        schema: &Json,
-        common: &[&str],
-        table: &Table,
-        place: &Place,
-    ) -> Json {
-        let settings = Settings {
-            subject: subject.to_owned(),
-            schema,
-            common,
-            context: &self.context,
-        };
+    fn settings(&mut self, subject: &str, schema: &Json, common: &[&str], table: &Table, place: &Place) -> Json {
+        let settings = Settings { subject: subject.to_owned(), schema, common, context: &self.context };
         settings.check(table, place, &mut self.problems)
     }
 

@@ -59,13 +59,7 @@ impl Table {
 
     /// The table without some keys.
     pub fn without(&self, keys: &[&str]) -> Table {
-        Table(
-            self.0
-                .iter()
-                .filter(|entry| !keys.contains(&entry.key.as_str()))
-                .cloned()
-                .collect(),
-        )
+        Table(self.0.iter().filter(|entry| !keys.contains(&entry.key.as_str())).cloned().collect())
     }
 }
 
@@ -104,11 +98,7 @@ impl Node {
             Value::Boolean(boolean) => Json::Bool(*boolean),
             Value::Unfit(_) => Json::Null,
             Value::Array(items) => items.iter().map(Node::json).collect(),
-            Value::Table(table) => table
-                .0
-                .iter()
-                .map(|entry| (entry.key.clone(), entry.node.json()))
-                .collect(),
+            Value::Table(table) => table.0.iter().map(|entry| (entry.key.clone(), entry.node.json())).collect(),
         }
     }
 }
@@ -126,25 +116,17 @@ pub(super) fn read_table(table: &DeTable<'_>, place: &dyn Fn(Range<usize>) -> Pl
 }
 
 /// Reads a parsed TOML value.
-pub(super) fn read_node(
-    node: &Spanned<DeValue<'_>>,
-    place: &dyn Fn(Range<usize>) -> Place,
-) -> Node {
+pub(super) fn read_node(node: &Spanned<DeValue<'_>>, place: &dyn Fn(Range<usize>) -> Place) -> Node {
     let value = match node.get_ref() {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(integer) => number(integer),
         DeValue::Float(float) => real(float.as_str()),
         DeValue::Boolean(boolean) => Value::Boolean(*boolean),
         DeValue::Datetime(_) => Value::Unfit("a date or time"),
-        DeValue::Array(items) => {
-            Value::Array(items.iter().map(|item| read_node(item, place)).collect())
-        }
+        DeValue::Array(items) => Value::Array(items.iter().map(|item| read_node(item, place)).collect()),
         DeValue::Table(table) => Value::Table(read_table(table, place)),
     };
-    Node {
-        place: place(node.span()),
-        value,
-    }
+    Node { place: place(node.span()), value }
 }
 
 fn number(integer: &DeInteger<'_>) -> Value {
@@ -156,7 +138,5 @@ fn number(integer: &DeInteger<'_>) -> Value {
 
 fn real(text: &str) -> Value {
     let float: Option<f64> = text.parse().ok();
-    float
-        .and_then(Number::from_f64)
-        .map_or(Value::Unfit("inf or nan"), Value::Number)
+    float.and_then(Number::from_f64).map_or(Value::Unfit("inf or nan"), Value::Number)
 }

@@ -29,10 +29,7 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     /// All stages that this one reads, each with its place.
     pub fn inputs(&self) -> impl Iterator<Item = (&'a Place, usize)> {
-        self.from
-            .iter()
-            .chain(&self.with)
-            .filter_map(|(place, index)| Some((*place, (*index)?)))
+        self.from.iter().chain(&self.with).filter_map(|(place, index)| Some((*place, (*index)?)))
     }
 }
 
@@ -41,29 +38,12 @@ pub(super) fn wire(drafts: &[Draft<'_>], problems: &mut Vec<Problem>) {
     for draft in drafts {
         problems.extend(presence(draft));
         let Some(kind) = draft.kind else { continue };
-        let takes = |record| {
-            format!(
-                "stage `{}` (`{}`) takes {record}",
-                draft.name, draft.kind_name
-            )
-        };
+        let takes = |record| format!("stage `{}` (`{}`) takes {record}", draft.name, draft.kind_name);
         if let Some(record) = kind.input {
-            match_types(
-                drafts,
-                &draft.from,
-                record,
-                &takes(records(record)),
-                problems,
-            );
+            match_types(drafts, &draft.from, record, &takes(records(record)), problems);
         }
         if let Some(record) = kind.with {
-            match_types(
-                drafts,
-                &draft.with,
-                record,
-                &(takes(records(record)) + " as `with`"),
-                problems,
-            );
+            match_types(drafts, &draft.with, record, &(takes(records(record)) + " as `with`"), problems);
         }
     }
     unread_sources(drafts, problems);
@@ -78,10 +58,7 @@ fn presence(draft: &Draft<'_>) -> Vec<Problem> {
     let called = format!("stage `{}` (`{}`)", draft.name, draft.kind_name);
     let has_from = !draft.from.is_empty();
     let from = match (kind.input, draft.from_place) {
-        (None, Some(place)) => Some(Problem::new(
-            place,
-            format!("{called} is a source: it takes no `from`"),
-        )),
+        (None, Some(place)) => Some(Problem::new(place, format!("{called} is a source: it takes no `from`"))),
         (Some(record), place) if !has_from && !draft.from_reported => {
             let message = format!("{called} needs `from`: it takes {}", records(record));
             Some(Problem::new(place.unwrap_or(draft.place), message))
@@ -95,22 +72,12 @@ fn presence(draft: &Draft<'_>) -> Vec<Problem> {
 
 /// A record type as messages name it.
 fn records(record: &str) -> &str {
-    if record == "*" {
-        "records of one type"
-    } else {
-        record
-    }
+    if record == "*" { "records of one type" } else { record }
 }
 
 /// Inputs that output nothing, or whose record types differ from what is taken or, if that is any type, from each
 /// other.
-fn match_types(
-    drafts: &[Draft<'_>],
-    inputs: &[Input<'_>],
-    taken: &str,
-    takes: &str,
-    problems: &mut Vec<Problem>,
-) {
+fn match_types(drafts: &[Draft<'_>], inputs: &[Input<'_>], taken: &str, takes: &str, problems: &mut Vec<Problem>) {
     let mut first: Option<(&str, &str)> = None;
     for (place, index) in inputs {
         let Some(input) = index.and_then(|index| drafts.get(index)) else {
@@ -119,21 +86,14 @@ fn match_types(
         let Some(kind) = input.kind else { continue };
         let called = format!("stage `{}` (`{}`)", input.name, input.kind_name);
         let Some(output) = kind.output else {
-            problems.push(Problem::new(
-                place,
-                format!("{called} outputs nothing to read"),
-            ));
+            problems.push(Problem::new(place, format!("{called} outputs nothing to read")));
             continue;
         };
         let (name, expected) = *first.get_or_insert((input.name, output));
         if taken != "*" && output != taken {
-            problems.push(Problem::new(
-                place,
-                format!("{takes}, but {called} outputs {output}"),
-            ));
+            problems.push(Problem::new(place, format!("{takes}, but {called} outputs {output}")));
         } else if taken == "*" && output != expected {
-            let message =
-                format!("{takes}, but `{name}` outputs {expected} and {called} outputs {output}");
+            let message = format!("{takes}, but `{name}` outputs {expected} and {called} outputs {output}");
             problems.push(Problem::new(place, message));
         }
     }
@@ -141,27 +101,16 @@ fn match_types(
 
 /// Sources that nobody reads; not judged while a name is unresolved, which may be that reader's.
 fn unread_sources(drafts: &[Draft<'_>], problems: &mut Vec<Problem>) {
-    let mut inputs = drafts
-        .iter()
-        .flat_map(|draft| draft.from.iter().chain(&draft.with));
+    let mut inputs = drafts.iter().flat_map(|draft| draft.from.iter().chain(&draft.with));
     if inputs.any(|(_, index)| index.is_none()) {
         return;
     }
-    let read: Vec<usize> = drafts
-        .iter()
-        .flat_map(Draft::inputs)
-        .map(|(_, index)| index)
-        .collect();
+    let read: Vec<usize> = drafts.iter().flat_map(Draft::inputs).map(|(_, index)| index).collect();
     for (index, draft) in drafts.iter().enumerate() {
-        let source = draft
-            .kind
-            .is_some_and(|kind| kind.input.is_none() && kind.output.is_some());
+        let source = draft.kind.is_some_and(|kind| kind.input.is_none() && kind.output.is_some());
         if source && !read.contains(&index) {
             let message = format!("nothing reads the source `{}`", draft.name);
-            let help = format!(
-                "name `{}` in the `from` or `with` of a stage, or remove it",
-                draft.name
-            );
+            let help = format!("name `{}` in the `from` or `with` of a stage, or remove it", draft.name);
             problems.push(Problem::new(draft.place, message).help(help));
         }
     }

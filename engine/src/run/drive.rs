@@ -15,13 +15,8 @@ const PARK: Duration = Duration::from_millis(1);
 
 /// Runs the dataflow on `workers` threads until it is quiet or told to stop.
 pub(super) fn drive(shared: Arc<Shared>, workers: usize) -> Result<(), Error> {
-    let config = if workers > 1 {
-        timely::Config::process(workers)
-    } else {
-        timely::Config::thread()
-    };
-    let guards = timely::execute(config, move |worker| run_worker(worker, &shared))
-        .map_err(Error::Dataflow)?;
+    let config = if workers > 1 { timely::Config::process(workers) } else { timely::Config::thread() };
+    let guards = timely::execute(config, move |worker| run_worker(worker, &shared)).map_err(Error::Dataflow)?;
     for result in guards.join() {
         result.map_err(Error::Dataflow)?;
     }
@@ -63,37 +58,20 @@ fn run_worker(worker: &mut Worker, shared: &Shared) {
 fn feed(shared: &Shared, built: &mut Built) {
     for (node, input) in &mut built.sources {
         let stage = &shared.stages[*node];
-        let Some(rows) = stage
-            .rows
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        else {
+        let Some(rows) = stage.rows.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             continue;
         };
         for (line, row) in rows.enumerate() {
-            let place = Place {
-                root: (*node as u64) << 48 | (line as u64) << 8,
-                lap: 0,
-            };
+            let place = Place { root: (*node as u64) << 48 | (line as u64) << 8, lap: 0 };
             stage.counts.take(1);
             let event = match row {
                 Ok(record) => {
                     stage.counts.make(1);
-                    Event::Out(Item {
-                        place,
-                        bytes: record.into(),
-                    })
+                    Event::Out(Item { place, bytes: record.into() })
                 }
                 Err((found, reason)) => {
                     stage.counts.reject(1);
-                    Event::Rejected(
-                        Item {
-                            place,
-                            bytes: found.into_bytes().into(),
-                        },
-                        reason,
-                    )
+                    Event::Rejected(Item { place, bytes: found.into_bytes().into() }, reason)
                 }
             };
             input.update(event, 1);

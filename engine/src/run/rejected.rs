@@ -23,20 +23,12 @@ pub(super) struct Rejections {
 
 impl Rejections {
     pub(super) fn new(path: PathBuf, readers: Readers) -> Self {
-        Rejections {
-            path,
-            readers,
-            rows: BTreeMap::new(),
-        }
+        Rejections { path, readers, rows: BTreeMap::new() }
     }
 
     fn line(&self, row: &[u8]) -> Result<Value, String> {
-        let (stage, item, reason): Rejection =
-            serde_json::from_slice(row).map_err(|e| e.to_string())?;
-        let (name, reader) = self
-            .readers
-            .get(stage)
-            .ok_or("a rejection of an unknown stage")?;
+        let (stage, item, reason): Rejection = serde_json::from_slice(row).map_err(|e| e.to_string())?;
+        let (name, reader) = self.readers.get(stage).ok_or("a rejection of an unknown stage")?;
         let item = match reader {
             Some((runner, true)) => self.group(runner, &item),
             Some((runner, false)) => record(runner, &item),
@@ -59,23 +51,14 @@ impl Rejections {
         for (_, row) in self.rows.keys() {
             writeln!(file, "{}", self.line(row)?).map_err(failed)?;
         }
-        file.into_inner()
-            .map_err(|e| failed(e.into_error()))?
-            .sync_all()
-            .map_err(failed)?;
+        file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
         std::fs::rename(&part, &self.path).map_err(failed)
     }
 }
 
 fn record(runner: &Arc<dyn Runner>, bytes: &[u8]) -> Value {
-    let json = runner
-        .ask(Operation::ToJson(Port::In), &[bytes])
-        .into_iter()
-        .next();
-    json.and_then(Result::ok)
-        .flatten()
-        .and_then(|text| serde_json::from_slice(&text).ok())
-        .unwrap_or(Value::Null)
+    let json = runner.ask(Operation::ToJson(Port::In), &[bytes]).into_iter().next();
+    json.and_then(Result::ok).flatten().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or(Value::Null)
 }
 
 impl View for Rejections {

@@ -18,10 +18,7 @@ impl Runner for Builtin {
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
-        records
-            .iter()
-            .map(|record| contained(|| self.0.ask(operation, record)))
-            .collect()
+        records.iter().map(|record| contained(|| self.0.ask(operation, record))).collect()
     }
 }
 

@@ -31,15 +31,7 @@ unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
-static HOST: Host = Host {
-    size: size_of::<Host>(),
-    major: abi::MAJOR,
-    minor: abi::MINOR,
-    log,
-    emit,
-    request,
-    fail,
-};
+static HOST: Host = Host { size: size_of::<Host>(), major: abi::MAJOR, minor: abi::MINOR, log, emit, request, fail };
 
 /// Loads a library and lists its stages. The library stays mapped until the process ends.
 pub fn load(path: &Path) -> Result<Vec<Library>, String> {
@@ -47,30 +39,17 @@ pub fn load(path: &Path) -> Result<Vec<Library>, String> {
     let build = blake3::hash(&file).to_hex()[..16].to_string();
     let entry = entry(path)?;
     // SAFETY: the symbol has the border's name, whose contract is this type; the loop stops at the first null.
-    let plugins = (0..)
-        .map(|index| unsafe { entry(index) })
-        .take_while(|plugin| !plugin.is_null());
-    let stages = plugins
-        .map(|plugin| describe(plugin, &build))
-        .collect::<Result<Vec<_>, _>>()?;
-    if stages.is_empty() {
-        Err("it holds no stage".into())
-    } else {
-        Ok(stages)
-    }
+    let plugins = (0..).map(|index| unsafe { entry(index) }).take_while(|plugin| !plugin.is_null());
+    let stages = plugins.map(|plugin| describe(plugin, &build)).collect::<Result<Vec<_>, _>>()?;
+    if stages.is_empty() { Err("it holds no stage".into()) } else { Ok(stages) }
 }
 
 fn entry(path: &Path) -> Result<Entry, String> {
     // SAFETY: loading runs the library's initialisers; a pipeline names the libraries that it trusts.
-    let library =
-        unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| e.to_string())?;
+    let library = unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| e.to_string())?;
     // SAFETY: the name belongs to the border, which fixes its type.
-    let symbol: Symbol<Entry> = unsafe { library.get(abi::SYMBOL.as_bytes()) }.map_err(|_| {
-        format!(
-            "it exports no `{}`: not an obvert plugin, or one of another ABI version",
-            abi::SYMBOL
-        )
-    })?;
+    let symbol: Symbol<Entry> = unsafe { library.get(abi::SYMBOL.as_bytes()) }
+        .map_err(|_| format!("it exports no `{}`: not an obvert plugin, or one of another ABI version", abi::SYMBOL))?;
     let entry = *symbol;
     // Unloading would pull code from under running threads and thread-local destructors.
     std::mem::forget(library);
@@ -90,11 +69,7 @@ fn describe(plugin: *const Plugin, build: &str) -> Result<Library, String> {
     // SAFETY: the description is at least as large as ours and lives as long as the process.
     let known = unsafe { &*plugin };
     if known.major != abi::MAJOR {
-        return Err(format!(
-            "it is built for ABI version {}, this program speaks {}",
-            known.major,
-            abi::MAJOR
-        ));
+        return Err(format!("it is built for ABI version {}, this program speaks {}", known.major, abi::MAJOR));
     }
     if known.flags & abi::UNWINDS == 0 {
         return Err("it is built with panic=abort: a panic in it would end the program".into());
@@ -103,11 +78,7 @@ fn describe(plugin: *const Plugin, build: &str) -> Result<Library, String> {
     let manifest = serde_json::from_slice(unsafe { known.manifest.slice() })
         .map_err(|e| format!("its manifest is unreadable: {e}"))?;
     let plugin = Box::leak(Box::new(Shared(plugin)));
-    Ok(Library {
-        manifest,
-        build: build.to_string(),
-        plugin,
-    })
+    Ok(Library { manifest, build: build.to_string(), plugin })
 }
 
 impl Library {
@@ -117,16 +88,9 @@ impl Library {
         let mut answers = Answers::for_items(1);
         let instance = (self.plugin().create)(&HOST, Bytes::of(text.as_bytes()), answers.call());
         if instance.is_null() {
-            return Err(answers
-                .0
-                .remove(0)
-                .failure
-                .unwrap_or_else(|| Error::new("it gave no reason")));
+            return Err(answers.0.remove(0).failure.unwrap_or_else(|| Error::new("it gave no reason")));
         }
-        Ok(Arc::new(Instance {
-            library: self.clone(),
-            instance,
-        }))
+        Ok(Arc::new(Instance { library: self.clone(), instance }))
     }
 
     fn plugin(&self) -> &'static Plugin {
@@ -155,20 +119,11 @@ impl Instance {
     fn process(&self, batch: Writer, items: usize) -> Vec<Answer> {
         let batch = batch.finish();
         let mut answers = Answers::for_items(items);
-        let code = (self.library.plugin().process)(
-            self.instance,
-            &HOST,
-            answers.call(),
-            Bytes::of(&batch),
-        );
+        let code = (self.library.plugin().process)(self.instance, &HOST, answers.call(), Bytes::of(&batch));
         if code != 0 {
             let reason = answers.0.first_mut().and_then(|a| a.failure.take());
-            let reason = reason
-                .unwrap_or_else(|| Error(format!("the plugin refused the batch with code {code}")));
-            answers
-                .0
-                .iter_mut()
-                .for_each(|answer| answer.failure = Some(reason.clone()));
+            let reason = reason.unwrap_or_else(|| Error(format!("the plugin refused the batch with code {code}")));
+            answers.0.iter_mut().for_each(|answer| answer.failure = Some(reason.clone()));
         }
         answers.0
     }
@@ -178,24 +133,14 @@ impl Runner for Instance {
     fn run(&self, items: &[Vec<u8>]) -> Vec<Result<Outcome, Error>> {
         let mut batch = Writer::new(Operation::Run, &self.library.manifest.input);
         items.iter().for_each(|item| batch.record(item));
-        self.process(batch, items.len())
-            .into_iter()
-            .map(Answer::outcome)
-            .collect()
+        self.process(batch, items.len()).into_iter().map(Answer::outcome).collect()
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
         let mut batch = Writer::new(operation, &self.library.manifest.input);
         records.iter().for_each(|record| batch.record(record));
-        let first = |answer: Answer| {
-            answer
-                .outcome()
-                .map(|outcome| outcome.records.into_iter().next())
-        };
-        self.process(batch, records.len())
-            .into_iter()
-            .map(first)
-            .collect()
+        let first = |answer: Answer| answer.outcome().map(|outcome| outcome.records.into_iter().next());
+        self.process(batch, records.len()).into_iter().map(first).collect()
     }
 }
 
@@ -228,10 +173,7 @@ impl Answer {
 fn answer(call: *mut c_void, item: u64, write: impl FnOnce(&mut Answer)) {
     // SAFETY: `call` is the pointer that `process` or `create` made for the present call, on this thread.
     let answers = unsafe { &mut *call.cast::<Answers>() };
-    match usize::try_from(item)
-        .ok()
-        .and_then(|item| answers.0.get_mut(item))
-    {
+    match usize::try_from(item).ok().and_then(|item| answers.0.get_mut(item)) {
         Some(answer) => write(answer),
         None => tracing::error!(item, "a plugin answered for an item that it was not given"),
     }

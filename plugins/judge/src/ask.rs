@@ -52,19 +52,12 @@ impl Question<'_> {
         checks: &Checks,
         replies: &[Reply],
     ) -> Result<Step, Error> {
-        let asked: Vec<(&str, &str)> = self
-            .demands
-            .iter()
-            .filter(|(_, _, check)| check.is_none())
-            .map(|(id, text, _)| (*id, *text))
-            .collect();
+        let asked: Vec<(&str, &str)> =
+            self.demands.iter().filter(|(_, _, check)| check.is_none()).map(|(id, text, _)| (*id, *text)).collect();
         let mut judged = BTreeMap::new();
         if !asked.is_empty() {
             let model = model.ok_or_else(|| {
-                Error(format!(
-                    "no program decides `{}` and the stage has no `model` to ask",
-                    asked[0].0
-                ))
+                Error(format!("no program decides `{}` and the stage has no `model` to ask", asked[0].0))
             })?;
             match replies.last().map(|reply| read(&reply.text, &asked)) {
                 None => return Ok(Step::Ask(self.request(model, &asked, &[]))),
@@ -77,32 +70,20 @@ impl Question<'_> {
         }
         let by = model.map_or("", |model| &model.0);
         let verdict = |(id, _, check): &(&str, &str, Option<&Json>)| match check {
-            Some(check) => checks
-                .satisfied(check, self.response)
-                .map(|satisfied| Verdict {
-                    constraint: id.to_string(),
-                    satisfied: Some(satisfied),
-                    reason: String::new(),
-                    by: "program".into(),
-                }),
-            None => Ok(judged
-                .remove(*id)
-                .unwrap_or_else(|| undecided(id))
-                .signed(by)),
+            Some(check) => checks.satisfied(check, self.response).map(|satisfied| Verdict {
+                constraint: id.to_string(),
+                satisfied: Some(satisfied),
+                reason: String::new(),
+                by: "program".into(),
+            }),
+            None => Ok(judged.remove(*id).unwrap_or_else(|| undecided(id)).signed(by)),
         };
-        self.demands
-            .iter()
-            .map(verdict)
-            .collect::<Result<_, _>>()
-            .map(Step::Decided)
+        self.demands.iter().map(verdict).collect::<Result<_, _>>().map(Step::Decided)
     }
 
     /// The question; after malformed replies the same again, each reply followed by what is wrong with it.
     fn request(&self, model: &ModelName, asked: &[(&str, &str)], replies: &[Reply]) -> Request {
-        let demands: String = asked
-            .iter()
-            .map(|(id, text)| format!("{id}: {text}\n"))
-            .collect();
+        let demands: String = asked.iter().map(|(id, text)| format!("{id}: {text}\n")).collect();
         let text = format!(
             "A user asked:\n{}\n\nAn assistant answered:\n{}\n\nDoes the answer satisfy each of these demands?\n\
              {demands}\nReply with JSON only: {{\"verdicts\": [{{\"id\": ..., \"reason\": ..., \"satisfied\": true or \
@@ -113,10 +94,7 @@ impl Question<'_> {
         for reply in replies {
             let error = read(&reply.text, asked).err().unwrap_or_default();
             messages.push(Message::new("assistant", reply.text.clone()));
-            messages.push(Message::new(
-                "user",
-                format!("That cannot be used: {error}. Reply again, JSON only."),
-            ));
+            messages.push(Message::new("user", format!("That cannot be used: {error}. Reply again, JSON only.")));
         }
         let ids: Vec<&str> = asked.iter().map(|(id, _)| *id).collect();
         let mut request = Request::new(&model.0, messages);
@@ -147,21 +125,14 @@ fn schema(ids: &[&str]) -> serde_json::Value {
 /// The verdicts of a reply by id; every asked id exactly once, and no other.
 fn read(reply: &str, asked: &[(&str, &str)]) -> Result<BTreeMap<String, Verdict>, String> {
     let text = reply.trim();
-    let text = text
-        .strip_prefix("```json")
-        .and_then(|t| t.strip_suffix("```"))
-        .unwrap_or(text);
+    let text = text.strip_prefix("```json").and_then(|t| t.strip_suffix("```")).unwrap_or(text);
     let answer: Answer = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let mut rows = BTreeMap::new();
     for row in answer.verdicts {
         if !asked.iter().any(|(id, _)| *id == row.id) {
             return Err(format!("`{}` was not asked for", row.id));
         }
-        let verdict = Verdict {
-            satisfied: row.satisfied,
-            reason: row.reason,
-            ..undecided(&row.id)
-        };
+        let verdict = Verdict { satisfied: row.satisfied, reason: row.reason, ..undecided(&row.id) };
         if rows.insert(row.id.clone(), verdict).is_some() {
             return Err(format!("`{}` is there twice", row.id));
         }
@@ -173,12 +144,7 @@ fn read(reply: &str, asked: &[(&str, &str)]) -> Result<BTreeMap<String, Verdict>
 }
 
 fn undecided(id: &str) -> Verdict {
-    Verdict {
-        constraint: id.to_string(),
-        satisfied: None,
-        reason: String::new(),
-        by: String::new(),
-    }
+    Verdict { constraint: id.to_string(), satisfied: None, reason: String::new(), by: String::new() }
 }
 
 trait Signed {
@@ -187,9 +153,6 @@ trait Signed {
 
 impl Signed for Verdict {
     fn signed(self, by: &str) -> Self {
-        Verdict {
-            by: by.to_string(),
-            ..self
-        }
+        Verdict { by: by.to_string(), ..self }
     }
 }

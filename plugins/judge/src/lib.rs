@@ -34,33 +34,19 @@ impl Map for Judge {
     type In = Response;
     type Out = Judged;
 
-    fn map(
-        &self,
-        response: Response,
-        replies: &[Reply],
-        out: &mut Output<Judged>,
-    ) -> Result<(), Error> {
+    fn map(&self, response: Response, replies: &[Reply], out: &mut Output<Judged>) -> Result<(), Error> {
         let turn = &response.turn;
         let demands = turn
             .active
             .iter()
             .map(|id| {
                 let constraint = turn.session.profile.constraint(id);
-                let constraint = constraint.ok_or_else(|| {
-                    Error(format!("active constraint `{id}` is not in the profile"))
-                })?;
-                Ok((
-                    id.as_str(),
-                    constraint.text.as_str(),
-                    constraint.check.as_ref(),
-                ))
+                let constraint =
+                    constraint.ok_or_else(|| Error(format!("active constraint `{id}` is not in the profile")))?;
+                Ok((id.as_str(), constraint.text.as_str(), constraint.check.as_ref()))
             })
             .collect::<Result<Vec<_>, Error>>()?;
-        let question = Question {
-            query: &turn.query,
-            response: &response.text,
-            demands,
-        };
+        let question = Question { query: &turn.query, response: &response.text, demands };
         match question.decide(self.model.as_ref(), self.repairs, &self.checks, replies)? {
             Step::Ask(request) => out.request(request),
             Step::Decided(verdicts) => out.emit(Judged { response, verdicts }),

@@ -28,30 +28,15 @@ impl Map for Verify {
     type Out = Pair;
 
     fn map(&self, pair: Pair, replies: &[Reply], out: &mut Output<Pair>) -> Result<(), Error> {
-        let decided = pair
-            .constraints
-            .iter()
-            .filter(|c| c.active && c.chosen.is_some());
-        let demands = decided
-            .map(|c| (c.id.as_str(), c.text.as_str(), c.check.as_ref()))
-            .collect();
-        let query = pair
-            .prompt
-            .last()
-            .map_or("", |message| message.content.as_str());
-        let question = Question {
-            query,
-            response: &pair.chosen,
-            demands,
-        };
+        let decided = pair.constraints.iter().filter(|c| c.active && c.chosen.is_some());
+        let demands = decided.map(|c| (c.id.as_str(), c.text.as_str(), c.check.as_ref())).collect();
+        let query = pair.prompt.last().map_or("", |message| message.content.as_str());
+        let question = Question { query, response: &pair.chosen, demands };
         match question.decide(self.model.as_ref(), self.repairs, &self.checks, replies)? {
             Step::Ask(request) => out.request(request),
             Step::Decided(verdicts) => match verdicts.iter().find(|v| v.satisfied == Some(false)) {
                 Some(verdict) => {
-                    return Err(Error(format!(
-                        "the chosen response violates `{}` of x_S",
-                        verdict.constraint
-                    )));
+                    return Err(Error(format!("the chosen response violates `{}` of x_S", verdict.constraint)));
                 }
                 None => out.emit(pair),
             },

@@ -38,10 +38,7 @@ pub(crate) fn case(a: &[Option<bool>], b: &[Option<bool>]) -> u8 {
     }
 }
 
-fn both<'a>(
-    a: &'a [Option<bool>],
-    b: &'a [Option<bool>],
-) -> impl Iterator<Item = (bool, bool)> + 'a {
+fn both<'a>(a: &'a [Option<bool>], b: &'a [Option<bool>]) -> impl Iterator<Item = (bool, bool)> + 'a {
     a.iter().zip(b).filter_map(|(a, b)| Some(((*a)?, (*b)?)))
 }
 
@@ -60,16 +57,8 @@ mod tests {
                 .collect()
         };
         let (a, b) = (read(a), read(b));
-        assert_eq!(
-            (difference(&a, &b), case(&a, &b)),
-            (g, expected),
-            "{a:?} {b:?}"
-        );
-        assert_eq!(
-            (difference(&b, &a), case(&b, &a)),
-            (g, expected),
-            "the order must not matter"
-        );
+        assert_eq!((difference(&a, &b), case(&a, &b)), (g, expected), "{a:?} {b:?}");
+        assert_eq!((difference(&b, &a), case(&b, &a)), (g, expected), "the order must not matter");
     }
 
     #[test]

@@ -52,10 +52,7 @@ impl Group for PairUp {
         _: &[Reply],
         out: &mut Output<Pair>,
     ) -> Result<(), Error> {
-        let reversals: BTreeMap<&str, &Reversal> = reversals
-            .iter()
-            .map(|r| (r.original.id.as_str(), r))
-            .collect();
+        let reversals: BTreeMap<&str, &Reversal> = reversals.iter().map(|r| (r.original.id.as_str(), r)).collect();
         let distinct = distinct(responses);
         for (i, first) in distinct.iter().enumerate() {
             for second in &distinct[i + 1..] {
@@ -102,20 +99,12 @@ fn out_direction(
         dialogue: session.dialogue.clone(),
         turn: session.turn,
         profile: session.profile.id.clone(),
-        prompt: chosen
-            .response
-            .turn
-            .messages(session.profile.system_with(&replaced)),
+        prompt: chosen.response.turn.messages(session.profile.system_with(&replaced)),
         chosen: chosen.response.text.clone(),
         rejected: rejected.response.text.clone(),
         g: difference(&c, &r),
         case: case(&c, &r),
-        constraints: session
-            .profile
-            .constraints
-            .iter()
-            .map(|o| shown(o, &replaced, chosen, rejected))
-            .collect(),
+        constraints: session.profile.constraints.iter().map(|o| shown(o, &replaced, chosen, rejected)).collect(),
         chosen_sample: samples.0,
         rejected_sample: samples.1,
         chosen_model: chosen.response.model.clone(),
@@ -130,10 +119,7 @@ fn replaced<'a>(
     reversals: &BTreeMap<&str, &'a Reversal>,
 ) -> Option<BTreeMap<&'a str, &'a Constraint>> {
     let profile = &chosen.response.turn.session.profile;
-    let violated = chosen
-        .verdicts
-        .iter()
-        .filter(|v| v.satisfied == Some(false));
+    let violated = chosen.verdicts.iter().filter(|v| v.satisfied == Some(false));
     let replaced = violated
         .map(|verdict| {
             let reversal = reversals.get(verdict.constraint.as_str())?;
@@ -141,11 +127,7 @@ fn replaced<'a>(
             current.then_some((reversal.original.id.as_str(), &reversal.reversed))
         })
         .collect::<Option<BTreeMap<_, _>>>()?;
-    let torn = replaced.values().any(|c| {
-        c.depends
-            .iter()
-            .any(|other| !replaced.contains_key(other.as_str()))
-    });
+    let torn = replaced.values().any(|c| c.depends.iter().any(|other| !replaced.contains_key(other.as_str())));
     (!torn).then_some(replaced)
 }
 
@@ -155,17 +137,9 @@ fn shown(
     chosen: &Judged,
     rejected: &Judged,
 ) -> PairConstraint {
-    let shown = replaced
-        .get(original.id.as_str())
-        .copied()
-        .unwrap_or(original);
-    let verdict = |judged: &Judged| {
-        judged
-            .verdicts
-            .iter()
-            .find(|v| v.constraint == original.id)
-            .and_then(|v| v.satisfied)
-    };
+    let shown = replaced.get(original.id.as_str()).copied().unwrap_or(original);
+    let verdict =
+        |judged: &Judged| judged.verdicts.iter().find(|v| v.constraint == original.id).and_then(|v| v.satisfied);
     PairConstraint {
         id: original.id.clone(),
         text: shown.line(),

@@ -34,12 +34,7 @@ impl Map for PersonaPlay {
     type In = Session;
     type Out = Turn;
 
-    fn map(
-        &self,
-        session: Session,
-        replies: &[Reply],
-        out: &mut Output<Turn>,
-    ) -> Result<(), Error> {
+    fn map(&self, session: Session, replies: &[Reply], out: &mut Output<Turn>) -> Result<(), Error> {
         let (query, rest) = match self.query(&session, replies)? {
             Step::Known(query, rest) => (query, rest),
             Step::Ask(request) => return Ok(out.request(request)),
@@ -51,17 +46,9 @@ impl Map for PersonaPlay {
             (true, []) => return Ok(out.request(self.ask_triggers(&session, &query)?)),
             (true, [reply, ..]) => triggers(&session, &reply.text)?,
         };
-        let always = session
-            .profile
-            .constraints
-            .iter()
-            .filter(|c| c.when.is_none() || triggered.contains(&c.id));
+        let always = session.profile.constraints.iter().filter(|c| c.when.is_none() || triggered.contains(&c.id));
         let active = always.map(|c| c.id.clone()).collect();
-        out.emit(Turn {
-            session,
-            query,
-            active,
-        });
+        out.emit(Turn { session, query, active });
         Ok(())
     }
 }
@@ -81,19 +68,14 @@ impl PersonaPlay {
         }
         match replies {
             [] => Ok(Step::Ask(self.ask_query(session)?)),
-            [reply, rest @ ..] if !reply.text.trim().is_empty() => {
-                Ok(Step::Known(reply.text.trim().into(), rest))
-            }
+            [reply, rest @ ..] if !reply.text.trim().is_empty() => Ok(Step::Known(reply.text.trim().into(), rest)),
             _ => Err(Error::new("the model that plays the user said nothing")),
         }
     }
 
     fn ask_query(&self, session: &Session) -> Result<Request, Error> {
         let model = self.model.as_ref().ok_or_else(|| {
-            Error(format!(
-                "persona `{}` has no queries and the stage no `model` to play it",
-                session.persona.id
-            ))
+            Error(format!("persona `{}` has no queries and the stage no `model` to play it", session.persona.id))
         })?;
         let instruction = format!(
             "Play this user of an assistant, and stay in character.\nUser: {}\nAssistant: {}\n\
@@ -106,42 +88,26 @@ impl PersonaPlay {
         let skipped = session.history.len().saturating_sub(REMEMBERED);
         // Seen from the user's side the assistant is the one who asks.
         messages.extend(session.history.iter().skip(skipped).map(|message| {
-            let role = if message.role == "user" {
-                "assistant"
-            } else {
-                "user"
-            };
+            let role = if message.role == "user" { "assistant" } else { "user" };
             Message::new(role, message.content.clone())
         }));
         if messages.len() == 1 {
             messages.push(Message::new("user", "Begin."));
         }
         let mut request = Request::new(&model.0, messages);
-        request.sampling = Sampling {
-            temperature: self.temperature,
-            top_p: 1.0,
-            max_tokens: 64,
-            seed: self.seed,
-        };
+        request.sampling = Sampling { temperature: self.temperature, top_p: 1.0, max_tokens: 64, seed: self.seed };
         Ok(request)
     }
 
     fn ask_triggers(&self, session: &Session, query: &str) -> Result<Request, Error> {
         let judge = self.judge.as_ref().ok_or_else(|| {
-            Error(format!(
-                "profile `{}` has conditional constraints and the stage no `judge`",
-                session.profile.id
-            ))
+            Error(format!("profile `{}` has conditional constraints and the stage no `judge`", session.profile.id))
         })?;
         let conditions: String = session
             .profile
             .constraints
             .iter()
-            .filter_map(|c| {
-                c.when
-                    .as_ref()
-                    .map(|when| format!("{}: when {when}\n", c.id))
-            })
+            .filter_map(|c| c.when.as_ref().map(|when| format!("{}: when {when}\n", c.id)))
             .collect();
         let text = format!(
             "A user says:\n{query}\n\nWhich of these conditions does the message meet? A condition on the answer \
@@ -152,18 +118,10 @@ impl PersonaPlay {
 }
 
 fn triggers(session: &Session, reply: &str) -> Result<Vec<String>, Error> {
-    let ids: Vec<String> = serde_json::from_str(reply.trim()).map_err(|e| {
-        Error(format!(
-            "the judge's list of triggered constraints is not one: {e}: {reply}"
-        ))
-    })?;
-    match ids
-        .iter()
-        .find(|id| session.profile.constraint(id).is_none())
-    {
-        Some(id) => Err(Error(format!(
-            "the judge names `{id}`, which is no constraint of the profile"
-        ))),
+    let ids: Vec<String> = serde_json::from_str(reply.trim())
+        .map_err(|e| Error(format!("the judge's list of triggered constraints is not one: {e}: {reply}")))?;
+    match ids.iter().find(|id| session.profile.constraint(id).is_none()) {
+        Some(id) => Err(Error(format!("the judge names `{id}`, which is no constraint of the profile"))),
         None => Ok(ids),
     }
 }

@@ -28,17 +28,8 @@ impl Map for Reverse {
     type In = Profile;
     type Out = Reversal;
 
-    fn map(
-        &self,
-        profile: Profile,
-        replies: &[Reply],
-        out: &mut Output<Reversal>,
-    ) -> Result<(), Error> {
-        let asked: Vec<&Constraint> = profile
-            .constraints
-            .iter()
-            .filter(|c| c.check.is_none())
-            .collect();
+    fn map(&self, profile: Profile, replies: &[Reply], out: &mut Output<Reversal>) -> Result<(), Error> {
+        let asked: Vec<&Constraint> = profile.constraints.iter().filter(|c| c.check.is_none()).collect();
         let mut worded = BTreeMap::new();
         if !asked.is_empty() {
             match replies.last().map(|reply| read(&reply.text, &asked)) {
@@ -52,16 +43,9 @@ impl Map for Reverse {
         for original in &profile.constraints {
             let reversed = match &original.check {
                 Some(check) => exact(original, check)?,
-                None => Constraint {
-                    text: worded.remove(&original.id).unwrap_or_default(),
-                    ..original.clone()
-                },
+                None => Constraint { text: worded.remove(&original.id).unwrap_or_default(), ..original.clone() },
             };
-            out.emit(Reversal {
-                profile: profile.id.clone(),
-                original: original.clone(),
-                reversed,
-            });
+            out.emit(Reversal { profile: profile.id.clone(), original: original.clone(), reversed });
         }
         Ok(())
     }
@@ -71,25 +55,15 @@ fn exact(original: &Constraint, check: &Json) -> Result<Constraint, Error> {
     let reversed = obvert_constraints::Constraint::from_json(&check.0)
         .map_err(|e| Error(format!("constraint `{}`: {e}", original.id)))?
         .reverse();
-    Ok(Constraint {
-        text: reversed.text(),
-        check: Some(Json(reversed.to_json())),
-        ..original.clone()
-    })
+    Ok(Constraint { text: reversed.text(), check: Some(Json(reversed.to_json())), ..original.clone() })
 }
 
 impl Reverse {
     fn request(&self, asked: &[&Constraint], replies: &[Reply]) -> Result<Request, Error> {
         let model = self.model.as_ref().ok_or_else(|| {
-            Error(format!(
-                "no program reverses `{}` and the stage has no `model` to ask",
-                asked[0].id
-            ))
+            Error(format!("no program reverses `{}` and the stage has no `model` to ask", asked[0].id))
         })?;
-        let demands: String = asked
-            .iter()
-            .map(|c| format!("{}: {}\n", c.id, c.text))
-            .collect();
+        let demands: String = asked.iter().map(|c| format!("{}: {}\n", c.id, c.text)).collect();
         let text = format!(
             "Write the opposite of each demand below. Every answer that violates a demand must satisfy its opposite and \
              the other way round (the opposite of \"at least 3\" is \"at most 2\"), and the opposite must be a definite \
@@ -100,10 +74,7 @@ impl Reverse {
         for reply in replies {
             let error = read(&reply.text, asked).err().unwrap_or_default();
             messages.push(Message::new("assistant", reply.text.clone()));
-            messages.push(Message::new(
-                "user",
-                format!("That cannot be used: {error}. Reply again, JSON only."),
-            ));
+            messages.push(Message::new("user", format!("That cannot be used: {error}. Reply again, JSON only.")));
         }
         Ok(Request::new(&model.0, messages))
     }
@@ -111,8 +82,7 @@ impl Reverse {
 
 /// The texts of a reply by id; every asked id exactly once, and no other.
 fn read(reply: &str, asked: &[&Constraint]) -> Result<BTreeMap<String, String>, String> {
-    let texts: BTreeMap<String, String> =
-        serde_json::from_str(reply.trim()).map_err(|e| e.to_string())?;
+    let texts: BTreeMap<String, String> = serde_json::from_str(reply.trim()).map_err(|e| e.to_string())?;
     if let Some(id) = texts.keys().find(|id| !asked.iter().any(|c| c.id == **id)) {
         return Err(format!("`{id}` was not asked for"));
     }

@@ -23,22 +23,14 @@ impl<'a> Args<'a> {
         map: &'a Map<String, Value>,
     ) -> Result<Self, Error> {
         match map.keys().find(|key| !fields.contains(&key.as_str())) {
-            Some(field) => Err(Error::UnknownField {
-                kind,
-                field: field.clone(),
-                known: known(fields),
-            }),
+            Some(field) => Err(Error::UnknownField { kind, field: field.clone(), known: known(fields) }),
             None => Ok(Self { kind, map }),
         }
     }
 
     /// An error about `field`.
     pub fn refuse(&self, field: &'static str, cause: impl Into<String>) -> Error {
-        Error::Field {
-            kind: self.kind,
-            field,
-            cause: cause.into(),
-        }
+        Error::Field { kind: self.kind, field, cause: cause.into() }
     }
 
     /// Whether `field` is given.
@@ -47,25 +39,14 @@ impl<'a> Args<'a> {
     }
 
     fn value(&self, field: &'static str) -> Result<&'a Value, Error> {
-        self.map.get(field).ok_or(Error::MissingField {
-            kind: self.kind,
-            field,
-        })
+        self.map.get(field).ok_or(Error::MissingField { kind: self.kind, field })
     }
 
     /// An integer that is `least` or more.
     pub fn integer(&self, field: &'static str, least: usize) -> Result<usize, Error> {
         let value = self.value(field)?;
-        let count = value
-            .as_u64()
-            .and_then(|n| usize::try_from(n).ok())
-            .filter(|n| *n >= least);
-        count.ok_or_else(|| {
-            self.refuse(
-                field,
-                format!("must be an integer of at least {least}, found {value}"),
-            )
-        })
+        let count = value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| *n >= least);
+        count.ok_or_else(|| self.refuse(field, format!("must be an integer of at least {least}, found {value}")))
     }
 
     /// A count: an integer that is 1 or more.
@@ -77,37 +58,17 @@ impl<'a> Args<'a> {
     pub fn string(&self, field: &'static str) -> Result<&'a str, Error> {
         let value = self.value(field)?;
         let text = value.as_str().filter(|text| !python::is_blank(text));
-        text.ok_or_else(|| {
-            self.refuse(
-                field,
-                format!("must be a string that is not blank, found {value}"),
-            )
-        })
+        text.ok_or_else(|| self.refuse(field, format!("must be a string that is not blank, found {value}")))
     }
 
     /// A list of one or more strings that are not blank.
     pub fn strings(&self, field: &'static str) -> Result<Vec<String>, Error> {
         let value = self.value(field)?;
-        let wanted = || {
-            self.refuse(
-                field,
-                format!("must be a list of one or more strings that are not blank, found {value}"),
-            )
-        };
-        let items = value
-            .as_array()
-            .filter(|items| !items.is_empty())
-            .ok_or_else(wanted)?;
-        let text = |item: &Value| {
-            item.as_str()
-                .filter(|text| !python::is_blank(text))
-                .map(str::to_owned)
-        };
-        items
-            .iter()
-            .map(text)
-            .collect::<Option<_>>()
-            .ok_or_else(wanted)
+        let wanted =
+            || self.refuse(field, format!("must be a list of one or more strings that are not blank, found {value}"));
+        let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(wanted)?;
+        let text = |item: &Value| item.as_str().filter(|text| !python::is_blank(text)).map(str::to_owned);
+        items.iter().map(text).collect::<Option<_>>().ok_or_else(wanted)
     }
 
     /// Whether the relation in `field` is the negated one, "less than".
@@ -115,36 +76,18 @@ impl<'a> Args<'a> {
         let relation = self.string(field)?;
         let index = RELATIONS.iter().position(|known| *known == relation);
         index.map(|index| index == 1).ok_or_else(|| {
-            self.refuse(
-                field,
-                format!(
-                    "must be \"{}\" or \"{}\", found \"{relation}\"",
-                    RELATIONS[0], RELATIONS[1]
-                ),
-            )
+            self.refuse(field, format!("must be \"{}\" or \"{}\", found \"{relation}\"", RELATIONS[0], RELATIONS[1]))
         })
     }
 
     /// Compiles the regular expression `source`, which came from `field`.
-    pub fn pattern(
-        &self,
-        field: &'static str,
-        source: &str,
-        flags: Flags,
-    ) -> Result<Pattern, Error> {
+    pub fn pattern(&self, field: &'static str, source: &str, flags: Flags) -> Result<Pattern, Error> {
         Pattern::compile(source, flags).map_err(|cause| self.refuse(field, cause))
     }
 
     /// Compiles a pattern of the type's own.
     pub fn fixed(&self, source: &str) -> Result<Pattern, Error> {
-        self.pattern(
-            "type",
-            source,
-            Flags {
-                multi_line: true,
-                ..Flags::default()
-            },
-        )
+        self.pattern("type", source, Flags { multi_line: true, ..Flags::default() })
     }
 }
 

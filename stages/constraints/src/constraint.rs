@@ -43,11 +43,7 @@ impl Constraint {
             Some(other) => return Err(ill_typed_flag(kind, &other)),
         };
         let constraint = Self::build(kind, args)?;
-        Ok(if negated {
-            constraint.reverse()
-        } else {
-            constraint
-        })
+        Ok(if negated { constraint.reverse() } else { constraint })
     }
 
     /// Reads a constraint from an IFEval instruction id and its `kwargs` (an object or null).
@@ -68,12 +64,7 @@ impl Constraint {
 
     fn build(kind: &'static Kind, args: Map<String, Value>) -> Result<Self, Error> {
         let parsed = (kind.build)(&Args::new(kind.id, kind.fields, &args)?)?;
-        Ok(Self {
-            kind,
-            args,
-            rule: parsed.rule,
-            negated: parsed.negated,
-        })
+        Ok(Self { kind, args, rule: parsed.rule, negated: parsed.negated })
     }
 
     /// The ids of all types that can be built.
@@ -104,18 +95,13 @@ impl Constraint {
     ///
     /// The loose verdicts of a constraint and its reverse are no complements: both may be true.
     pub fn check_loose(&self, response: &str) -> bool {
-        loose::variants(response)
-            .iter()
-            .any(|reading| self.check(reading))
+        loose::variants(response).iter().any(|reading| self.check(reading))
     }
 
     /// The exact complement: on every text that is not blank exactly one of the two constraints holds.
     #[must_use]
     pub fn reverse(&self) -> Self {
-        Self {
-            negated: !self.negated,
-            ..self.clone()
-        }
+        Self { negated: !self.negated, ..self.clone() }
     }
 
     /// One imperative English sentence that demands what the constraint checks.
@@ -140,9 +126,7 @@ impl fmt::Debug for Constraint {
 }
 
 fn object(value: &Value) -> Result<&Map<String, Value>, Error> {
-    value.as_object().ok_or(Error::NotAnObject {
-        found: json_kind(value),
-    })
+    value.as_object().ok_or(Error::NotAnObject { found: json_kind(value) })
 }
 
 fn json_kind(value: &Value) -> &'static str {
@@ -157,11 +141,7 @@ fn json_kind(value: &Value) -> &'static str {
 }
 
 fn ill_typed_flag(kind: &Kind, found: &Value) -> Error {
-    Error::Field {
-        kind: kind.id,
-        field: "negated",
-        cause: format!("must be true or false, found {found}"),
-    }
+    Error::Field { kind: kind.id, field: "negated", cause: format!("must be true or false, found {found}") }
 }
 
 /// Whether Python takes the value for false.

@@ -93,8 +93,5 @@ fn unknown(id: &str, among: fn(&Kind) -> bool) -> Error {
     let similarity = |kind: &&Kind| strsim::normalized_damerau_levenshtein(kind.id, id);
     let known = KINDS.iter().filter(|kind| among(kind));
     let nearest = known.max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    Error::UnknownType {
-        name: id.to_owned(),
-        nearest: nearest.map_or("", |kind| kind.id),
-    }
+    Error::UnknownType { name: id.to_owned(), nearest: nearest.map_or("", |kind| kind.id) }
 }

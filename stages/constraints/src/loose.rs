@@ -8,14 +8,6 @@ pub fn variants(response: &str) -> Vec<String> {
     let after_first = response.split_once('\n').map_or("", |(_, rest)| rest);
     let before_last = response.rsplit_once('\n').map_or("", |(rest, _)| rest);
     let middle = after_first.rsplit_once('\n').map_or("", |(rest, _)| rest);
-    let readings = [
-        response,
-        strip(after_first),
-        strip(before_last),
-        strip(middle),
-    ];
-    readings
-        .iter()
-        .flat_map(|reading| [(*reading).to_owned(), reading.replace('*', "")])
-        .collect()
+    let readings = [response, strip(after_first), strip(before_last), strip(middle)];
+    readings.iter().flat_map(|reading| [(*reading).to_owned(), reading.replace('*', "")]).collect()
 }

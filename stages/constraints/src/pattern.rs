@@ -20,10 +20,7 @@ pub struct Flags {
 
 impl Flags {
     /// `re.IGNORECASE` alone.
-    pub const IGNORE_CASE: Self = Self {
-        ignore_case: true,
-        multi_line: false,
-    };
+    pub const IGNORE_CASE: Self = Self { ignore_case: true, multi_line: false };
 }
 
 /// A compiled pattern. A search that exceeds the backtracking limit finds nothing.
@@ -35,13 +32,9 @@ impl Pattern {
     /// (the empty text), since that says nothing about a response.
     pub fn compile(source: &str, flags: Flags) -> Result<Self, String> {
         if source.len() > SOURCE_LIMIT {
-            return Err(format!(
-                "the regular expression is longer than {SOURCE_LIMIT} bytes"
-            ));
+            return Err(format!("the regular expression is longer than {SOURCE_LIMIT} bytes"));
         }
-        let invalid = |cause: &str| {
-            format!("`{source}` is not a regular expression that can be used here: {cause}")
-        };
+        let invalid = |cause: &str| format!("`{source}` is not a regular expression that can be used here: {cause}");
         let translated = translate::from_python(source, flags).map_err(|cause| invalid(&cause))?;
         let pattern = Self::build(&translated).map_err(|error| invalid(&error.to_string()))?;
         match pattern.is_match("") {
@@ -65,25 +58,19 @@ impl Pattern {
             return Err(format!("is longer than {SOURCE_LIMIT} bytes"));
         }
         let is_word = Self::compile(r"\w", Flags::default())?;
-        let neighbour = |c: Option<char>, edge: &str| match c
-            .is_some_and(|c| is_word.is_match(c.encode_utf8(&mut [0; 4])))
-        {
-            true => format!("(?:{edge}|{NOT_WORD})"),
-            false => WORD.to_owned(),
-        };
-        let (before, after) = (
-            neighbour(word.chars().next(), r"\A"),
-            neighbour(word.chars().next_back(), r"\z"),
-        );
+        let neighbour =
+            |c: Option<char>, edge: &str| match c.is_some_and(|c| is_word.is_match(c.encode_utf8(&mut [0; 4]))) {
+                true => format!("(?:{edge}|{NOT_WORD})"),
+                false => WORD.to_owned(),
+            };
+        let (before, after) = (neighbour(word.chars().next(), r"\A"), neighbour(word.chars().next_back(), r"\z"));
         let source = format!("(?i){before}{}{after}", translate::literal(word));
         Self::build(&source).map_err(|error| error.to_string())
     }
 
     fn build(source: &str) -> Result<Self, Box<fancy_regex::Error>> {
         let mut builder = fancy_regex::RegexBuilder::new(source);
-        builder
-            .backtrack_limit(BACKTRACK_LIMIT)
-            .delegate_size_limit(SIZE_LIMIT);
+        builder.backtrack_limit(BACKTRACK_LIMIT).delegate_size_limit(SIZE_LIMIT);
         builder.build().map(Self).map_err(Box::new)
     }
 
@@ -103,12 +90,7 @@ impl Pattern {
         std::iter::from_fn(move || {
             text.get(from..)?;
             let found = self.0.find_from_pos(text, from).ok().flatten()?;
-            from = found.end()
-                + if found.as_str().is_empty() {
-                    step(text, found.end())
-                } else {
-                    0
-                };
+            from = found.end() + if found.as_str().is_empty() { step(text, found.end()) } else { 0 };
             Some(found.as_str())
         })
     }
@@ -131,7 +113,5 @@ impl Pattern {
 
 /// Bytes of the character at `at`, or one past the end.
 fn step(text: &str, at: usize) -> usize {
-    text.get(at..)
-        .and_then(|rest| rest.chars().next())
-        .map_or(1, char::len_utf8)
+    text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)
 }

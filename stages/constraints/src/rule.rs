@@ -40,9 +40,6 @@ impl<R: Rule + 'static> From<R> for Parsed {
 impl Parsed {
     /// `rule` with the polarity that its arguments state.
     pub fn stated(rule: impl Rule + 'static, negated: bool) -> Self {
-        Self {
-            rule: Arc::new(rule),
-            negated,
-        }
+        Self { rule: Arc::new(rule), negated }
     }
 }

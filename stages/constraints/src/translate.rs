@@ -21,17 +21,8 @@ const LETTERS_I: [char; 4] = ['i', 'I', 'ı', 'İ'];
 
 /// Rewrites `source`; the error says what cannot be used.
 pub fn from_python(source: &str, flags: Flags) -> Result<String, String> {
-    let out = if flags.ignore_case {
-        "(?i)".to_owned()
-    } else {
-        String::new()
-    };
-    let mut translation = Translation {
-        rest: source.chars().peekable(),
-        out,
-        flags,
-        repeatable: false,
-    };
+    let out = if flags.ignore_case { "(?i)".to_owned() } else { String::new() };
+    let mut translation = Translation { rest: source.chars().peekable(), out, flags, repeatable: false };
     while let Some(c) = translation.rest.next() {
         translation.token(c)?;
     }
@@ -52,11 +43,7 @@ fn one(c: char, ignore_case: bool) -> String {
 }
 
 fn escaped(c: char) -> String {
-    if c.is_alphanumeric() {
-        c.to_string()
-    } else {
-        format!("\\x{{{:x}}}", u32::from(c))
-    }
+    if c.is_alphanumeric() { c.to_string() } else { format!("\\x{{{:x}}}", u32::from(c)) }
 }
 
 struct Translation<'s> {
@@ -104,11 +91,7 @@ impl Translation<'_> {
 
     /// `{m}`, `{m,}`, `{,n}` or `{m,n}`; any other brace is an ordinary character.
     fn brace(&mut self) -> Result<(), String> {
-        let body: String = self
-            .rest
-            .clone()
-            .take_while(|c| c.is_ascii_digit() || *c == ',')
-            .collect();
+        let body: String = self.rest.clone().take_while(|c| c.is_ascii_digit() || *c == ',').collect();
         let closed = self.rest.clone().nth(body.len()) == Some('}');
         if !closed || body.is_empty() || body.matches(',').count() > 1 {
             return self.emit(&escaped('{'), true);
@@ -125,17 +108,11 @@ impl Translation<'_> {
             return self.emit("(", false);
         }
         let ahead: String = self.rest.clone().take(2).collect();
-        let known = [":", "=", "!", ">", "<=", "<!", "P<"]
-            .into_iter()
-            .find(|opening| ahead.starts_with(opening));
+        let known = [":", "=", "!", ">", "<=", "<!", "P<"].into_iter().find(|opening| ahead.starts_with(opening));
         let opening = known.ok_or_else(|| format!("`(?{ahead}` cannot be carried over"))?;
         self.rest.nth(opening.len() - 1);
         self.emit(&format!("(?{opening}"), false)?;
-        if opening == "P<" {
-            self.group_name()
-        } else {
-            Ok(())
-        }
+        if opening == "P<" { self.group_name() } else { Ok(()) }
     }
 
     fn group_name(&mut self) -> Result<(), String> {
@@ -151,14 +128,8 @@ impl Translation<'_> {
     fn escape(&mut self) -> Result<(), String> {
         let c = self.rest.next().ok_or("it ends with a backslash")?;
         match c {
-            'b' => self.emit(
-                &format!("(?:(?<={WORD})(?!{WORD})|(?<!{WORD})(?={WORD}))"),
-                false,
-            ),
-            'B' => self.emit(
-                &format!("(?:(?<={WORD})(?={WORD})|(?<!{WORD})(?!{WORD}))"),
-                false,
-            ),
+            'b' => self.emit(&format!("(?:(?<={WORD})(?!{WORD})|(?<!{WORD})(?={WORD}))"), false),
+            'B' => self.emit(&format!("(?:(?<={WORD})(?={WORD})|(?<!{WORD})(?!{WORD}))"), false),
             'A' => self.emit(r"\A", false),
             'Z' => self.emit(r"\z", false),
             _ => match set(c) {
@@ -189,18 +160,10 @@ impl Translation<'_> {
     }
 
     fn code(&mut self, digits: usize) -> Result<char, String> {
-        let hex: String = self
-            .rest
-            .by_ref()
-            .take(digits)
-            .filter(char::is_ascii_hexdigit)
-            .collect();
-        let code = u32::from_str_radix(&hex, 16)
-            .ok()
-            .filter(|_| hex.len() == digits);
-        code.and_then(char::from_u32).ok_or_else(|| {
-            format!("an escape needs {digits} hexadecimal digits that name a character")
-        })
+        let hex: String = self.rest.by_ref().take(digits).filter(char::is_ascii_hexdigit).collect();
+        let code = u32::from_str_radix(&hex, 16).ok().filter(|_| hex.len() == digits);
+        code.and_then(char::from_u32)
+            .ok_or_else(|| format!("an escape needs {digits} hexadecimal digits that name a character"))
     }
 
     fn class(&mut self) -> Result<(), String> {

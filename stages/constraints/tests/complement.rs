@@ -156,14 +156,9 @@ const WHOLE: &[&str] = &[
 ];
 
 fn texts() -> impl Strategy<Value = String> {
-    let pieces = prop::collection::vec(prop::sample::select(PIECES), 1..14)
-        .prop_map(|pieces| pieces.concat());
+    let pieces = prop::collection::vec(prop::sample::select(PIECES), 1..14).prop_map(|pieces| pieces.concat());
     let whole = prop::sample::select(WHOLE).prop_map(str::to_owned);
-    let sandwich = (
-        prop::sample::select(PIECES),
-        whole.clone(),
-        prop::sample::select(PIECES),
-    );
+    let sandwich = (prop::sample::select(PIECES), whole.clone(), prop::sample::select(PIECES));
     prop_oneof![
         6 => pieces,
         2 => whole,
@@ -174,10 +169,7 @@ fn texts() -> impl Strategy<Value = String> {
 }
 
 fn constraints() -> Vec<Constraint> {
-    forms()
-        .iter()
-        .map(|form| Constraint::from_json(form).unwrap_or_else(|error| panic!("{error}")))
-        .collect()
+    forms().iter().map(|form| Constraint::from_json(form).unwrap_or_else(|error| panic!("{error}"))).collect()
 }
 
 proptest! {
@@ -194,24 +186,17 @@ proptest! {
 
 /// The constraints, compiled once.
 fn constraints_once() -> &'static [Constraint] {
-    static CONSTRAINTS: std::sync::LazyLock<Vec<Constraint>> =
-        std::sync::LazyLock::new(constraints);
+    static CONSTRAINTS: std::sync::LazyLock<Vec<Constraint>> = std::sync::LazyLock::new(constraints);
     &CONSTRAINTS
 }
 
 #[test]
 fn the_texts_satisfy_and_violate_every_constraint() {
     let mut runner = TestRunner::deterministic();
-    let samples: Vec<String> = (0..4000)
-        .map(|_| texts().new_tree(&mut runner).unwrap().current())
-        .collect();
+    let samples: Vec<String> = (0..4000).map(|_| texts().new_tree(&mut runner).unwrap().current()).collect();
     for constraint in constraints_once() {
         let satisfied = samples.iter().filter(|text| constraint.check(text)).count();
-        assert!(
-            (10..=samples.len() - 10).contains(&satisfied),
-            "{constraint:?}: {satisfied} of {}",
-            samples.len()
-        );
+        assert!((10..=samples.len() - 10).contains(&satisfied), "{constraint:?}: {satisfied} of {}", samples.len());
     }
 }
 
@@ -245,10 +230,7 @@ fn json_goes_round() {
 fn a_blank_response_satisfies_nothing() {
     for constraint in constraints_once() {
         for blank in ["", " \n\t", "\u{a0}\u{1c}"] {
-            assert!(
-                !constraint.check(blank) && !constraint.check_loose(blank),
-                "{constraint:?}"
-            );
+            assert!(!constraint.check(blank) && !constraint.check_loose(blank), "{constraint:?}");
             assert!(!constraint.reverse().check(blank), "{constraint:?}");
         }
     }
@@ -260,10 +242,7 @@ fn each_polarity_has_a_sentence_of_its_own() {
         let texts = [constraint.text(), constraint.reverse().text()];
         assert_ne!(texts[0], texts[1]);
         for text in texts {
-            assert!(
-                text.starts_with(char::is_uppercase) && text.ends_with('.'),
-                "{text}"
-            );
+            assert!(text.starts_with(char::is_uppercase) && text.ends_with('.'), "{text}");
             assert!(!text.split_whitespace().any(|word| word == "may"), "{text}");
         }
     }

@@ -13,31 +13,11 @@ fn read(form: &Value) -> Constraint {
 #[test]
 fn plain_wordings_are_to_the_letter() {
     let wordings = [
-        (
-            json!({"type": "words", "at_least": 13}),
-            "Write at least 13 words.",
-            "Write at most 12 words.",
-        ),
-        (
-            json!({"type": "words", "at_most": 12}),
-            "Write at most 12 words.",
-            "Write at least 13 words.",
-        ),
-        (
-            json!({"type": "sentences", "at_least": 3}),
-            "Write at least 3 sentences.",
-            "Write at most 2 sentences.",
-        ),
-        (
-            json!({"type": "sentences", "at_least": 2}),
-            "Write at least 2 sentences.",
-            "Write at most 1 sentence.",
-        ),
-        (
-            json!({"type": "lower_case"}),
-            "Write only in lower case.",
-            "Use at least one capital letter.",
-        ),
+        (json!({"type": "words", "at_least": 13}), "Write at least 13 words.", "Write at most 12 words."),
+        (json!({"type": "words", "at_most": 12}), "Write at most 12 words.", "Write at least 13 words."),
+        (json!({"type": "sentences", "at_least": 3}), "Write at least 3 sentences.", "Write at most 2 sentences."),
+        (json!({"type": "sentences", "at_least": 2}), "Write at least 2 sentences.", "Write at most 1 sentence."),
+        (json!({"type": "lower_case"}), "Write only in lower case.", "Use at least one capital letter."),
         (
             json!({"type": "begins_with", "word": "Well"}),
             "Begin with the word \"Well\".",
@@ -48,31 +28,11 @@ fn plain_wordings_are_to_the_letter() {
             "End with the words \"that is all\".",
             "Do not end with the words \"that is all\".",
         ),
-        (
-            json!({"type": "contains", "word": "river"}),
-            "Use the word \"river\".",
-            "Do not use the word \"river\".",
-        ),
-        (
-            json!({"type": "comma"}),
-            "Use at least one comma.",
-            "Do not use any commas.",
-        ),
-        (
-            json!({"type": "digit"}),
-            "Use at least one digit.",
-            "Do not use any digits.",
-        ),
-        (
-            json!({"type": "exclamation"}),
-            "Use at least one exclamation mark.",
-            "Do not use any exclamation marks.",
-        ),
-        (
-            json!({"type": "question"}),
-            "Ask at least one question.",
-            "Do not ask any questions.",
-        ),
+        (json!({"type": "contains", "word": "river"}), "Use the word \"river\".", "Do not use the word \"river\"."),
+        (json!({"type": "comma"}), "Use at least one comma.", "Do not use any commas."),
+        (json!({"type": "digit"}), "Use at least one digit.", "Do not use any digits."),
+        (json!({"type": "exclamation"}), "Use at least one exclamation mark.", "Do not use any exclamation marks."),
+        (json!({"type": "question"}), "Ask at least one question.", "Do not ask any questions."),
     ];
     for (form, text, reverse) in wordings {
         assert_eq!(read(&form).text(), text);
@@ -85,84 +45,27 @@ fn refusals_name_type_field_and_cause() {
     let refusals = [
         (json!([]), "found an array"),
         (json!({"word": "x"}), "field `type`"),
-        (
-            json!({"type": "word"}),
-            "unknown constraint type `word`; the nearest known type is `words`",
-        ),
-        (
-            json!({"type": "keywords:existance"}),
-            "nearest known type is `keywords:existence`",
-        ),
-        (
-            json!({"type": "language:response_language", "language": "en"}),
-            "not supported: it needs language detection",
-        ),
-        (
-            json!({"type": "comma", "n": 1}),
-            "`comma` has no field `n`; it takes no arguments",
-        ),
-        (
-            json!({"type": "comma", "negated": 1}),
-            "`comma`, field `negated`: must be true or false",
-        ),
-        (
-            json!({"type": "contains"}),
-            "`contains` needs the field `word`",
-        ),
-        (
-            json!({"type": "contains", "word": 3}),
-            "`contains`, field `word`: must be a string",
-        ),
-        (
-            json!({"type": "contains", "word": "C++"}),
-            "must begin and end with a letter",
-        ),
-        (
-            json!({"type": "begins_with", "word": "New York"}),
-            "must be one word",
-        ),
-        (
-            json!({"type": "ends_with", "phrase": "all."}),
-            "are ignored at the end",
-        ),
+        (json!({"type": "word"}), "unknown constraint type `word`; the nearest known type is `words`"),
+        (json!({"type": "keywords:existance"}), "nearest known type is `keywords:existence`"),
+        (json!({"type": "language:response_language", "language": "en"}), "not supported: it needs language detection"),
+        (json!({"type": "comma", "n": 1}), "`comma` has no field `n`; it takes no arguments"),
+        (json!({"type": "comma", "negated": 1}), "`comma`, field `negated`: must be true or false"),
+        (json!({"type": "contains"}), "`contains` needs the field `word`"),
+        (json!({"type": "contains", "word": 3}), "`contains`, field `word`: must be a string"),
+        (json!({"type": "contains", "word": "C++"}), "must begin and end with a letter"),
+        (json!({"type": "begins_with", "word": "New York"}), "must be one word"),
+        (json!({"type": "ends_with", "phrase": "all."}), "are ignored at the end"),
         (json!({"type": "words"}), "needs the field `at_least`"),
-        (
-            json!({"type": "words", "at_least": 0}),
-            "must be an integer of at least 1, found 0",
-        ),
-        (
-            json!({"type": "words", "at_most": -1}),
-            "must be an integer of at least 0, found -1",
-        ),
-        (
-            json!({"type": "words", "at_least": 2, "at_most": 3}),
-            "cannot stand beside",
-        ),
+        (json!({"type": "words", "at_least": 0}), "must be an integer of at least 1, found 0"),
+        (json!({"type": "words", "at_most": -1}), "must be an integer of at least 0, found -1"),
+        (json!({"type": "words", "at_least": 2, "at_most": 3}), "cannot stand beside"),
         (json!({"type": "words", "at_most": u64::MAX}), "too large"),
-        (
-            json!({"type": "keywords:existence", "keywords": []}),
-            "list of one or more strings",
-        ),
-        (
-            json!({"type": "keywords:existence", "keywords": ["("]}),
-            "field `keywords`: `(` is not a regular expression",
-        ),
-        (
-            json!({"type": "keywords:existence", "keywords": ["a**"]}),
-            "nothing to repeat",
-        ),
-        (
-            json!({"type": "keywords:existence", "keywords": ["a*"]}),
-            "matches the empty text",
-        ),
-        (
-            json!({"type": "keywords:existence", "keywords": [r"(a)\1"]}),
-            "cannot be carried over",
-        ),
-        (
-            json!({"type": "keywords:existence", "keywords": [r"(\w{1000}){1000}"]}),
-            "field `keywords`",
-        ),
+        (json!({"type": "keywords:existence", "keywords": []}), "list of one or more strings"),
+        (json!({"type": "keywords:existence", "keywords": ["("]}), "field `keywords`: `(` is not a regular expression"),
+        (json!({"type": "keywords:existence", "keywords": ["a**"]}), "nothing to repeat"),
+        (json!({"type": "keywords:existence", "keywords": ["a*"]}), "matches the empty text"),
+        (json!({"type": "keywords:existence", "keywords": [r"(a)\1"]}), "cannot be carried over"),
+        (json!({"type": "keywords:existence", "keywords": [r"(\w{1000}){1000}"]}), "field `keywords`"),
         (
             json!({"type": "length_constraints:number_words", "num_words": 3, "relation": "at most"}),
             "must be \"at least\" or \"less than\", found \"at most\"",
@@ -250,18 +153,10 @@ fn verdicts_are_those_of_python() {
         (count(r"\b", 4), "a b", true),
         (count(r"\b", 5), "a b", false),
         // JSON as Python reads it.
-        (
-            json_format.clone(),
-            "[NaN, -Infinity, 1e999, \"\\ud800 NaN\"]",
-            true,
-        ),
+        (json_format.clone(), "[NaN, -Infinity, 1e999, \"\\ud800 NaN\"]", true),
         (json_format.clone(), "-NaN", false),
         (json_format.clone(), "1NaN", false),
-        (
-            json_format.clone(),
-            "```JSON\n{\"a\": \"\\\"NaN\"}\n```",
-            true,
-        ),
+        (json_format.clone(), "```JSON\n{\"a\": \"\\\"NaN\"}\n```", true),
         (json_format.clone(), "{'a': 1}", false),
         (json_format, "\"a\nb\"", false),
         (paragraphs.clone(), "a***b***", true),

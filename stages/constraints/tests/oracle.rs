@@ -30,18 +30,13 @@ fn lines(text: &str) -> impl Iterator<Item = Value> {
 /// The constraints of every prompt, by key; `None` for a type that is not supported.
 fn prompts(shared: &Path) -> HashMap<u64, Vec<Option<Constraint>>> {
     let text = std::fs::read_to_string(shared.join("data/ifeval/input_data.jsonl")).unwrap();
-    lines(&text)
-        .map(|prompt| (prompt["key"].as_u64().unwrap(), constraints(&prompt)))
-        .collect()
+    lines(&text).map(|prompt| (prompt["key"].as_u64().unwrap(), constraints(&prompt))).collect()
 }
 
 fn constraints(prompt: &Value) -> Vec<Option<Constraint>> {
     let ids = prompt["instruction_id_list"].as_array().unwrap();
     let kwargs = prompt["kwargs"].as_array().unwrap();
-    ids.iter()
-        .zip(kwargs)
-        .map(|(id, kwargs)| constraint(id.as_str().unwrap(), kwargs))
-        .collect()
+    ids.iter().zip(kwargs).map(|(id, kwargs)| constraint(id.as_str().unwrap(), kwargs)).collect()
 }
 
 fn constraint(id: &str, kwargs: &Value) -> Option<Constraint> {
@@ -72,18 +67,14 @@ fn every_verdict_of_the_public_scorer_agrees() {
     let prompts = prompts(&shared);
     let (mut compared, mut satisfied, mut wrong) = (0, 0, Vec::new());
     for entry in responses(&shared) {
-        let (key, Some(response)) = (entry["key"].as_u64().unwrap(), entry["response"].as_str())
-        else {
+        let (key, Some(response)) = (entry["key"].as_u64().unwrap(), entry["response"].as_str()) else {
             continue;
         };
         for (index, constraint) in prompts[&key].iter().enumerate() {
             let Some(constraint) = constraint.as_ref().filter(|c| !skip(key, c)) else {
                 continue;
             };
-            let verdicts = [
-                ("strict", constraint.check(response)),
-                ("loose", constraint.check_loose(response)),
-            ];
+            let verdicts = [("strict", constraint.check(response)), ("loose", constraint.check_loose(response))];
             for (mode, verdict) in verdicts {
                 compared += 1;
                 satisfied += usize::from(verdict);
@@ -93,10 +84,7 @@ fn every_verdict_of_the_public_scorer_agrees() {
             }
         }
     }
-    eprintln!(
-        "compared {compared} verdicts, {satisfied} satisfied, {} disagree",
-        wrong.len()
-    );
+    eprintln!("compared {compared} verdicts, {satisfied} satisfied, {} disagree", wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(compared > VERDICTS && satisfied > VERDICTS / 2 && satisfied < compared);
 }

@@ -13,15 +13,11 @@ pub(super) type Out = BufWriter<File>;
 ///
 /// The temporary name is fixed, so what a killed process left is overwritten by the next; two processes must not
 /// write the same path at once.
-pub(super) fn write(
-    path: &Path,
-    content: impl FnOnce(&mut Out) -> Result<(), Error>,
-) -> Result<(), Error> {
+pub(super) fn write(path: &Path, content: impl FnOnce(&mut Out) -> Result<(), Error>) -> Result<(), Error> {
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let temporary = temporary_for(path);
-    let written = fill(&temporary, content)
-        .and_then(|()| fs::rename(&temporary, path).map_err(Error::io(path)));
+    let written = fill(&temporary, content).and_then(|()| fs::rename(&temporary, path).map_err(Error::io(path)));
     if written.is_err() {
         // The first error is the one to report; a leftover does no harm.
         let _ = fs::remove_file(&temporary);
@@ -30,10 +26,7 @@ pub(super) fn write(
     sync_folder(folder)
 }
 
-fn fill(
-    temporary: &Path,
-    content: impl FnOnce(&mut Out) -> Result<(), Error>,
-) -> Result<(), Error> {
+fn fill(temporary: &Path, content: impl FnOnce(&mut Out) -> Result<(), Error>) -> Result<(), Error> {
     let mut out = BufWriter::new(File::create(temporary).map_err(Error::io(temporary))?);
     content(&mut out)?;
     out.flush().map_err(Error::io(temporary))?;
@@ -49,17 +42,13 @@ fn temporary_for(path: &Path) -> PathBuf {
 }
 
 fn folder_of(path: &Path) -> &Path {
-    path.parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes the rename itself survive a power cut.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|opened| opened.sync_all())
-        .map_err(Error::io(folder))
+    File::open(folder).and_then(|opened| opened.sync_all()).map_err(Error::io(folder))
 }
 
 /// Folders cannot be opened as files here; the rename is as durable as the system makes it.

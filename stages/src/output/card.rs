@@ -59,8 +59,7 @@ struct View<'a> {
 pub fn write(dir: &Path, facts: &CardFacts) -> Result<(), Error> {
     let path = dir.join("README.md");
     let json = |text: &str| serde_json::to_string(text).map_err(Error::json(&path));
-    let row =
-        |pair: &Pair| serde_json::to_string_pretty(&Row::from(pair)).map_err(Error::json(&path));
+    let row = |pair: &Pair| serde_json::to_string_pretty(&Row::from(pair)).map_err(Error::json(&path));
     let view = View {
         name: &facts.name,
         quoted_name: json(&facts.name)?,

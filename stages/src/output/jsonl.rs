@@ -10,19 +10,11 @@ use super::{Error, atomic, row::Row};
 
 /// Writes one row a line: explicit-prompt conversational preference rows as TRL reads them.
 pub fn write_pairs(path: &Path, pairs: &[Pair]) -> Result<(), Error> {
-    atomic::write(path, |out| {
-        pairs
-            .iter()
-            .try_for_each(|pair| line(path, out, &Row::from(pair)))
-    })
+    atomic::write(path, |out| pairs.iter().try_for_each(|pair| line(path, out, &Row::from(pair))))
 }
 
 /// One value and the end of its line.
-pub(super) fn line(
-    path: &Path,
-    out: &mut atomic::Out,
-    value: &impl Serialize,
-) -> Result<(), Error> {
+pub(super) fn line(path: &Path, out: &mut atomic::Out, value: &impl Serialize) -> Result<(), Error> {
     serde_json::to_writer(&mut *out, value).map_err(Error::json(path))?;
     out.write_all(b"\n").map_err(Error::io(path))
 }

@@ -39,9 +39,7 @@ pub fn write_pairs(dir: &Path, pairs: &[Pair]) -> Result<(), Error> {
     let file = dir.join(FILE);
     atomic::write(&file, |out| rows(&file, out, pairs))?;
     let info = dir.join("dataset_info.json");
-    atomic::write(&info, |out| {
-        serde_json::to_writer_pretty(out, &dataset_info()).map_err(Error::json(&info))
-    })
+    atomic::write(&info, |out| serde_json::to_writer_pretty(out, &dataset_info()).map_err(Error::json(&info)))
 }
 
 fn dataset_info() -> serde_json::Value {
@@ -54,11 +52,7 @@ fn rows(path: &Path, out: &mut atomic::Out, pairs: &[Pair]) -> Result<(), Error>
     let mut before: &[u8] = b"[\n";
     for pair in pairs {
         let row = Row::from(pair);
-        check(&row).map_err(|rule| Error::Pair {
-            path: path.into(),
-            pair: pair.id.clone(),
-            rule,
-        })?;
+        check(&row).map_err(|rule| Error::Pair { path: path.into(), pair: pair.id.clone(), rule })?;
         out.write_all(before).map_err(Error::io(path))?;
         serde_json::to_writer(&mut *out, &row).map_err(Error::json(path))?;
         before = b",\n";
@@ -76,14 +70,8 @@ impl<'a> From<&'a Pair> for Row<'a> {
         Row {
             conversations: rest.iter().map(Said::from).collect(),
             system,
-            chosen: Said {
-                from: "gpt",
-                value: &pair.chosen,
-            },
-            rejected: Said {
-                from: "gpt",
-                value: &pair.rejected,
-            },
+            chosen: Said { from: "gpt", value: &pair.chosen },
+            rejected: Said { from: "gpt", value: &pair.rejected },
             id: &pair.id,
             g: pair.g,
         }
@@ -98,10 +86,7 @@ impl<'a> From<&'a Message> for Said<'a> {
             "assistant" => "gpt",
             other => other,
         };
-        Said {
-            from,
-            value: &message.content,
-        }
+        Said { from, value: &message.content }
     }
 }
 
@@ -110,18 +95,12 @@ fn check(row: &Row) -> Result<(), String> {
     for (i, said) in row.conversations.iter().enumerate() {
         let expected = if i % 2 == 0 { "human" } else { "gpt" };
         if said.from != expected {
-            return Err(format!(
-                "message {} is from {:?}, LLaMA-Factory expects {expected:?} there",
-                i + 1,
-                said.from
-            ));
+            return Err(format!("message {} is from {:?}, LLaMA-Factory expects {expected:?} there", i + 1, said.from));
         }
     }
     let count = row.conversations.len();
     if count % 2 == 0 {
-        return Err(format!(
-            "{count} messages before the answer, LLaMA-Factory expects an odd number"
-        ));
+        return Err(format!("{count} messages before the answer, LLaMA-Factory expects an odd number"));
     }
     Ok(())
 }

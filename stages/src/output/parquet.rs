@@ -6,9 +6,7 @@ use std::sync::Arc;
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::basic::{Compression, ZstdLevel};
 use ::parquet::file::properties::WriterProperties;
-use arrow_array::{
-    ArrayRef, BooleanArray, Int32Array, ListArray, RecordBatch, StringArray, StructArray,
-};
+use arrow_array::{ArrayRef, BooleanArray, Int32Array, ListArray, RecordBatch, StringArray, StructArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{ArrowError, DataType, Field, Fields, Schema};
 use obvert_api::record::Pair;
@@ -22,13 +20,10 @@ const ROWS_PER_BATCH: usize = 1024;
 /// Writes all pairs, compressed with zstd. No column is nullable; integers are 32 bits wide.
 pub fn write_pairs(path: &Path, pairs: &[Pair]) -> Result<(), Error> {
     let level = ZstdLevel::try_new(3).map_err(Error::parquet(path))?;
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(level))
-        .build();
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     let schema = Arc::new(schema());
     atomic::write(path, |out| {
-        let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties))
-            .map_err(Error::parquet(path))?;
+        let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(Error::parquet(path))?;
         for chunk in pairs.chunks(ROWS_PER_BATCH) {
             let batch = batch(schema.clone(), chunk).map_err(Error::parquet(path))?;
             writer.write(&batch).map_err(Error::parquet(path))?;
@@ -70,10 +65,7 @@ fn message() -> DataType {
 }
 
 fn message_fields() -> Fields {
-    Fields::from(vec![
-        field("role", DataType::Utf8),
-        field("content", DataType::Utf8),
-    ])
+    Fields::from(vec![field("role", DataType::Utf8), field("content", DataType::Utf8)])
 }
 
 fn constraint_fields() -> Fields {
@@ -99,24 +91,11 @@ fn provenance_fields() -> Fields {
 
 fn batch(schema: Arc<Schema>, pairs: &[Pair]) -> Result<RecordBatch, ArrowError> {
     let rows: Vec<Row> = pairs.iter().map(Row::from).collect();
-    let prompts = rows.iter().map(|r| {
-        r.prompt
-            .iter()
-            .map(|m| (m.role.as_str(), m.content.as_str()))
-            .collect()
-    });
+    let prompts = rows.iter().map(|r| r.prompt.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect());
     let columns = vec![
         messages(prompts.collect())?,
-        messages(
-            rows.iter()
-                .map(|r| r.chosen.iter().map(|m| (m.role, m.content)).collect())
-                .collect(),
-        )?,
-        messages(
-            rows.iter()
-                .map(|r| r.rejected.iter().map(|m| (m.role, m.content)).collect())
-                .collect(),
-        )?,
+        messages(rows.iter().map(|r| r.chosen.iter().map(|m| (m.role, m.content)).collect()).collect())?,
+        messages(rows.iter().map(|r| r.rejected.iter().map(|m| (m.role, m.content)).collect()).collect())?,
         texts(rows.iter().map(|r| r.id)),
         integers(rows.iter().map(|r| r.g))?,
         integers(rows.iter().map(|r| u32::from(r.case)))?,
@@ -124,14 +103,8 @@ fn batch(schema: Arc<Schema>, pairs: &[Pair]) -> Result<RecordBatch, ArrowError>
         texts(rows.iter().map(|r| r.dialogue)),
         integers(rows.iter().map(|r| r.turn))?,
         texts(rows.iter().map(|r| r.profile)),
-        lists(
-            rows.iter().map(|r| r.reversed.len()),
-            texts(rows.iter().flat_map(|r| r.reversed.iter().copied())),
-        )?,
-        lists(
-            rows.iter().map(|r| r.constraints.len()),
-            constraints(rows.iter().flat_map(|r| &r.constraints))?,
-        )?,
+        lists(rows.iter().map(|r| r.reversed.len()), texts(rows.iter().flat_map(|r| r.reversed.iter().copied())))?,
+        lists(rows.iter().map(|r| r.constraints.len()), constraints(rows.iter().flat_map(|r| &r.constraints))?)?,
         provenance(rows.iter().map(|r| &r.provenance))?,
     ];
     RecordBatch::try_new(schema, columns)
@@ -142,22 +115,15 @@ fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
 }
 
 fn integers(values: impl Iterator<Item = u32>) -> Result<ArrayRef, ArrowError> {
-    let wide = |v: u32| {
-        i32::try_from(v)
-            .map_err(|_| ArrowError::CastError(format!("{v} does not fit 32 signed bits")))
-    };
-    Ok(Arc::new(Int32Array::from(
-        values.map(wide).collect::<Result<Vec<_>, _>>()?,
-    )))
+    let wide = |v: u32| i32::try_from(v).map_err(|_| ArrowError::CastError(format!("{v} does not fit 32 signed bits")));
+    Ok(Arc::new(Int32Array::from(values.map(wide).collect::<Result<Vec<_>, _>>()?)))
 }
 
 /// Splits `values` into consecutive lists of the given lengths.
 fn lists(lengths: impl Iterator<Item = usize>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
     let element = Arc::new(field("element", values.data_type().clone()));
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(Arc::new(ListArray::try_new(
-        element, offsets, values, None,
-    )?))
+    Ok(Arc::new(ListArray::try_new(element, offsets, values, None)?))
 }
 
 /// One list of (role, content) per row.
@@ -168,45 +134,25 @@ fn messages(rows: Vec<Vec<(&str, &str)>>) -> Result<ArrayRef, ArrowError> {
     lists(rows.iter().map(Vec::len), Arc::new(values))
 }
 
-fn constraints<'a>(
-    all: impl Iterator<Item = &'a ConstraintRow<'a>> + Clone,
-) -> Result<ArrayRef, ArrowError> {
+fn constraints<'a>(all: impl Iterator<Item = &'a ConstraintRow<'a>> + Clone) -> Result<ArrayRef, ArrowError> {
     let columns: Vec<ArrayRef> = vec![
         texts(all.clone().map(|c| c.id)),
         texts(all.clone().map(|c| c.text)),
         texts(all.clone().map(|c| c.original)),
-        Arc::new(
-            all.clone()
-                .map(|c| Some(c.reversed))
-                .collect::<BooleanArray>(),
-        ),
-        Arc::new(
-            all.clone()
-                .map(|c| Some(c.active))
-                .collect::<BooleanArray>(),
-        ),
+        Arc::new(all.clone().map(|c| Some(c.reversed)).collect::<BooleanArray>()),
+        Arc::new(all.clone().map(|c| Some(c.active)).collect::<BooleanArray>()),
         texts(all.clone().map(|c| c.chosen)),
         texts(all.map(|c| c.rejected)),
     ];
-    Ok(Arc::new(StructArray::try_new(
-        constraint_fields(),
-        columns,
-        None,
-    )?))
+    Ok(Arc::new(StructArray::try_new(constraint_fields(), columns, None)?))
 }
 
-fn provenance<'a>(
-    all: impl Iterator<Item = &'a Provenance<'a>> + Clone,
-) -> Result<ArrayRef, ArrowError> {
+fn provenance<'a>(all: impl Iterator<Item = &'a Provenance<'a>> + Clone) -> Result<ArrayRef, ArrowError> {
     let columns = vec![
         texts(all.clone().map(|p| p.chosen_model)),
         integers(all.clone().map(|p| p.chosen_sample))?,
         texts(all.clone().map(|p| p.rejected_model)),
         integers(all.map(|p| p.rejected_sample))?,
     ];
-    Ok(Arc::new(StructArray::try_new(
-        provenance_fields(),
-        columns,
-        None,
-    )?))
+    Ok(Arc::new(StructArray::try_new(provenance_fields(), columns, None)?))
 }

@@ -19,9 +19,5 @@ pub struct Rejected {
 
 /// Writes one item a line. An empty list leaves an empty file: nothing was rejected.
 pub fn write(path: &Path, rejected: &[Rejected]) -> Result<(), Error> {
-    atomic::write(path, |out| {
-        rejected
-            .iter()
-            .try_for_each(|item| jsonl::line(path, out, item))
-    })
+    atomic::write(path, |out| rejected.iter().try_for_each(|item| jsonl::line(path, out, item)))
 }

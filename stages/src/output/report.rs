@@ -156,11 +156,7 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
 
 fn bars<T>(counts: impl Iterator<Item = (T, u64)> + Clone) -> Vec<Bar<T>> {
     let total: u64 = counts.clone().map(|(_, count)| count).sum();
-    let bar = |(of, count)| Bar {
-        of,
-        count,
-        share: count as f64 / total.max(1) as f64,
-    };
+    let bar = |(of, count)| Bar { of, count, share: count as f64 / total.max(1) as f64 };
     counts.map(bar).collect()
 }
 
@@ -170,13 +166,6 @@ fn example(pair: &Pair) -> Example<'_> {
         chosen: under_both(constraint, constraint.chosen),
         rejected: under_both(constraint, constraint.rejected),
     };
-    let query = pair
-        .prompt
-        .last()
-        .map_or("", |message| message.content.as_str());
-    Example {
-        pair,
-        query,
-        constraints: pair.constraints.iter().map(line).collect(),
-    }
+    let query = pair.prompt.last().map_or("", |message| message.content.as_str());
+    Example { pair, query, constraints: pair.constraints.iter().map(line).collect() }
 }

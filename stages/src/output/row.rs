@@ -63,14 +63,8 @@ impl<'a> From<&'a Pair> for Row<'a> {
     fn from(pair: &'a Pair) -> Self {
         Row {
             prompt: &pair.prompt,
-            chosen: [Said {
-                role: "assistant",
-                content: &pair.chosen,
-            }],
-            rejected: [Said {
-                role: "assistant",
-                content: &pair.rejected,
-            }],
+            chosen: [Said { role: "assistant", content: &pair.chosen }],
+            rejected: [Said { role: "assistant", content: &pair.rejected }],
             id: &pair.id,
             g: pair.g,
             case: pair.case,
@@ -78,12 +72,7 @@ impl<'a> From<&'a Pair> for Row<'a> {
             dialogue: &pair.dialogue,
             turn: pair.turn,
             profile: &pair.profile,
-            reversed: pair
-                .constraints
-                .iter()
-                .filter(|c| c.reversed)
-                .map(|c| c.text.as_str())
-                .collect(),
+            reversed: pair.constraints.iter().filter(|c| c.reversed).map(|c| c.text.as_str()).collect(),
             constraints: pair.constraints.iter().map(ConstraintRow::from).collect(),
             provenance: Provenance {
                 chosen_model: &pair.chosen_model,

@@ -18,36 +18,12 @@ pub struct Case {
 
 /// Case 1 is `CASES[0]`.
 pub const CASES: [Case; 6] = [
-    Case {
-        scores: "same",
-        relation: "no satisfied constraint in common",
-        score_based: "discarded",
-    },
-    Case {
-        scores: "same",
-        relation: "some in common, neither dominates",
-        score_based: "discarded",
-    },
-    Case {
-        scores: "different",
-        relation: "none in common, neither dominates",
-        score_based: "noise: unlearns",
-    },
-    Case {
-        scores: "different",
-        relation: "some in common, neither dominates",
-        score_based: "noise: unlearns",
-    },
-    Case {
-        scores: "different",
-        relation: "chosen dominates, not perfect",
-        score_based: "noise: excuses",
-    },
-    Case {
-        scores: "different",
-        relation: "chosen dominates, perfect",
-        score_based: "clean",
-    },
+    Case { scores: "same", relation: "no satisfied constraint in common", score_based: "discarded" },
+    Case { scores: "same", relation: "some in common, neither dominates", score_based: "discarded" },
+    Case { scores: "different", relation: "none in common, neither dominates", score_based: "noise: unlearns" },
+    Case { scores: "different", relation: "some in common, neither dominates", score_based: "noise: unlearns" },
+    Case { scores: "different", relation: "chosen dominates, not perfect", score_based: "noise: excuses" },
+    Case { scores: "different", relation: "chosen dominates, perfect", score_based: "clean" },
 ];
 
 /// Counts over a set of pairs.
@@ -65,18 +41,12 @@ pub struct PairsSummary {
 
 /// Counts pairs; both directions of one pair count once in `unordered`, `by_case` and `by_g`.
 pub fn summary(pairs: &[Pair]) -> PairsSummary {
-    let mut summary = PairsSummary {
-        pairs: pairs.len() as u64,
-        ..PairsSummary::default()
-    };
+    let mut summary = PairsSummary { pairs: pairs.len() as u64, ..PairsSummary::default() };
     let mut seen = BTreeSet::new();
     for pair in pairs.iter().filter(|pair| seen.insert(responses(pair))) {
         summary.unordered += 1;
         *summary.by_g.entry(pair.g).or_default() += 1;
-        if let Some(count) = usize::from(pair.case)
-            .checked_sub(1)
-            .and_then(|i| summary.by_case.get_mut(i))
-        {
+        if let Some(count) = usize::from(pair.case).checked_sub(1).and_then(|i| summary.by_case.get_mut(i)) {
             *count += 1;
         }
     }
@@ -86,16 +56,8 @@ pub fn summary(pairs: &[Pair]) -> PairsSummary {
 /// What two directions of a pair share: the turn and the set of the two responses.
 fn responses(pair: &Pair) -> (&str, u32, &str, [(&str, u32, &str); 2]) {
     let mut both = [
-        (
-            pair.chosen_model.as_str(),
-            pair.chosen_sample,
-            pair.chosen.as_str(),
-        ),
-        (
-            pair.rejected_model.as_str(),
-            pair.rejected_sample,
-            pair.rejected.as_str(),
-        ),
+        (pair.chosen_model.as_str(), pair.chosen_sample, pair.chosen.as_str()),
+        (pair.rejected_model.as_str(), pair.rejected_sample, pair.rejected.as_str()),
     ];
     both.sort_unstable();
     (&pair.dialogue, pair.turn, &pair.profile, both)

@@ -11,40 +11,23 @@ use super::{Error, atomic};
 
 /// Writes the page `source`, filled in from `facts`, to `path`. `name` decides the escaping: by its extension,
 /// everything put into `.html` is escaped and nothing put into `.md`.
-pub(super) fn write(
-    path: &Path,
-    name: &str,
-    source: &str,
-    facts: impl Serialize,
-) -> Result<(), Error> {
-    let page = render(name, source, facts).map_err(|source| Error::Page {
-        path: path.to_path_buf(),
-        source,
-    })?;
-    atomic::write(path, |out| {
-        std::io::Write::write_all(out, page.as_bytes()).map_err(Error::io(path))
-    })
+pub(super) fn write(path: &Path, name: &str, source: &str, facts: impl Serialize) -> Result<(), Error> {
+    let page = render(name, source, facts).map_err(|source| Error::Page { path: path.to_path_buf(), source })?;
+    atomic::write(path, |out| std::io::Write::write_all(out, page.as_bytes()).map_err(Error::io(path)))
 }
 
 fn render(name: &str, source: &str, facts: impl Serialize) -> Result<String, minijinja::Error> {
     let mut pages = Environment::new();
     pages.set_undefined_behavior(UndefinedBehavior::Strict);
     // A line that holds a block tag alone leaves nothing behind.
-    pages.set_syntax(
-        SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .keep_trailing_newline(true)
-            .build()?,
-    );
+    pages
+        .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     pages.add_filter("count", count);
     pages.add_filter("percent", |share: f64| format!("{:.1}%", 100.0 * share));
     pages.add_filter("points", |share: f64| format!("{:+.1}", 100.0 * share));
     pages.add_filter("duration", duration);
     pages.add_filter("fence", fence);
-    pages.add_filter("one_line", |text: String| {
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    });
+    pages.add_filter("one_line", |text: String| text.split_whitespace().collect::<Vec<_>>().join(" "));
     pages.add_template(name, source)?;
     pages.get_template(name)?.render(Serde(facts))
 }
@@ -52,12 +35,7 @@ fn render(name: &str, source: &str, facts: impl Serialize) -> Result<String, min
 /// 1234567 → 1,234,567.
 fn count(number: u64) -> String {
     let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|g| std::str::from_utf8(g).ok())
-        .collect();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     groups.join(",")
 }
 

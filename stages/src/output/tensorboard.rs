@@ -26,15 +26,8 @@ impl EventFile {
     pub fn create(dir: &Path, resumed_from: Option<u64>) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(Error::io(dir))?;
         let seconds = (now() as u64).max(latest(dir)? + 1);
-        let path = dir.join(format!(
-            "{PREFIX}{seconds:010}.obvert.{}",
-            std::process::id()
-        ));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&path)
-            .map_err(Error::io(&path))?;
+        let path = dir.join(format!("{PREFIX}{seconds:010}.obvert.{}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(Error::io(&path))?;
         let mut events = EventFile { path, file };
         events.record(&event(0, &bytes_field(3, b"brain.Event:2")))?;
         if let Some(step) = resumed_from {
@@ -46,18 +39,10 @@ impl EventFile {
 
     /// Logs the values of one step, under the tags of Hugging Face's trainers: see [`tag`].
     pub fn scalars(&mut self, step: u64, values: &BTreeMap<String, f64>) -> Result<(), Error> {
-        let scalars =
-            values
-                .iter()
-                .filter(|(name, _)| *name != "step")
-                .flat_map(|(name, value)| {
-                    let scalar = [
-                        bytes_field(1, tag(name).as_bytes()),
-                        float_field(2, *value as f32),
-                    ]
-                    .concat();
-                    bytes_field(1, &scalar)
-                });
+        let scalars = values.iter().filter(|(name, _)| *name != "step").flat_map(|(name, value)| {
+            let scalar = [bytes_field(1, tag(name).as_bytes()), float_field(2, *value as f32)].concat();
+            bytes_field(1, &scalar)
+        });
         let summary: Vec<u8> = scalars.collect();
         self.record(&event(step, &bytes_field(5, &summary)))
     }
@@ -69,13 +54,7 @@ impl EventFile {
 
     fn record(&mut self, payload: &[u8]) -> Result<(), Error> {
         let length = (payload.len() as u64).to_le_bytes();
-        let framed = [
-            &length,
-            &masked_crc(&length)[..],
-            payload,
-            &masked_crc(payload),
-        ]
-        .concat();
+        let framed = [&length, &masked_crc(&length)[..], payload, &masked_crc(payload)].concat();
         self.file.write_all(&framed).map_err(Error::io(&self.path))
     }
 }
@@ -94,19 +73,14 @@ fn latest(dir: &Path) -> Result<u64, Error> {
     let mut latest = 0;
     for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
         let name = entry.map_err(Error::io(dir))?.file_name();
-        let stamp = name
-            .to_str()
-            .and_then(|n| n.strip_prefix(PREFIX))
-            .and_then(|rest| rest.split('.').next());
+        let stamp = name.to_str().and_then(|n| n.strip_prefix(PREFIX)).and_then(|rest| rest.split('.').next());
         latest = latest.max(stamp.and_then(|s| s.parse().ok()).unwrap_or(0));
     }
     Ok(latest)
 }
 
 fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |elapsed| elapsed.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
 /// Event { wall_time = 1: double, step = 2: int64, what }.
@@ -143,8 +117,5 @@ fn varint(mut value: u64) -> Vec<u8> {
 
 /// CRCs of data that holds CRCs are stored rotated and shifted (tensorflow/core/lib/hash/crc32c.h).
 fn masked_crc(data: &[u8]) -> [u8; 4] {
-    crc32c::crc32c(data)
-        .rotate_right(15)
-        .wrapping_add(0xa282_ead8)
-        .to_le_bytes()
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }

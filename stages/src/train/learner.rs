@@ -51,20 +51,11 @@ impl Learner {
         context: &RunContext,
         findings: Findings,
     ) -> Result<Self, String> {
-        let checkpoint = context
-            .out
-            .join("state")
-            .join(format!("{}.checkpoint", context.stage));
+        let checkpoint = context.out.join("state").join(format!("{}.checkpoint", context.stage));
         let (trainer, cursor) = resume(settings, &policy, &checkpoint)?;
-        let mut metrics =
-            MetricsFile::open(&context.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
-        metrics
-            .truncate(trainer.steps())
-            .map_err(|e| e.to_string())?;
-        let base_model = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let mut metrics = MetricsFile::open(&context.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+        metrics.truncate(trainer.steps()).map_err(|e| e.to_string())?;
+        let base_model = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Learner {
             settings: settings.clone(),
             policy,
@@ -83,16 +74,10 @@ impl Learner {
 
     /// Learns until it is told the end, or until nobody tells it anything any more.
     pub(super) fn learn(mut self, told: Receiver<Told>, tell: impl Fn(Result<Adapter, String>)) {
-        tell(Ok(Adapter {
-            version: BASE.into(),
-            path: String::new(),
-            steps: 0,
-        }));
+        tell(Ok(Adapter { version: BASE.into(), path: String::new(), steps: 0 }));
         match self.follow(told) {
             Ok(true) => tell(self.conclude()),
-            Ok(false) => self
-                .save()
-                .unwrap_or_else(|cause| tracing::error!(cause, "no checkpoint")),
+            Ok(false) => self.save().unwrap_or_else(|cause| tracing::error!(cause, "no checkpoint")),
             Err(cause) => tell(Err(cause)),
         }
     }
@@ -123,11 +108,7 @@ impl Learner {
     fn take(&mut self, pair: Pair, more: bool) -> Result<(), String> {
         let Some(replayed) = &mut self.replayed else {
             self.batch.push(pair);
-            return if self.batch.len() >= self.settings.batch_size {
-                self.update(more)
-            } else {
-                Ok(())
-            };
+            return if self.batch.len() >= self.settings.batch_size { self.update(more) } else { Ok(()) };
         };
         replayed.push(pair);
         if (replayed.len() as u64) < self.cursor.pairs {
@@ -146,8 +127,7 @@ impl Learner {
             Some(events) => Ok(events),
             none => {
                 let folder = self.out.join("tensorboard");
-                let events = EventFile::create(&folder, (steps > 1).then(|| steps - 1))
-                    .map_err(|e| e.to_string())?;
+                let events = EventFile::create(&folder, (steps > 1).then(|| steps - 1)).map_err(|e| e.to_string())?;
                 Ok(none.insert(events))
             }
         }
@@ -158,8 +138,8 @@ impl Learner {
         tracing::warn!(why, "training starts over");
         let Train { seed, .. } = self.settings;
         let (training, lora) = (self.settings.training(), self.settings.lora());
-        self.trainer = Trainer::new(Arc::clone(&self.policy.model), training, &lora, seed)
-            .map_err(|e| e.to_string())?;
+        self.trainer =
+            Trainer::new(Arc::clone(&self.policy.model), training, &lora, seed).map_err(|e| e.to_string())?;
         self.cursor = Cursor::default();
         self.metrics.truncate(0).map_err(|e| e.to_string())?;
         self.findings.lock().metrics.clear();
@@ -174,9 +154,7 @@ impl Learner {
         let batch = std::mem::take(&mut self.batch);
         self.cursor = Cursor {
             pairs: self.cursor.pairs + batch.len() as u64,
-            chain: batch.iter().fold(self.cursor.chain.clone(), |chain, pair| {
-                id_of(&[&chain, &pair.id])
-            }),
+            chain: batch.iter().fold(self.cursor.chain.clone(), |chain, pair| id_of(&[&chain, &pair.id])),
         };
         if self.trainer.steps() >= self.settings.updates {
             return Ok(());
@@ -186,24 +164,10 @@ impl Learner {
             return Ok(());
         }
         let begin = std::time::Instant::now();
-        let reference = self
-            .trainer
-            .reference_logps(&tokens)
-            .map_err(|e| e.to_string())?;
-        let metrics = self
-            .trainer
-            .step(&tokens, &reference)
-            .map_err(|e| e.to_string())?;
+        let reference = self.trainer.reference_logps(&tokens).map_err(|e| e.to_string())?;
+        let metrics = self.trainer.step(&tokens, &reference).map_err(|e| e.to_string())?;
         self.record(&metrics, begin.elapsed().as_secs_f64(), more)?;
-        if self
-            .trainer
-            .steps()
-            .is_multiple_of(self.settings.checkpoint_every)
-        {
-            self.save()
-        } else {
-            Ok(())
-        }
+        if self.trainer.steps().is_multiple_of(self.settings.checkpoint_every) { self.save() } else { Ok(()) }
     }
 
     /// A pair as token ids, if the model can be trained on it.
@@ -211,10 +175,7 @@ impl Learner {
         let tokens = self.encode(pair);
         if let Err(cause) = &tokens {
             tracing::warn!(pair = pair.id, cause, "a pair is not trained on");
-            self.findings
-                .lock()
-                .skipped
-                .push(format!("{}: {cause}", pair.id));
+            self.findings.lock().skipped.push(format!("{}: {cause}", pair.id));
         }
         tokens.ok()
     }
@@ -222,26 +183,13 @@ impl Learner {
     fn encode(&self, pair: &Pair) -> Result<TokenPair, String> {
         let messages = chat(&pair.prompt);
         let dialect = &self.policy.dialect;
-        let (prompt, chosen) = dialect
-            .pair(&messages, &pair.chosen)
-            .map_err(|e| e.to_string())?;
-        let (_, rejected) = dialect
-            .pair(&messages, &pair.rejected)
-            .map_err(|e| e.to_string())?;
-        let tokens = TokenPair {
-            prompt,
-            chosen,
-            rejected,
-            gap: pair.g as f32,
-        };
-        tokens
-            .check(0, &self.policy.model.config)
-            .map_err(|e| e.to_string())?;
+        let (prompt, chosen) = dialect.pair(&messages, &pair.chosen).map_err(|e| e.to_string())?;
+        let (_, rejected) = dialect.pair(&messages, &pair.rejected).map_err(|e| e.to_string())?;
+        let tokens = TokenPair { prompt, chosen, rejected, gap: pair.g as f32 };
+        tokens.check(0, &self.policy.model.config).map_err(|e| e.to_string())?;
         let longest = tokens.prompt.len() + tokens.chosen.len().max(tokens.rejected.len());
         match self.settings.max_tokens {
-            limit if limit > 0 && longest > limit => {
-                Err(format!("{longest} tokens, max_tokens is {limit}"))
-            }
+            limit if limit > 0 && longest > limit => Err(format!("{longest} tokens, max_tokens is {limit}")),
             _ => Ok(tokens),
         }
     }
@@ -249,61 +197,41 @@ impl Learner {
     fn record(&mut self, metrics: &Metrics, seconds: f64, more: bool) -> Result<(), String> {
         let value = serde_json::to_value(metrics).map_err(|e| e.to_string())?;
         let fields = value.as_object().into_iter().flatten();
-        let mut row: BTreeMap<String, f64> = fields
-            .filter_map(|(k, v)| Some((k.clone(), v.as_f64()?)))
-            .collect();
+        let mut row: BTreeMap<String, f64> = fields.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
         row.remove("step");
-        row.insert(
-            "tokens_per_second".into(),
-            metrics.tokens as f64 / seconds.max(1e-9),
-        );
+        row.insert("tokens_per_second".into(), metrics.tokens as f64 / seconds.max(1e-9));
         // 1 while dialogues were still being played when this update was made.
         row.insert("stream/open".into(), f64::from(u8::from(more)));
-        self.metrics
-            .append(metrics.step, &row)
-            .map_err(|e| e.to_string())?;
-        self.events()?
-            .scalars(metrics.step, &row)
-            .map_err(|e| e.to_string())?;
+        self.metrics.append(metrics.step, &row).map_err(|e| e.to_string())?;
+        self.events()?.scalars(metrics.step, &row).map_err(|e| e.to_string())?;
         row.insert("step".into(), metrics.step as f64);
         self.findings.lock().metrics.push(row);
         Ok(())
     }
 
     fn save(&self) -> Result<(), String> {
-        let cursor = json!({ "pairs": self.cursor.pairs, "chain": self.cursor.chain, "settings": fingerprint(&self.settings) });
-        self.trainer
-            .save(&self.checkpoint, &cursor)
-            .map_err(|e| e.to_string())
+        let cursor =
+            json!({ "pairs": self.cursor.pairs, "chain": self.cursor.chain, "settings": fingerprint(&self.settings) });
+        self.trainer.save(&self.checkpoint, &cursor).map_err(|e| e.to_string())
     }
 
     /// Saves the last checkpoint and the adapter, once under its version and once where people look for it.
     fn conclude(&mut self) -> Result<Adapter, String> {
         self.save()?;
         let adapter = self.trainer.adapter();
-        let weights: Vec<u8> = adapter
-            .matrices()
-            .flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes()))
-            .collect();
+        let weights: Vec<u8> =
+            adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
         let version = hash(&weights);
         let folder = self.out.join("state").join("adapters").join(&version);
         for folder in [&folder, &self.out.join("adapter")] {
             peft::save(folder, adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
         }
-        Ok(Adapter {
-            version,
-            path: folder.to_string_lossy().into_owned(),
-            steps: self.trainer.steps(),
-        })
+        Ok(Adapter { version, path: folder.to_string_lossy().into_owned(), steps: self.trainer.steps() })
     }
 }
 
 /// The trainer of the last checkpoint, if there is one for these settings; else a new one.
-fn resume(
-    settings: &Train,
-    policy: &Policy,
-    checkpoint: &Path,
-) -> Result<(Trainer<f32>, Cursor), String> {
+fn resume(settings: &Train, policy: &Policy, checkpoint: &Path) -> Result<(Trainer<f32>, Cursor), String> {
     let (model, training) = (Arc::clone(&policy.model), settings.training());
     if checkpoint.exists() {
         match Trainer::resume(Arc::clone(&model), training.clone(), checkpoint) {
@@ -318,26 +246,19 @@ fn resume(
             }
         }
     }
-    let trainer = Trainer::new(model, training, &settings.lora(), settings.seed)
-        .map_err(|e| e.to_string())?;
+    let trainer = Trainer::new(model, training, &settings.lora(), settings.seed).map_err(|e| e.to_string())?;
     Ok((trainer, Cursor::default()))
 }
 
 /// A number for all settings that the adapter depends on.
 fn fingerprint(settings: &Train) -> String {
-    let training =
-        serde_json::to_string(&(settings.training(), settings.lora())).unwrap_or_default();
-    let sizes = format!(
-        "{} {} {}",
-        settings.batch_size, settings.max_tokens, settings.seed
-    );
+    let training = serde_json::to_string(&(settings.training(), settings.lora())).unwrap_or_default();
+    let sizes = format!("{} {} {}", settings.batch_size, settings.max_tokens, settings.seed);
     id_of(&[&training, &sizes])
 }
 
 fn chain(pairs: &[Pair]) -> String {
-    pairs
-        .iter()
-        .fold(String::new(), |chain, pair| id_of(&[&chain, &pair.id]))
+    pairs.iter().fold(String::new(), |chain, pair| id_of(&[&chain, &pair.id]))
 }
 
 fn hash(bytes: &[u8]) -> String {

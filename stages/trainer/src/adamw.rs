@@ -32,10 +32,7 @@ pub struct Moments<F> {
 impl<F: Real> Moments<F> {
     /// Both zero, as before the first step.
     pub fn zeros(adapter: &Adapter<F>) -> Self {
-        Self {
-            first: adapter.zeros_like(),
-            second: adapter.zeros_like(),
-        }
+        Self { first: adapter.zeros_like(), second: adapter.zeros_like() }
     }
 }
 
@@ -49,13 +46,8 @@ impl AdamW {
         step: u64,
         lr: f64,
     ) {
-        let state = moments
-            .first
-            .matrices_mut()
-            .zip(moments.second.matrices_mut());
-        for ((matrix, gradient), (m, v)) in
-            adapter.matrices_mut().zip(gradient.matrices()).zip(state)
-        {
+        let state = moments.first.matrices_mut().zip(moments.second.matrices_mut());
+        for ((matrix, gradient), (m, v)) in adapter.matrices_mut().zip(gradient.matrices()).zip(state) {
             self.update_matrix(matrix, gradient, m, v, step, lr);
         }
     }
@@ -89,9 +81,7 @@ impl AdamW {
 
 /// The Euclidean norm of all gradients together.
 pub fn global_norm<F: Real>(gradient: &Adapter<F>) -> f64 {
-    let squares = gradient
-        .matrices()
-        .map(|matrix| vectorised(|| dot(&matrix.data, &matrix.data)).to_f64());
+    let squares = gradient.matrices().map(|matrix| vectorised(|| dot(&matrix.data, &matrix.data)).to_f64());
     squares.sum::<f64>().sqrt()
 }
 

@@ -16,15 +16,7 @@ impl<F: Real> Block<'_, F> {
         gradient: &mut BlockAdapter<F>,
         below: bool,
     ) -> Option<Vec<F>> {
-        let BlockActivations {
-            input,
-            qkv,
-            attended,
-            middle,
-            gate,
-            up,
-            low,
-        } = saved;
+        let BlockActivations { input, qkv, attended, middle, gate, up, low } = saved;
         let mut propagate = |projection: Projection, dy: &[F], x: &[F], dx: Option<&mut [F]>| {
             let (at, linear) = (projection.index(), self.linear(projection));
             linear.backward(dy, x, &low[at], gradient[at].as_mut(), dx);
@@ -42,13 +34,7 @@ impl<F: Real> Block<'_, F> {
         propagate(Projection::Gate, &d_gate, &normed, Some(&mut d_normed));
         propagate(Projection::Up, &d_up, &normed, Some(&mut d_normed));
         let mut d_middle = d_output;
-        rmsnorm::backward(
-            &d_normed,
-            &middle,
-            &self.layer.ffn_norm,
-            self.eps,
-            &mut d_middle,
-        );
+        rmsnorm::backward(&d_normed, &middle, &self.layer.ffn_norm, self.eps, &mut d_middle);
 
         let d = self.attention.head_dim;
         let merged = heads::merge(&attended.out, self.pack, d, None);
@@ -65,13 +51,7 @@ impl<F: Real> Block<'_, F> {
         propagate(Projection::K, &d_k, &normed, d_normed.as_deref_mut());
         propagate(Projection::V, &d_v, &normed, d_normed.as_deref_mut());
         let d_normed = d_normed?;
-        rmsnorm::backward(
-            &d_normed,
-            &input,
-            &self.layer.attn_norm,
-            self.eps,
-            &mut d_middle,
-        );
+        rmsnorm::backward(&d_normed, &input, &self.layer.attn_norm, self.eps, &mut d_middle);
         Some(d_middle)
     }
 }
@@ -95,13 +75,7 @@ impl<'a, F: Real> Pending<'a, F> {
         let last = pass.run(|activations| saved.push(activations));
         let tokens = pass.target_logps(&last, true);
         let logps = pass.by_sequence(&tokens.logps);
-        Self {
-            pass,
-            saved,
-            last,
-            d_logp: tokens.gradient,
-            logps,
-        }
+        Self { pass, saved, last, d_logp: tokens.gradient, logps }
     }
 
     /// Adds the adapter's gradients, given ∂L/∂log p of every response.

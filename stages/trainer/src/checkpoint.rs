@@ -64,18 +64,10 @@ pub fn save<F: Real>(path: &Path, state: &State<F>, cursor: &Value) -> Result<()
         layers: state.adapter.layers.len(),
         cursor: cursor.clone(),
     };
-    let broken = |error: &dyn std::fmt::Display| {
-        Error::malformed(path, format!("cannot be encoded: {error}"))
-    };
+    let broken = |error: &dyn std::fmt::Display| Error::malformed(path, format!("cannot be encoded: {error}"));
     let header = serde_json::to_string(&header).map_err(|error| broken(&error))?;
-    let checksum = checksum(
-        &header,
-        tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor.bytes.as_slice())),
-    );
-    let envelope =
-        serde_json::to_string(&Envelope { checksum, header }).map_err(|error| broken(&error))?;
+    let checksum = checksum(&header, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.bytes.as_slice())));
+    let envelope = serde_json::to_string(&Envelope { checksum, header }).map_err(|error| broken(&error))?;
     let metadata = HashMap::from([(KEY.to_owned(), envelope)]);
     let views = tensors.iter().map(|(name, tensor)| (name, tensor));
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| broken(&error))?;
@@ -91,58 +83,31 @@ pub fn load<F: Real>(path: &Path) -> Result<(State<F>, Value), Error> {
     let tensors = parse(path, &bytes)?;
     let header = verified_header(path, &bytes, &tensors)?;
     let refuse = |reason: String| Error::malformed(path, reason);
-    let alpha = header
-        .alpha
-        .parse()
-        .map_err(|_| refuse(format!("alpha is {:?}", header.alpha)))?;
+    let alpha = header.alpha.parse().map_err(|_| refuse(format!("alpha is {:?}", header.alpha)))?;
     let part = |part: &str| {
         let named = matrices(&tensors, part).map_err(refuse)?;
-        Adapter::from_named(header.layers, header.rank, alpha, named)
-            .map_err(|error| refuse(error.to_string()))
+        Adapter::from_named(header.layers, header.rank, alpha, named).map_err(|error| refuse(error.to_string()))
     };
     let [adapter, first, second] = PARTS.map(part);
-    let state = State {
-        adapter: adapter?,
-        moments: Moments {
-            first: first?,
-            second: second?,
-        },
-        step: header.step,
-    };
+    let state = State { adapter: adapter?, moments: Moments { first: first?, second: second? }, step: header.step };
     Ok((state, header.cursor))
 }
 
 fn verified_header(path: &Path, bytes: &[u8], tensors: &SafeTensors<'_>) -> Result<Header, Error> {
     let refuse = |reason: &str| Error::malformed(path, reason);
-    let (_, metadata) =
-        SafeTensors::read_metadata(bytes).map_err(|error| Error::malformed(path, error))?;
-    let envelope = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|metadata| metadata.get(KEY));
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| Error::malformed(path, error))?;
+    let envelope = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
     let envelope = envelope.ok_or_else(|| refuse("not a checkpoint of this trainer"))?;
-    let envelope: Envelope =
-        serde_json::from_str(envelope).map_err(|error| Error::malformed(path, error))?;
+    let envelope: Envelope = serde_json::from_str(envelope).map_err(|error| Error::malformed(path, error))?;
     let mut views = tensors.tensors();
     views.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let found = checksum(
-        &envelope.header,
-        views
-            .iter()
-            .map(|(name, view)| (name.as_str(), view.data())),
-    );
+    let found = checksum(&envelope.header, views.iter().map(|(name, view)| (name.as_str(), view.data())));
     if found != envelope.checksum {
-        return Err(refuse(
-            "the checkpoint is damaged: its checksum does not match",
-        ));
+        return Err(refuse("the checkpoint is damaged: its checksum does not match"));
     }
-    let header: Header =
-        serde_json::from_str(&envelope.header).map_err(|error| Error::malformed(path, error))?;
+    let header: Header = serde_json::from_str(&envelope.header).map_err(|error| Error::malformed(path, error))?;
     if header.version != VERSION {
-        let reason = format!(
-            "checkpoint version {}, this program reads {VERSION}",
-            header.version
-        );
+        let reason = format!("checkpoint version {}, this program reads {VERSION}", header.version);
         return Err(Error::malformed(path, reason));
     }
     Ok(header)
@@ -152,29 +117,17 @@ fn verified_header(path: &Path, bytes: &[u8], tensors: &SafeTensors<'_>) -> Resu
 fn encode<F: Real>(state: &State<F>) -> Vec<(String, Encoded)> {
     let parts = [&state.adapter, &state.moments.first, &state.moments.second];
     let tensors = PARTS.into_iter().zip(parts).flat_map(|(part, adapter)| {
-        adapter
-            .named_matrices()
-            .map(move |(name, matrix)| (format!("{part}.{name}"), Encoded::new(matrix)))
+        adapter.named_matrices().map(move |(name, matrix)| (format!("{part}.{name}"), Encoded::new(matrix)))
     });
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
     tensors
 }
 
-fn matrices<F: Real>(
-    tensors: &SafeTensors<'_>,
-    part: &str,
-) -> Result<Vec<(String, Matrix<F>)>, String> {
-    let views = tensors
-        .iter()
-        .filter_map(|(name, view)| Some((name.strip_prefix(part)?.strip_prefix('.')?, view)));
+fn matrices<F: Real>(tensors: &SafeTensors<'_>, part: &str) -> Result<Vec<(String, Matrix<F>)>, String> {
+    let views = tensors.iter().filter_map(|(name, view)| Some((name.strip_prefix(part)?.strip_prefix('.')?, view)));
     views
-        .map(|(name, view)| {
-            Ok((
-                name.to_owned(),
-                decode(&view).map_err(|reason| format!("{name} {reason}"))?,
-            ))
-        })
+        .map(|(name, view)| Ok((name.to_owned(), decode(&view).map_err(|reason| format!("{name} {reason}"))?)))
         .collect()
 }
 

@@ -123,23 +123,13 @@ impl Config {
         for (field, value) in sizes {
             within(field, value as u64, MAX_SIZE)?;
         }
-        within(
-            "max_position_embeddings",
-            self.max_positions as u64,
-            1 << 30,
-        )?;
+        within("max_position_embeddings", self.max_positions as u64, 1 << 30)?;
         if !self.heads.is_multiple_of(self.kv_heads) {
-            let reason = format!(
-                "{} does not divide the {} attention heads",
-                self.kv_heads, self.heads
-            );
+            let reason = format!("{} does not divide the {} attention heads", self.kv_heads, self.heads);
             return Err(Error::field("num_key_value_heads", reason));
         }
         if !self.head_dim.is_multiple_of(2) {
-            let reason = format!(
-                "{} is odd; rotary embedding needs an even size",
-                self.head_dim
-            );
+            let reason = format!("{} is odd; rotary embedding needs an even size", self.head_dim);
             return Err(Error::field("head_dim", reason));
         }
         positive("rms_norm_eps", self.norm_eps)?;
@@ -153,17 +143,9 @@ fn check_scaling(scaling: Llama3Scaling) -> Result<(), Error> {
     positive("rope_scaling.low_freq_factor", scaling.low_freq_factor)?;
     positive("rope_scaling.high_freq_factor", scaling.high_freq_factor)?;
     if scaling.high_freq_factor <= scaling.low_freq_factor {
-        return Err(Error::field(
-            "rope_scaling.high_freq_factor",
-            "must exceed low_freq_factor",
-        ));
+        return Err(Error::field("rope_scaling.high_freq_factor", "must exceed low_freq_factor"));
     }
-    within(
-        "rope_scaling.original_max_position_embeddings",
-        scaling.original_max_positions as u64,
-        1 << 30,
-    )
-    .map(drop)
+    within("rope_scaling.original_max_position_embeddings", scaling.original_max_positions as u64, 1 << 30).map(drop)
 }
 
 /// The architecture by `architectures`, or by `model_type` where that is absent.
@@ -172,27 +154,17 @@ fn family(json: &Value) -> Result<Family, Error> {
     if !json.is_object() {
         return Err(Error::field("config", "not a JSON object"));
     }
-    let architecture = json
-        .get("architectures")
-        .and_then(|names| names.get(0))
-        .and_then(Value::as_str);
+    let architecture = json.get("architectures").and_then(|names| names.get(0)).and_then(Value::as_str);
     let model_type = json.get("model_type").and_then(Value::as_str);
     match (architecture, model_type) {
-        (Some("LlamaForCausalLM"), None | Some("llama")) | (None, Some("llama")) => {
-            Ok(Family::Llama)
-        }
-        (Some("Qwen2ForCausalLM"), None | Some("qwen2")) | (None, Some("qwen2")) => {
-            Ok(Family::Qwen2)
-        }
+        (Some("LlamaForCausalLM"), None | Some("llama")) | (None, Some("llama")) => Ok(Family::Llama),
+        (Some("Qwen2ForCausalLM"), None | Some("qwen2")) | (None, Some("qwen2")) => Ok(Family::Qwen2),
         (Some("LlamaForCausalLM" | "Qwen2ForCausalLM"), Some(other)) => {
             Err(Error::unsupported("model_type", other, SUPPORTED))
         }
         (Some(other), _) => Err(Error::unsupported("architectures", other, SUPPORTED)),
         (None, Some(other)) => Err(Error::unsupported("model_type", other, SUPPORTED)),
-        (None, None) => Err(Error::field(
-            "architectures",
-            "missing, and so is model_type",
-        )),
+        (None, None) => Err(Error::field("architectures", "missing, and so is model_type")),
     }
 }
 
@@ -201,36 +173,17 @@ fn refuse_unsupported(json: &Value) -> Result<(), Error> {
     if let Some(activation) = json.get("hidden_act").filter(|value| !value.is_null())
         && activation != "silu"
     {
-        return Err(Error::unsupported(
-            "hidden_act",
-            activation,
-            "only \"silu\" is",
-        ));
+        return Err(Error::unsupported("hidden_act", activation, "only \"silu\" is"));
     }
     for field in ["attention_bias", "mlp_bias"] {
         if flag(json, field)? {
-            return Err(Error::unsupported(
-                field,
-                true,
-                "only Qwen2's biases on q, k and v are",
-            ));
+            return Err(Error::unsupported(field, true, "only Qwen2's biases on q, k and v are"));
         }
     }
-    if let Some(quantization) = json
-        .get("quantization_config")
-        .filter(|value| !value.is_null())
-    {
-        return Err(Error::unsupported(
-            "quantization_config",
-            quantization,
-            "give unquantised safetensors, or GGUF",
-        ));
+    if let Some(quantization) = json.get("quantization_config").filter(|value| !value.is_null()) {
+        return Err(Error::unsupported("quantization_config", quantization, "give unquantised safetensors, or GGUF"));
     }
-    if let Some(tp) = json
-        .get("pretraining_tp")
-        .and_then(Value::as_u64)
-        .filter(|tp| *tp > 1)
-    {
+    if let Some(tp) = json.get("pretraining_tp").and_then(Value::as_u64).filter(|tp| *tp > 1) {
         return Err(Error::unsupported("pretraining_tp", tp, "only 1 is"));
     }
     refuse_sliding_window(json)
@@ -245,23 +198,10 @@ fn refuse_sliding_window(json: &Value) -> Result<(), Error> {
             None => Ok(()),
         },
         None if flag(json, "use_sliding_window")? => {
-            let first = json
-                .get("max_window_layers")
-                .and_then(Value::as_u64)
-                .unwrap_or(28);
-            let layers = json
-                .get("num_hidden_layers")
-                .and_then(Value::as_u64)
-                .unwrap_or(u64::MAX);
-            let in_use = first < layers
-                && json
-                    .get("sliding_window")
-                    .is_none_or(|window| !window.is_null());
-            if in_use {
-                Err(Error::unsupported("use_sliding_window", true, FULL))
-            } else {
-                Ok(())
-            }
+            let first = json.get("max_window_layers").and_then(Value::as_u64).unwrap_or(28);
+            let layers = json.get("num_hidden_layers").and_then(Value::as_u64).unwrap_or(u64::MAX);
+            let in_use = first < layers && json.get("sliding_window").is_none_or(|window| !window.is_null());
+            if in_use { Err(Error::unsupported("use_sliding_window", true, FULL)) } else { Ok(()) }
         }
         None => Ok(()),
     }
@@ -272,8 +212,7 @@ fn head_dim(json: &Value, hidden: usize, heads: usize) -> Result<usize, Error> {
         return size(json, "head_dim", None);
     }
     if !hidden.is_multiple_of(heads) {
-        let reason =
-            format!("{heads} does not divide hidden_size {hidden}, and head_dim is not given");
+        let reason = format!("{heads} does not divide hidden_size {hidden}, and head_dim is not given");
         return Err(Error::field("num_attention_heads", reason));
     }
     Ok(hidden / heads)
@@ -281,19 +220,12 @@ fn head_dim(json: &Value, hidden: usize, heads: usize) -> Result<usize, Error> {
 
 /// The table of rotary settings: `rope_parameters` in the newer form, `rope_scaling` in the older.
 fn rope_table(json: &Value) -> Option<(&'static str, &Value)> {
-    let table = |name: &'static str| {
-        json.get(name)
-            .filter(|value| !value.is_null())
-            .map(|value| (name, value))
-    };
+    let table = |name: &'static str| json.get(name).filter(|value| !value.is_null()).map(|value| (name, value));
     table("rope_parameters").or_else(|| table("rope_scaling"))
 }
 
 fn rope_theta(json: &Value) -> Result<f64, Error> {
-    match json
-        .get("rope_parameters")
-        .filter(|table| table.get("rope_theta").is_some())
-    {
+    match json.get("rope_parameters").filter(|table| table.get("rope_theta").is_some()) {
         Some(table) => number(table, "rope_theta", None),
         None => number(json, "rope_theta", Some(10_000.0)),
     }
@@ -307,36 +239,19 @@ fn rope_scaling(json: &Value) -> Result<Option<Llama3Scaling>, Error> {
         return Err(Error::field(name, "not a JSON object"));
     }
     for holder in [json, table] {
-        if let Some(part) = holder
-            .get("partial_rotary_factor")
-            .filter(|part| part.as_f64() != Some(1.0) && !part.is_null())
+        if let Some(part) =
+            holder.get("partial_rotary_factor").filter(|part| part.as_f64() != Some(1.0) && !part.is_null())
         {
-            return Err(Error::unsupported(
-                "partial_rotary_factor",
-                part,
-                "only 1 is",
-            ));
+            return Err(Error::unsupported("partial_rotary_factor", part, "only 1 is"));
         }
     }
     let kind = table.get("rope_type").or_else(|| table.get("type"));
     match kind.and_then(Value::as_str) {
         Some("default") => Ok(None),
         Some("llama3") => llama3_scaling(table).map(Some),
-        Some(other) => Err(Error::unsupported(
-            &format!("{name}.rope_type"),
-            other,
-            "\"default\" and \"llama3\" are",
-        )),
-        None if name == "rope_parameters"
-            && kind.is_none()
-            && table.get("rope_theta").is_some() =>
-        {
-            Ok(None)
-        }
-        None => Err(Error::field(
-            &format!("{name}.rope_type"),
-            "missing or not a string",
-        )),
+        Some(other) => Err(Error::unsupported(&format!("{name}.rope_type"), other, "\"default\" and \"llama3\" are")),
+        None if name == "rope_parameters" && kind.is_none() && table.get("rope_theta").is_some() => Ok(None),
+        None => Err(Error::field(&format!("{name}.rope_type"), "missing or not a string")),
     }
 }
 
@@ -345,12 +260,7 @@ fn llama3_scaling(table: &Value) -> Result<Llama3Scaling, Error> {
         factor: number(table, "factor", None)?,
         low_freq_factor: number(table, "low_freq_factor", None)?,
         high_freq_factor: number(table, "high_freq_factor", None)?,
-        original_max_positions: size_up_to(
-            table,
-            "original_max_position_embeddings",
-            None,
-            1 << 30,
-        )?,
+        original_max_positions: size_up_to(table, "original_max_position_embeddings", None, 1 << 30)?,
     })
 }
 
@@ -358,17 +268,10 @@ fn size(json: &Value, field: &str, default: Option<usize>) -> Result<usize, Erro
     size_up_to(json, field, default, MAX_SIZE)
 }
 
-fn size_up_to(
-    json: &Value,
-    field: &str,
-    default: Option<usize>,
-    most: usize,
-) -> Result<usize, Error> {
+fn size_up_to(json: &Value, field: &str, default: Option<usize>, most: usize) -> Result<usize, Error> {
     match (json.get(field).filter(|value| !value.is_null()), default) {
         (Some(value), _) => {
-            let number = value
-                .as_u64()
-                .ok_or_else(|| Error::field(field, format!("{value} is not a whole number")))?;
+            let number = value.as_u64().ok_or_else(|| Error::field(field, format!("{value} is not a whole number")))?;
             within(field, number, most)
         }
         (None, Some(default)) => Ok(default),
@@ -379,18 +282,13 @@ fn size_up_to(
 fn within(field: &str, value: u64, most: usize) -> Result<usize, Error> {
     match usize::try_from(value) {
         Ok(value) if (1..=most).contains(&value) => Ok(value),
-        _ => Err(Error::field(
-            field,
-            format!("{value} is not between 1 and {most}"),
-        )),
+        _ => Err(Error::field(field, format!("{value} is not between 1 and {most}"))),
     }
 }
 
 fn number(json: &Value, field: &str, default: Option<f64>) -> Result<f64, Error> {
     match (json.get(field).filter(|value| !value.is_null()), default) {
-        (Some(value), _) => value
-            .as_f64()
-            .ok_or_else(|| Error::field(field, format!("{value} is not a number"))),
+        (Some(value), _) => value.as_f64().ok_or_else(|| Error::field(field, format!("{value} is not a number"))),
         (None, Some(default)) => Ok(default),
         (None, None) => Err(Error::field(field, "missing")),
     }
@@ -398,24 +296,14 @@ fn number(json: &Value, field: &str, default: Option<f64>) -> Result<f64, Error>
 
 fn positive(field: &str, value: f64) -> Result<(), Error> {
     let sensible = value.is_finite() && value > 0.0;
-    if sensible {
-        Ok(())
-    } else {
-        Err(Error::field(
-            field,
-            format!("{value} is not a positive number"),
-        ))
-    }
+    if sensible { Ok(()) } else { Err(Error::field(field, format!("{value} is not a positive number"))) }
 }
 
 fn flag(json: &Value, field: &str) -> Result<bool, Error> {
     match json.get(field) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(value)) => Ok(*value),
-        Some(other) => Err(Error::field(
-            field,
-            format!("{other} is neither true nor false"),
-        )),
+        Some(other) => Err(Error::field(field, format!("{other} is neither true nor false"))),
     }
 }
 

@@ -79,34 +79,21 @@ pub enum Error {
 impl Error {
     /// An input or output error at a path.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            source,
-        }
+        Self::Io { path: path.to_owned(), source }
     }
 
     /// A file that is not what it should be.
     pub fn malformed(path: &Path, reason: impl std::fmt::Display) -> Self {
-        Self::Malformed {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Malformed { path: path.to_owned(), reason: reason.to_string() }
     }
 
     /// A field with a senseless value.
     pub fn field(field: &str, reason: impl std::fmt::Display) -> Self {
-        Self::Field {
-            field: field.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Field { field: field.to_owned(), reason: reason.to_string() }
     }
 
     /// A field that asks for something absent here.
     pub fn unsupported(field: &str, value: impl std::fmt::Display, reason: &str) -> Self {
-        Self::Unsupported {
-            field: field.to_owned(),
-            value: value.to_string(),
-            reason: reason.to_owned(),
-        }
+        Self::Unsupported { field: field.to_owned(), value: value.to_string(), reason: reason.to_owned() }
     }
 }

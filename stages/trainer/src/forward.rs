@@ -43,14 +43,8 @@ pub(crate) struct BlockActivations<F> {
 
 impl<'a, F: Real> Block<'a, F> {
     pub(crate) fn linear(&self, projection: Projection) -> Linear<'a, F> {
-        let low = self
-            .adapter
-            .and_then(|(block, scale)| Some((block[projection.index()].as_ref()?, scale)));
-        Linear {
-            weight: self.layer.weight(projection),
-            bias: self.layer.bias(projection),
-            lora: low,
-        }
+        let low = self.adapter.and_then(|(block, scale)| Some((block[projection.index()].as_ref()?, scale)));
+        Linear { weight: self.layer.weight(projection), bias: self.layer.bias(projection), lora: low }
     }
 
     /// The block's output `[rows, hidden]` from its input.
@@ -64,45 +58,18 @@ impl<'a, F: Real> Block<'a, F> {
         let d = self.attention.head_dim;
         let normed = rmsnorm::forward(&input, &self.layer.attn_norm, self.eps);
         let qkv = Qkv {
-            q: heads::split(
-                &apply(Projection::Q, &normed),
-                self.pack,
-                d,
-                Some(self.rotary),
-            ),
-            k: heads::split(
-                &apply(Projection::K, &normed),
-                self.pack,
-                d,
-                Some(self.rotary),
-            ),
+            q: heads::split(&apply(Projection::Q, &normed), self.pack, d, Some(self.rotary)),
+            k: heads::split(&apply(Projection::K, &normed), self.pack, d, Some(self.rotary)),
             v: heads::split(&apply(Projection::V, &normed), self.pack, d, None),
         };
         let attended = self.attention.forward(&qkv, self.pack);
-        let mut middle = apply(
-            Projection::O,
-            &heads::merge(&attended.out, self.pack, d, None),
-        );
+        let mut middle = apply(Projection::O, &heads::merge(&attended.out, self.pack, d, None));
         vector::add(&mut middle, &input);
         let normed = rmsnorm::forward(&middle, &self.layer.ffn_norm, self.eps);
-        let (gate, up) = (
-            apply(Projection::Gate, &normed),
-            apply(Projection::Up, &normed),
-        );
+        let (gate, up) = (apply(Projection::Gate, &normed), apply(Projection::Up, &normed));
         let mut output = apply(Projection::Down, &swiglu::forward(&gate, &up));
         vector::add(&mut output, &middle);
-        (
-            output,
-            BlockActivations {
-                input,
-                qkv,
-                attended,
-                middle,
-                gate,
-                up,
-                low,
-            },
-        )
+        (output, BlockActivations { input, qkv, attended, middle, gate, up, low })
     }
 }
 
@@ -116,39 +83,18 @@ pub(crate) struct Pass<'a, F> {
 }
 
 impl<'a, F: Real> Pass<'a, F> {
-    pub(crate) fn new(
-        model: &'a Model<F>,
-        adapter: Option<&'a Adapter<F>>,
-        pack: &'a Pack,
-    ) -> Self {
+    pub(crate) fn new(model: &'a Model<F>, adapter: Option<&'a Adapter<F>>, pack: &'a Pack) -> Self {
         let rotary = RotaryTable::new(&model.config, pack.longest());
-        Self {
-            model,
-            adapter,
-            pack,
-            rotary,
-        }
+        Self { model, adapter, pack, rotary }
     }
 
     pub(crate) fn block(&self, index: usize) -> Block<'_, F> {
-        let Config {
-            heads,
-            kv_heads,
-            head_dim,
-            norm_eps,
-            ..
-        } = self.model.config;
+        let Config { heads, kv_heads, head_dim, norm_eps, .. } = self.model.config;
         Block {
             layer: &self.model.layers[index],
-            adapter: self
-                .adapter
-                .map(|adapter| (&adapter.layers[index], adapter.scale())),
+            adapter: self.adapter.map(|adapter| (&adapter.layers[index], adapter.scale())),
             eps: norm_eps,
-            attention: Attention {
-                heads,
-                kv_heads,
-                head_dim,
-            },
+            attention: Attention { heads, kv_heads, head_dim },
             rotary: &self.rotary,
             pack: self.pack,
         }
@@ -170,24 +116,9 @@ impl<'a, F: Real> Pass<'a, F> {
     /// log p of every target of the pack, and its gradient with respect to the normed hidden state.
     pub(crate) fn target_logps(&self, x: &[F], with_gradient: bool) -> TokenLogps<F> {
         let gathered = gather(x, self.pack, self.model.config.hidden);
-        let hidden = rmsnorm::forward(
-            &gathered,
-            &self.model.final_norm,
-            self.model.config.norm_eps,
-        );
-        let tokens: Vec<u32> = self
-            .pack
-            .targets
-            .iter()
-            .map(|target| target.token)
-            .collect();
-        token_logps(
-            &hidden,
-            self.model.head(),
-            &tokens,
-            VOCAB_CHUNK,
-            with_gradient,
-        )
+        let hidden = rmsnorm::forward(&gathered, &self.model.final_norm, self.model.config.norm_eps);
+        let tokens: Vec<u32> = self.pack.targets.iter().map(|target| target.token).collect();
+        token_logps(&hidden, self.model.head(), &tokens, VOCAB_CHUNK, with_gradient)
     }
 
     /// The targets' log-probs added up by response.
@@ -202,20 +133,12 @@ impl<'a, F: Real> Pass<'a, F> {
 
 /// The predicting row of every target, `[targets, width]`.
 pub(crate) fn gather<F: Real>(x: &[F], pack: &Pack, width: usize) -> Vec<F> {
-    pack.targets
-        .iter()
-        .flat_map(|target| &x[target.row * width..][..width])
-        .copied()
-        .collect()
+    pack.targets.iter().flat_map(|target| &x[target.row * width..][..width]).copied().collect()
 }
 
 /// The logits of every position of a text, `[tokens, vocab]`: for inspection, training never stores them.
 /// Tokens must be below the vocabulary's size.
-pub fn logits<F: Real>(
-    model: &Model<F>,
-    adapter: Option<&Adapter<F>>,
-    tokens: &[u32],
-) -> Matrix<F> {
+pub fn logits<F: Real>(model: &Model<F>, adapter: Option<&Adapter<F>>, tokens: &[u32]) -> Matrix<F> {
     let mut pack = Pack::default();
     pack.push_text(tokens);
     let x = Pass::new(model, adapter, &pack).run(drop);
@@ -224,13 +147,6 @@ pub fn logits<F: Real>(
     let (rows, cols) = (logits.rows, logits.cols);
     let hidden = View::new(&hidden, rows, model.config.hidden);
     let written = ViewMut::new(&mut logits.data, rows, cols);
-    multiply(
-        written,
-        Write::Replace,
-        F::ONE,
-        hidden,
-        View::from(model.head()).t(),
-        Pool,
-    );
+    multiply(written, Write::Replace, F::ONE, hidden, View::from(model.head()).t(), Pool);
     logits
 }

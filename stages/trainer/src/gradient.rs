@@ -72,11 +72,7 @@ pub fn batch_gradient<F: Real>(
         return Err(Error::field("reference", reason));
     }
     let weight = 1.0 / pairs.len() as f64;
-    let mut batch = BatchGradient {
-        loss: 0.0,
-        logps: Vec::with_capacity(pairs.len()),
-        gradient: adapter.zeros_like(),
-    };
+    let mut batch = BatchGradient { loss: 0.0, logps: Vec::with_capacity(pairs.len()), gradient: adapter.zeros_like() };
     let chunk = micro_batch.max(1);
     for (pairs, reference) in pairs.chunks(chunk).zip(reference.chunks(chunk)) {
         let pack = pack(pairs);
@@ -105,13 +101,7 @@ fn pack(pairs: &[TokenPair]) -> Pack {
 /// The pack's sequences are chosen and rejected in turn.
 fn responses(sums: &[f64]) -> Vec<ResponseLogps> {
     let (pairs, _) = sums.as_chunks::<2>();
-    pairs
-        .iter()
-        .map(|[chosen, rejected]| ResponseLogps {
-            chosen: *chosen,
-            rejected: *rejected,
-        })
-        .collect()
+    pairs.iter().map(|[chosen, rejected]| ResponseLogps { chosen: *chosen, rejected: *rejected }).collect()
 }
 
 fn pair_logps(policy: &ResponseLogps, reference: &ResponseLogps, gap: f32) -> PairLogps {

@@ -32,11 +32,7 @@ pub struct LoraSettings {
 impl Default for LoraSettings {
     /// The published recipe: rank 8, alpha 16, all linear layers.
     fn default() -> Self {
-        Self {
-            rank: 8,
-            alpha: 16.0,
-            targets: Projection::ALL.to_vec(),
-        }
+        Self { rank: 8, alpha: 16.0, targets: Projection::ALL.to_vec() }
     }
 }
 
@@ -47,22 +43,13 @@ impl LoraSettings {
     /// Names the field and the rule it breaks.
     pub fn check(&self) -> Result<(), Error> {
         if !(1..=1_024).contains(&self.rank) {
-            return Err(Error::field(
-                "rank",
-                format!("{} is not between 1 and 1024", self.rank),
-            ));
+            return Err(Error::field("rank", format!("{} is not between 1 and 1024", self.rank)));
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return Err(Error::field(
-                "alpha",
-                format!("{} is not a positive number", self.alpha),
-            ));
+            return Err(Error::field("alpha", format!("{} is not a positive number", self.alpha)));
         }
         if self.targets.is_empty() {
-            return Err(Error::field(
-                "targets",
-                "an adapter needs at least one projection",
-            ));
+            return Err(Error::field("targets", "an adapter needs at least one projection"));
         }
         Ok(())
     }
@@ -100,11 +87,7 @@ impl<F: Real> Adapter<F> {
                 })
             })
         });
-        Ok(Self {
-            rank: settings.rank,
-            alpha: settings.alpha,
-            layers: layers.collect(),
-        })
+        Ok(Self { rank: settings.rank, alpha: settings.alpha, layers: layers.collect() })
     }
 
     /// Puts named matrices (see [`Adapter::named_matrices`]) together; [`Adapter::check`] says whether they fit
@@ -134,37 +117,21 @@ impl<F: Real> Adapter<F> {
         };
         let layers = (0..layers).map(&mut block).collect::<Result<Vec<_>, _>>()?;
         if let Some(name) = matrices.keys().next() {
-            return Err(Error::field(
-                name,
-                "not an adapter matrix of any projection of the model",
-            ));
+            return Err(Error::field(name, "not an adapter matrix of any projection of the model"));
         }
         if layers.iter().flatten().all(Option::is_none) {
             return Err(Error::field("adapter", "holds no matrix"));
         }
-        Ok(Self {
-            rank,
-            alpha,
-            layers,
-        })
+        Ok(Self { rank, alpha, layers })
     }
 
     /// An adapter of the same shape, all zero.
     pub fn zeros_like(&self) -> Self {
         let zeros = |matrix: &Matrix<F>| Matrix::zeros(matrix.rows, matrix.cols);
         let block = |block: &BlockAdapter<F>| {
-            block.each_ref().map(|low| {
-                low.as_ref().map(|low| LowRank {
-                    a: zeros(&low.a),
-                    b: zeros(&low.b),
-                })
-            })
+            block.each_ref().map(|low| low.as_ref().map(|low| LowRank { a: zeros(&low.a), b: zeros(&low.b) }))
         };
-        Self {
-            rank: self.rank,
-            alpha: self.alpha,
-            layers: self.layers.iter().map(block).collect(),
-        }
+        Self { rank: self.rank, alpha: self.alpha, layers: self.layers.iter().map(block).collect() }
     }
 
     /// alpha/r.
@@ -174,44 +141,28 @@ impl<F: Real> Adapter<F> {
 
     /// The projections that have an adapter in any block, in the order of [`Projection::ALL`].
     pub fn targets(&self) -> Vec<Projection> {
-        let present = |projection: &Projection| {
-            self.layers
-                .iter()
-                .any(|block| block[projection.index()].is_some())
-        };
+        let present = |projection: &Projection| self.layers.iter().any(|block| block[projection.index()].is_some());
         Projection::ALL.into_iter().filter(present).collect()
     }
 
     /// Every A and B, under names like `model.layers.0.self_attn.q_proj.lora_A.weight`, in a fixed order.
     pub fn named_matrices(&self) -> impl Iterator<Item = (String, &Matrix<F>)> {
         self.layers.iter().enumerate().flat_map(|(layer, block)| {
-            let present = Projection::ALL
-                .into_iter()
-                .zip(block)
-                .filter_map(|(p, low)| Some((p, low.as_ref()?)));
+            let present = Projection::ALL.into_iter().zip(block).filter_map(|(p, low)| Some((p, low.as_ref()?)));
             present.flat_map(move |(projection, low)| {
-                [('A', &low.a), ('B', &low.b)]
-                    .map(|(part, matrix)| (matrix_name(layer, projection, part), matrix))
+                [('A', &low.a), ('B', &low.b)].map(|(part, matrix)| (matrix_name(layer, projection, part), matrix))
             })
         })
     }
 
     /// Every A and B, in the order of [`Adapter::named_matrices`].
     pub fn matrices_mut(&mut self) -> impl Iterator<Item = &mut Matrix<F>> {
-        self.layers
-            .iter_mut()
-            .flatten()
-            .flatten()
-            .flat_map(|low| [&mut low.a, &mut low.b])
+        self.layers.iter_mut().flatten().flatten().flat_map(|low| [&mut low.a, &mut low.b])
     }
 
     /// Every A and B, in the order of [`Adapter::named_matrices`].
     pub fn matrices(&self) -> impl Iterator<Item = &Matrix<F>> {
-        self.layers
-            .iter()
-            .flatten()
-            .flatten()
-            .flat_map(|low| [&low.a, &low.b])
+        self.layers.iter().flatten().flatten().flat_map(|low| [&low.a, &low.b])
     }
 
     /// Number of values that learn.
@@ -225,27 +176,15 @@ impl<F: Real> Adapter<F> {
     /// Names the first matrix that does not.
     pub fn check(&self, config: &Config) -> Result<(), Error> {
         if self.layers.len() != config.layers {
-            let reason = format!(
-                "the adapter has {} blocks, the model {}",
-                self.layers.len(),
-                config.layers
-            );
+            let reason = format!("the adapter has {} blocks, the model {}", self.layers.len(), config.layers);
             return Err(Error::field("num_hidden_layers", reason));
         }
         for (layer, block) in self.layers.iter().enumerate() {
             for (projection, low) in Projection::ALL.into_iter().zip(block) {
                 let Some(low) = low else { continue };
                 let (out, inner) = projection.shape(config);
-                check_matrix(
-                    &low.a,
-                    matrix_name(layer, projection, 'A'),
-                    [self.rank, inner],
-                )?;
-                check_matrix(
-                    &low.b,
-                    matrix_name(layer, projection, 'B'),
-                    [out, self.rank],
-                )?;
+                check_matrix(&low.a, matrix_name(layer, projection, 'A'), [self.rank, inner])?;
+                check_matrix(&low.b, matrix_name(layer, projection, 'B'), [out, self.rank])?;
             }
         }
         Ok(())
@@ -254,10 +193,7 @@ impl<F: Real> Adapter<F> {
 
 /// The name of an adapter's matrix in the base model's terms; PEFT puts `base_model.model.` before it.
 pub fn matrix_name(layer: usize, projection: Projection, part: char) -> String {
-    format!(
-        "model.layers.{layer}.{}.lora_{part}.weight",
-        projection.module()
-    )
+    format!("model.layers.{layer}.{}.lora_{part}.weight", projection.module())
 }
 
 fn check_matrix<F>(matrix: &Matrix<F>, name: String, expected: [usize; 2]) -> Result<(), Error> {
@@ -265,19 +201,13 @@ fn check_matrix<F>(matrix: &Matrix<F>, name: String, expected: [usize; 2]) -> Re
     if found == expected && matrix.data.len() == matrix.rows * matrix.cols {
         return Ok(());
     }
-    Err(Error::Shape {
-        name,
-        expected: expected.to_vec(),
-        found,
-    })
+    Err(Error::Shape { name, expected: expected.to_vec(), found })
 }
 
 /// A matrix uniform in ±1/√cols.
 fn uniform<F: Real>(rows: usize, cols: usize, mut random: SplitMix64) -> Matrix<F> {
     let bound = 1.0 / (cols as f64).sqrt();
-    let data = (0..rows * cols)
-        .map(|_| F::from_f64((2.0 * random.unit() - 1.0) * bound))
-        .collect();
+    let data = (0..rows * cols).map(|_| F::from_f64((2.0 * random.unit() - 1.0) * bound)).collect();
     Matrix { rows, cols, data }
 }
 
@@ -285,10 +215,7 @@ fn uniform<F: Real>(rows: usize, cols: usize, mut random: SplitMix64) -> Matrix<
 fn stream(seed: u64, layer: usize, projection: Projection) -> SplitMix64 {
     let mut mixer = SplitMix64(seed);
     let base = mixer.next();
-    SplitMix64(
-        base ^ ((layer * Projection::ALL.len() + projection.index()) as u64)
-            .wrapping_mul(0xd134_2543_de82_ef95),
-    )
+    SplitMix64(base ^ ((layer * Projection::ALL.len() + projection.index()) as u64).wrapping_mul(0xd134_2543_de82_ef95))
 }
 
 /// Steele, Lea and Flood's SplitMix64 (OOPSLA 2014): enough for initial values, and the same everywhere.

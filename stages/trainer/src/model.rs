@@ -19,11 +19,7 @@ pub struct Matrix<F> {
 impl<F: Real> Matrix<F> {
     /// A matrix of zeros.
     pub fn zeros(rows: usize, cols: usize) -> Self {
-        Self {
-            rows,
-            cols,
-            data: vec![F::ZERO; rows * cols],
-        }
+        Self { rows, cols, data: vec![F::ZERO; rows * cols] }
     }
 }
 
@@ -110,15 +106,9 @@ impl<F: Real> Model<F> {
         let (vocab, hidden) = (config.vocab_size, config.hidden);
         Ok(Self {
             embed: reader.matrix("model.embed_tokens.weight", vocab, hidden)?,
-            layers: (0..config.layers)
-                .map(|index| reader.layer(&config, index))
-                .collect::<Result<_, _>>()?,
+            layers: (0..config.layers).map(|index| reader.layer(&config, index)).collect::<Result<_, _>>()?,
             final_norm: reader.vector("model.norm.weight", hidden)?,
-            head: if config.tied {
-                None
-            } else {
-                Some(reader.matrix("lm_head.weight", vocab, hidden)?)
-            },
+            head: if config.tied { None } else { Some(reader.matrix("lm_head.weight", vocab, hidden)?) },
             config,
         })
     }
@@ -141,11 +131,7 @@ impl<T> Reader<T> {
     {
         let (found, values) = (self.take)(name)?;
         if found != expected || values.len() != expected.iter().product::<usize>() {
-            return Err(Error::Shape {
-                name: name.to_owned(),
-                expected: expected.to_vec(),
-                found,
-            });
+            return Err(Error::Shape { name: name.to_owned(), expected: expected.to_vec(), found });
         }
         Ok(values)
     }
@@ -161,11 +147,7 @@ impl<T> Reader<T> {
     where
         T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
     {
-        Ok(Matrix {
-            rows,
-            cols,
-            data: self.values(name, &[rows, cols])?,
-        })
+        Ok(Matrix { rows, cols, data: self.values(name, &[rows, cols])? })
     }
 
     fn layer<F>(&mut self, config: &Config, index: usize) -> Result<Layer<F>, Error>
@@ -177,31 +159,14 @@ impl<T> Reader<T> {
             let (rows, cols) = projection.shape(config);
             self.matrix(&name(projection.module(), "weight"), rows, cols)
         };
-        let [q, k, v] = [
-            weight(Projection::Q)?,
-            weight(Projection::K)?,
-            weight(Projection::V)?,
-        ];
+        let [q, k, v] = [weight(Projection::Q)?, weight(Projection::K)?, weight(Projection::V)?];
         let o = weight(Projection::O)?;
-        let [gate, up, down] = [
-            weight(Projection::Gate)?,
-            weight(Projection::Up)?,
-            weight(Projection::Down)?,
-        ];
+        let [gate, up, down] = [weight(Projection::Gate)?, weight(Projection::Up)?, weight(Projection::Down)?];
         let mut bias = |projection: Projection| match config.qkv_bias {
-            true => self
-                .vector(
-                    &name(projection.module(), "bias"),
-                    projection.shape(config).0,
-                )
-                .map(Some),
+            true => self.vector(&name(projection.module(), "bias"), projection.shape(config).0).map(Some),
             false => Ok(None),
         };
-        let [q_bias, k_bias, v_bias] = [
-            bias(Projection::Q)?,
-            bias(Projection::K)?,
-            bias(Projection::V)?,
-        ];
+        let [q_bias, k_bias, v_bias] = [bias(Projection::Q)?, bias(Projection::K)?, bias(Projection::V)?];
         Ok(Layer {
             attn_norm: self.vector(&name("input_layernorm", "weight"), config.hidden)?,
             ffn_norm: self.vector(&name("post_attention_layernorm", "weight"), config.hidden)?,

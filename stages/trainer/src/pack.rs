@@ -69,24 +69,14 @@ impl Pack {
     /// Adds a prompt and the responses that continue it. All must be non-empty.
     pub fn push(&mut self, prompt: &[u32], responses: &[&[u32]]) {
         let start = self.tokens.len();
-        let branches: Vec<&[u32]> = responses
-            .iter()
-            .map(|tokens| tokens.split_last().map_or(&[][..], |(_, rest)| rest))
-            .collect();
+        let branches: Vec<&[u32]> =
+            responses.iter().map(|tokens| tokens.split_last().map_or(&[][..], |(_, rest)| rest)).collect();
         self.push_document(prompt, &branches);
         let mut branch_start = start + prompt.len();
         for response in responses {
             for (index, token) in response.iter().enumerate() {
-                let row = if index == 0 {
-                    start + prompt.len() - 1
-                } else {
-                    branch_start + index - 1
-                };
-                self.targets.push(Target {
-                    row,
-                    token: *token,
-                    sequence: self.sequences,
-                });
+                let row = if index == 0 { start + prompt.len() - 1 } else { branch_start + index - 1 };
+                self.targets.push(Target { row, token: *token, sequence: self.sequences });
             }
             self.sequences += 1;
             branch_start += response.len() - 1;
@@ -95,10 +85,7 @@ impl Pack {
 
     /// The longest position of any row, plus one.
     pub fn longest(&self) -> usize {
-        self.positions
-            .iter()
-            .max()
-            .map_or(0, |position| position + 1)
+        self.positions.iter().max().map_or(0, |position| position + 1)
     }
 
     fn push_document(&mut self, prefix: &[u32], branches: &[&[u32]]) {
@@ -111,8 +98,7 @@ impl Pack {
         self.positions.extend(0..prefix.len());
         for branch in branches {
             self.tokens.extend_from_slice(branch);
-            self.positions
-                .extend(prefix.len()..prefix.len() + branch.len());
+            self.positions.extend(prefix.len()..prefix.len() + branch.len());
         }
     }
 }
@@ -128,19 +114,8 @@ mod tests {
         pack.push(&[1, 2, 3], &[&[4, 5], &[6]]);
         assert_eq!(pack.tokens, [9, 1, 2, 3, 4]);
         assert_eq!(pack.positions, [0, 0, 1, 2, 3]);
-        assert_eq!(
-            pack.documents[1],
-            Document {
-                start: 1,
-                prefix: 3,
-                branches: vec![1, 0]
-            }
-        );
-        let targets: Vec<_> = pack
-            .targets
-            .iter()
-            .map(|t| (t.row, t.token, t.sequence))
-            .collect();
+        assert_eq!(pack.documents[1], Document { start: 1, prefix: 3, branches: vec![1, 0] });
+        let targets: Vec<_> = pack.targets.iter().map(|t| (t.row, t.token, t.sequence)).collect();
         assert_eq!(targets, [(3, 4, 0), (4, 5, 0), (3, 6, 1)]);
     }
 }

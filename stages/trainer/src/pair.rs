@@ -25,31 +25,18 @@ impl TokenPair {
     /// Says of pair number `index` what is wrong.
     pub fn check(&self, index: usize, config: &Config) -> Result<(), Error> {
         let wrong = |reason: String| Err(Error::Pair { index, reason });
-        for (part, tokens) in [
-            ("prompt", &self.prompt),
-            ("chosen", &self.chosen),
-            ("rejected", &self.rejected),
-        ] {
+        for (part, tokens) in [("prompt", &self.prompt), ("chosen", &self.chosen), ("rejected", &self.rejected)] {
             if tokens.is_empty() {
                 return wrong(format!("{part} is empty"));
             }
-            if let Some(at) = tokens
-                .iter()
-                .position(|token| *token as usize >= config.vocab_size)
-            {
-                let reason = format!(
-                    "{part}[{at}] is token {}, the vocabulary has {}",
-                    tokens[at], config.vocab_size
-                );
+            if let Some(at) = tokens.iter().position(|token| *token as usize >= config.vocab_size) {
+                let reason = format!("{part}[{at}] is token {}, the vocabulary has {}", tokens[at], config.vocab_size);
                 return wrong(reason);
             }
         }
         let longest = self.prompt.len() + self.chosen.len().max(self.rejected.len());
         if longest > config.max_positions {
-            return wrong(format!(
-                "{longest} tokens long, the model takes at most {}",
-                config.max_positions
-            ));
+            return wrong(format!("{longest} tokens long, the model takes at most {}", config.max_positions));
         }
         if !self.gap.is_finite() {
             return wrong(format!("gap is {}", self.gap));
@@ -71,10 +58,7 @@ pub fn check_all(pairs: &[TokenPair], config: &Config) -> Result<(), Error> {
     if pairs.is_empty() {
         return Err(Error::field("pairs", "a batch needs at least one pair"));
     }
-    pairs
-        .iter()
-        .enumerate()
-        .try_for_each(|(index, pair)| pair.check(index, config))
+    pairs.iter().enumerate().try_for_each(|(index, pair)| pair.check(index, config))
 }
 
 /// A file of pairs: `{"beta": .., "gamma": .., "pairs": [..]}`; other fields are left to other readers.
@@ -95,8 +79,7 @@ impl Batch {
     /// Names the file and what is wrong with it.
     pub fn read(path: &Path, config: &Config) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
-        let batch: Self =
-            serde_json::from_str(&text).map_err(|error| Error::malformed(path, error))?;
+        let batch: Self = serde_json::from_str(&text).map_err(|error| Error::malformed(path, error))?;
         check_all(&batch.pairs, config).map_err(|error| Error::malformed(path, error))?;
         Ok(batch)
     }

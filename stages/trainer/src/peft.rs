@@ -38,22 +38,15 @@ const MUST_BE_OFF: [&str; 15] = [
 ///
 /// # Errors
 /// What the file system reports.
-pub fn save<F: Real>(
-    folder: &Path,
-    adapter: &Adapter<F>,
-    base_model: Option<&str>,
-) -> Result<(), Error> {
+pub fn save<F: Real>(folder: &Path, adapter: &Adapter<F>, base_model: Option<&str>) -> Result<(), Error> {
     std::fs::create_dir_all(folder).map_err(|source| Error::io(folder, source))?;
     let path = folder.join(WEIGHTS);
-    let tensors: Vec<_> = adapter
-        .named_matrices()
-        .map(|(name, matrix)| (format!("{PREFIX}{name}"), Encoded::new(matrix)))
-        .collect();
+    let tensors: Vec<_> =
+        adapter.named_matrices().map(|(name, matrix)| (format!("{PREFIX}{name}"), Encoded::new(matrix))).collect();
     // transformers refuses a file that does not say which framework's layout it has.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     let views = tensors.iter().map(|(name, tensor)| (name, tensor));
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| Error::malformed(&path, error))?;
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| Error::malformed(&path, error))?;
     write_atomically(&path, &bytes)?;
     let path = folder.join(CONFIG);
     let text = format!("{:#}\n", peft_config(adapter, base_model));
@@ -61,17 +54,9 @@ pub fn save<F: Real>(
 }
 
 fn peft_config<F: Real>(adapter: &Adapter<F>, base_model: Option<&str>) -> Value {
-    let targets: Vec<_> = adapter
-        .targets()
-        .into_iter()
-        .map(|projection| projection.name())
-        .collect();
+    let targets: Vec<_> = adapter.targets().into_iter().map(|projection| projection.name()).collect();
     // An integer where alpha is one: older readers expect it.
-    let alpha = if adapter.alpha.fract() == 0.0 {
-        json!(adapter.alpha as i64)
-    } else {
-        json!(adapter.alpha)
-    };
+    let alpha = if adapter.alpha.fract() == 0.0 { json!(adapter.alpha as i64) } else { json!(adapter.alpha) };
     json!({
         "base_model_name_or_path": base_model,
         "bias": "none",
@@ -97,17 +82,14 @@ fn peft_config<F: Real>(adapter: &Adapter<F>, base_model: Option<&str>) -> Value
 pub fn load<F: Real>(folder: &Path, config: &Config) -> Result<Adapter<F>, Error> {
     let path = folder.join(CONFIG);
     let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-    let json: Value =
-        serde_json::from_str(&text).map_err(|error| Error::malformed(&path, error))?;
+    let json: Value = serde_json::from_str(&text).map_err(|error| Error::malformed(&path, error))?;
     let (rank, alpha) = read_config(&json).map_err(|error| Error::malformed(&path, error))?;
     let path = folder.join(WEIGHTS);
     let bytes = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
     let named = read_matrices(&path, &bytes)?;
-    let adapter = Adapter::from_named(config.layers, rank, alpha, named)
-        .map_err(|error| Error::malformed(&path, error))?;
-    adapter
-        .check(config)
-        .map_err(|error| Error::malformed(&path, error))?;
+    let adapter =
+        Adapter::from_named(config.layers, rank, alpha, named).map_err(|error| Error::malformed(&path, error))?;
+    adapter.check(config).map_err(|error| Error::malformed(&path, error))?;
     Ok(adapter)
 }
 
@@ -115,16 +97,9 @@ pub fn load<F: Real>(folder: &Path, config: &Config) -> Result<Adapter<F>, Error
 fn read_config(json: &Value) -> Result<(usize, f64), Error> {
     let text = |field: &str| json.get(field).and_then(Value::as_str);
     if text("peft_type") != Some("LORA") {
-        return Err(Error::unsupported(
-            "peft_type",
-            json.get("peft_type").unwrap_or(&Value::Null),
-            "only \"LORA\" is",
-        ));
+        return Err(Error::unsupported("peft_type", json.get("peft_type").unwrap_or(&Value::Null), "only \"LORA\" is"));
     }
-    if let Some(bias) = json
-        .get("bias")
-        .filter(|bias| *bias != "none" && !bias.is_null())
-    {
+    if let Some(bias) = json.get("bias").filter(|bias| *bias != "none" && !bias.is_null()) {
         return Err(Error::unsupported("bias", bias, "only \"none\" is"));
     }
     for field in MUST_BE_OFF {
@@ -133,27 +108,13 @@ fn read_config(json: &Value) -> Result<(usize, f64), Error> {
         }
     }
     // PiSSA, OLoRA, CorDA and LoftQ start from a changed base model, which the adapter alone does not hold.
-    if let Some(init) = json
-        .get("init_lora_weights")
-        .filter(|init| !init.is_boolean() && *init != "gaussian")
-    {
-        return Err(Error::unsupported(
-            "init_lora_weights",
-            init,
-            "true, false and \"gaussian\" are",
-        ));
+    if let Some(init) = json.get("init_lora_weights").filter(|init| !init.is_boolean() && *init != "gaussian") {
+        return Err(Error::unsupported("init_lora_weights", init, "true, false and \"gaussian\" are"));
     }
-    let rank = json
-        .get("r")
-        .and_then(Value::as_u64)
-        .and_then(|rank| usize::try_from(rank).ok());
-    let rank = rank
-        .filter(|rank| *rank > 0)
-        .ok_or_else(|| Error::field("r", "not a positive whole number"))?;
+    let rank = json.get("r").and_then(Value::as_u64).and_then(|rank| usize::try_from(rank).ok());
+    let rank = rank.filter(|rank| *rank > 0).ok_or_else(|| Error::field("r", "not a positive whole number"))?;
     let alpha = json.get("lora_alpha").and_then(Value::as_f64);
-    let alpha = alpha
-        .filter(|alpha| alpha.is_finite())
-        .ok_or_else(|| Error::field("lora_alpha", "not a number"))?;
+    let alpha = alpha.filter(|alpha| alpha.is_finite()).ok_or_else(|| Error::field("lora_alpha", "not a number"))?;
     Ok((rank, alpha))
 }
 
@@ -169,13 +130,8 @@ fn is_off(value: &Value) -> bool {
 fn read_matrices<F: Real>(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Matrix<F>)>, Error> {
     let tensors = parse(path, bytes)?;
     let read = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
-        let base = name
-            .strip_prefix(PREFIX)
-            .ok_or(format!("{name} does not begin with {PREFIX}"))?;
-        Ok((
-            base.to_owned(),
-            decode(&view).map_err(|reason| format!("{name} {reason}"))?,
-        ))
+        let base = name.strip_prefix(PREFIX).ok_or(format!("{name} does not begin with {PREFIX}"))?;
+        Ok((base.to_owned(), decode(&view).map_err(|reason| format!("{name} {reason}"))?))
     };
     let matrices: Result<_, String> = tensors.iter().map(read).collect();
     matrices.map_err(|reason| Error::malformed(path, reason))

@@ -3,9 +3,7 @@
 use crate::config::Config;
 
 /// One of the seven linear layers of a block.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Projection {
     /// Queries, `[heads·d, hidden]`.
@@ -26,15 +24,7 @@ pub enum Projection {
 
 impl Projection {
     /// All seven, in the order of the computation.
-    pub const ALL: [Self; 7] = [
-        Self::Q,
-        Self::K,
-        Self::V,
-        Self::O,
-        Self::Gate,
-        Self::Up,
-        Self::Down,
-    ];
+    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
 
     /// The module's path inside a block, as in Hugging Face checkpoints: `self_attn.q_proj`.
     pub fn module(self) -> &'static str {
@@ -57,17 +47,12 @@ impl Projection {
 
     /// The projection called `name` (`q_proj`), if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|projection| projection.name() == name)
+        Self::ALL.into_iter().find(|projection| projection.name() == name)
     }
 
     /// Output and input size of the projection's weight in a model of this configuration.
     pub fn shape(self, config: &Config) -> (usize, usize) {
-        let (queries, keys) = (
-            config.heads * config.head_dim,
-            config.kv_heads * config.head_dim,
-        );
+        let (queries, keys) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         match self {
             Self::Q => (queries, config.hidden),
             Self::K | Self::V => (keys, config.hidden),

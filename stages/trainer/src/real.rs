@@ -164,12 +164,7 @@ mod tests {
             (f64::from(Real::exp(x)) / exact - 1.0).abs()
         });
         assert!(worst.fold(0.0, f64::max) < 2e-7);
-        for (x, expected) in [
-            (f32::NEG_INFINITY, 0.0),
-            (-1e30, 0.0),
-            (0.0, 1.0),
-            (f32::INFINITY, f32::INFINITY),
-        ] {
+        for (x, expected) in [(f32::NEG_INFINITY, 0.0), (-1e30, 0.0), (0.0, 1.0), (f32::INFINITY, f32::INFINITY)] {
             assert_eq!(Real::exp(x), expected);
         }
         assert!(Real::exp(f32::NAN).is_nan());

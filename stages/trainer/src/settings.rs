@@ -98,34 +98,19 @@ impl TrainSettings {
     /// The loss that the settings describe.
     pub fn preference_loss(&self) -> Box<dyn PreferenceLoss> {
         match self.loss {
-            LossKind::Rpo => Box::new(Rpo {
-                beta: self.beta,
-                gamma: self.gamma,
-                margin: self.margin,
-            }),
-            LossKind::Dpo => Box::new(Dpo {
-                beta: self.beta,
-                label_smoothing: self.label_smoothing,
-            }),
+            LossKind::Rpo => Box::new(Rpo { beta: self.beta, gamma: self.gamma, margin: self.margin }),
+            LossKind::Dpo => Box::new(Dpo { beta: self.beta, label_smoothing: self.label_smoothing }),
         }
     }
 
     /// The optimizer that the settings describe.
     pub fn optimizer(&self) -> AdamW {
-        AdamW {
-            beta1: self.adam_beta1,
-            beta2: self.adam_beta2,
-            eps: self.adam_eps,
-            weight_decay: self.weight_decay,
-        }
+        AdamW { beta1: self.adam_beta1, beta2: self.adam_beta2, eps: self.adam_eps, weight_decay: self.weight_decay }
     }
 
     /// The learning rate of the update after `done` updates.
     pub fn learning_rate(&self, done: u64) -> f64 {
-        self.lr
-            * self
-                .schedule
-                .factor(done, self.total_steps, self.warmup_ratio)
+        self.lr * self.schedule.factor(done, self.total_steps, self.warmup_ratio)
     }
 }
 

@@ -20,15 +20,8 @@ pub(crate) struct Encoded {
 impl Encoded {
     pub(crate) fn new<F: Real>(matrix: &Matrix<F>) -> Self {
         let mut bytes = Vec::with_capacity(size_of_val(matrix.data.as_slice()));
-        matrix
-            .data
-            .iter()
-            .for_each(|value| value.write_le(&mut bytes));
-        Self {
-            dtype: F::DTYPE,
-            shape: vec![matrix.rows, matrix.cols],
-            bytes,
-        }
+        matrix.data.iter().for_each(|value| value.write_le(&mut bytes));
+        Self { dtype: F::DTYPE, shape: vec![matrix.rows, matrix.cols], bytes }
     }
 }
 
@@ -57,22 +50,13 @@ pub(crate) fn decode<F: Real>(tensor: &TensorView<'_>) -> Result<Matrix<F>, Stri
     };
     let (bytes, dtype) = (tensor.data(), tensor.dtype());
     let data = match dtype {
-        _ if dtype == F::DTYPE => bytes
-            .chunks_exact(size_of::<F>())
-            .filter_map(F::from_le)
-            .collect(),
+        _ if dtype == F::DTYPE => bytes.chunks_exact(size_of::<F>()).filter_map(F::from_le).collect(),
         Dtype::F32 => widen(bytes, |bytes: [u8; 4]| f32::from_le_bytes(bytes).into()),
         Dtype::F64 => widen(bytes, f64::from_le_bytes),
-        Dtype::BF16 => widen(bytes, |bytes: [u8; 2]| {
-            half::bf16::from_le_bytes(bytes).into()
-        }),
-        Dtype::F16 => widen(bytes, |bytes: [u8; 2]| {
-            half::f16::from_le_bytes(bytes).into()
-        }),
+        Dtype::BF16 => widen(bytes, |bytes: [u8; 2]| half::bf16::from_le_bytes(bytes).into()),
+        Dtype::F16 => widen(bytes, |bytes: [u8; 2]| half::f16::from_le_bytes(bytes).into()),
         other => {
-            return Err(format!(
-                "is of type {other:?}; F32, F64, F16 and BF16 are read"
-            ));
+            return Err(format!("is of type {other:?}; F32, F64, F16 and BF16 are read"));
         }
     };
     Ok(Matrix { rows, cols, data })
@@ -80,10 +64,7 @@ pub(crate) fn decode<F: Real>(tensor: &TensorView<'_>) -> Result<Matrix<F>, Stri
 
 fn widen<F: Real, const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f64) -> Vec<F> {
     let (values, _) = bytes.as_chunks::<N>();
-    values
-        .iter()
-        .map(|value| F::from_f64(convert(*value)))
-        .collect()
+    values.iter().map(|value| F::from_f64(convert(*value))).collect()
 }
 
 /// Opens the bytes of a safetensors file.
@@ -95,10 +76,7 @@ pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>,
 /// Writes a file so that at any moment there is either the old one or the new one, whole: a temporary file beside
 /// it, synced, then renamed, then the folder synced.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let attempt = || {
         let mut file = temporary(folder)?;
         file.write_all(bytes)?;
@@ -113,17 +91,12 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 #[cfg(unix)]
 fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     use std::{fs::Permissions, os::unix::fs::PermissionsExt};
-    tempfile::Builder::new()
-        .prefix(".partial-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)
+    tempfile::Builder::new().prefix(".partial-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)
 }
 
 #[cfg(not(unix))]
 fn temporary(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".partial-")
-        .tempfile_in(folder)
+    tempfile::Builder::new().prefix(".partial-").tempfile_in(folder)
 }
 
 #[cfg(unix)]

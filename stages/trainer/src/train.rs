@@ -61,12 +61,7 @@ impl<F: Real> Trainer<F> {
     ///
     /// # Errors
     /// Settings that make no sense.
-    pub fn new(
-        model: Arc<Model<F>>,
-        settings: TrainSettings,
-        lora: &LoraSettings,
-        seed: u64,
-    ) -> Result<Self, Error> {
+    pub fn new(model: Arc<Model<F>>, settings: TrainSettings, lora: &LoraSettings, seed: u64) -> Result<Self, Error> {
         let adapter = Adapter::new(&model.config, lora, seed)?;
         Self::with_adapter(model, settings, adapter)
     }
@@ -75,48 +70,22 @@ impl<F: Real> Trainer<F> {
     ///
     /// # Errors
     /// Settings that make no sense, or an adapter that does not fit the model.
-    pub fn with_adapter(
-        model: Arc<Model<F>>,
-        settings: TrainSettings,
-        adapter: Adapter<F>,
-    ) -> Result<Self, Error> {
+    pub fn with_adapter(model: Arc<Model<F>>, settings: TrainSettings, adapter: Adapter<F>) -> Result<Self, Error> {
         settings.check()?;
         adapter.check(&model.config)?;
-        let state = State {
-            moments: Moments::zeros(&adapter),
-            adapter,
-            step: 0,
-        };
-        Ok(Self {
-            model,
-            settings,
-            state,
-        })
+        let state = State { moments: Moments::zeros(&adapter), adapter, step: 0 };
+        Ok(Self { model, settings, state })
     }
 
     /// Continues a run from a checkpoint, bit for bit, and returns the cursor saved with it.
     ///
     /// # Errors
     /// A checkpoint that is damaged or of another model, or settings that make no sense.
-    pub fn resume(
-        model: Arc<Model<F>>,
-        settings: TrainSettings,
-        path: &Path,
-    ) -> Result<(Self, Value), Error> {
+    pub fn resume(model: Arc<Model<F>>, settings: TrainSettings, path: &Path) -> Result<(Self, Value), Error> {
         settings.check()?;
         let (state, cursor) = checkpoint::load(path)?;
-        state
-            .adapter
-            .check(&model.config)
-            .map_err(|error| Error::malformed(path, error))?;
-        Ok((
-            Self {
-                model,
-                settings,
-                state,
-            },
-            cursor,
-        ))
+        state.adapter.check(&model.config).map_err(|error| Error::malformed(path, error))?;
+        Ok((Self { model, settings, state }, cursor))
     }
 
     /// Saves adapter, moments, step and `cursor`, which is the caller's, in one file that is replaced at once.
@@ -155,69 +124,36 @@ impl<F: Real> Trainer<F> {
     /// # Errors
     /// A pair that does not fit the model, or a loss or gradient that is not finite. The trainer is then as it
     /// was before.
-    pub fn step(
-        &mut self,
-        pairs: &[TokenPair],
-        reference: &[ResponseLogps],
-    ) -> Result<Metrics, Error> {
+    pub fn step(&mut self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Metrics, Error> {
         let (settings, step) = (&self.settings, self.state.step + 1);
         let loss = settings.preference_loss();
         let adapter = &self.state.adapter;
-        let mut batch = batch_gradient(
-            &self.model,
-            adapter,
-            pairs,
-            reference,
-            loss.as_ref(),
-            settings.micro_batch,
-        )?;
+        let mut batch = batch_gradient(&self.model, adapter, pairs, reference, loss.as_ref(), settings.micro_batch)?;
         finite(step, "the loss", batch.loss)?;
         let grad_norm = global_norm(&batch.gradient);
         finite(step, "the gradient's norm", grad_norm)?;
         clip(&mut batch.gradient, grad_norm, settings.max_grad_norm);
         let learning_rate = settings.learning_rate(self.state.step);
-        let State {
-            adapter, moments, ..
-        } = &mut self.state;
-        settings
-            .optimizer()
-            .update(adapter, &batch.gradient, moments, step, learning_rate);
+        let State { adapter, moments, .. } = &mut self.state;
+        settings.optimizer().update(adapter, &batch.gradient, moments, step, learning_rate);
         self.state.step = step;
         let tokens = pairs.iter().map(TokenPair::tokens).sum();
-        let metrics = Metrics {
-            grad_norm,
-            learning_rate,
-            tokens,
-            ..metrics(step, &batch, reference, self.settings.beta)
-        };
+        let metrics =
+            Metrics { grad_norm, learning_rate, tokens, ..metrics(step, &batch, reference, self.settings.beta) };
         Ok(metrics)
     }
 }
 
 fn finite(step: u64, what: &'static str, value: f64) -> Result<(), Error> {
-    if value.is_finite() {
-        Ok(())
-    } else {
-        Err(Error::NonFinite { step, what, value })
-    }
+    if value.is_finite() { Ok(()) } else { Err(Error::NonFinite { step, what, value }) }
 }
 
 /// The means over a batch; what belongs to the update is left zero.
-fn metrics<F>(
-    step: u64,
-    batch: &BatchGradient<F>,
-    reference: &[ResponseLogps],
-    beta: f64,
-) -> Metrics {
+fn metrics<F>(step: u64, batch: &BatchGradient<F>, reference: &[ResponseLogps], beta: f64) -> Metrics {
     let count = batch.logps.len() as f64;
     let rewards = || {
         let pairs = batch.logps.iter().zip(reference);
-        pairs.map(|(policy, base)| {
-            (
-                beta * (policy.chosen - base.chosen),
-                beta * (policy.rejected - base.rejected),
-            )
-        })
+        pairs.map(|(policy, base)| (beta * (policy.chosen - base.chosen), beta * (policy.rejected - base.rejected)))
     };
     let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count;
     Metrics {
@@ -226,9 +162,7 @@ fn metrics<F>(
         rewards_chosen: mean(&mut rewards().map(|(chosen, _)| chosen)),
         rewards_rejected: mean(&mut rewards().map(|(_, rejected)| rejected)),
         margins: mean(&mut rewards().map(|(chosen, rejected)| chosen - rejected)),
-        accuracies: mean(
-            &mut rewards().map(|(chosen, rejected)| f64::from(u8::from(chosen > rejected))),
-        ),
+        accuracies: mean(&mut rewards().map(|(chosen, rejected)| f64::from(u8::from(chosen > rejected)))),
         logps_chosen: mean(&mut batch.logps.iter().map(|logps| logps.chosen)),
         logps_rejected: mean(&mut batch.logps.iter().map(|logps| logps.rejected)),
         grad_norm: 0.0,

@@ -1,5 +1,8 @@
 //! Every number of the reference: logits, log-probs, losses, gradients and three optimizer steps.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use std::sync::Arc;
@@ -34,38 +37,21 @@ fn forward_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
     for (name, adapter) in [("policy", Some(&fixture.adapter)), ("reference", None)] {
         let found = logits(&fixture.model, adapter, &text).data;
         let kind = format!("logits.{name}");
-        errors.push((
-            kind.clone(),
-            relative_l2(&found, &fixture.reference.values(&kind)),
-        ));
+        errors.push((kind.clone(), relative_l2(&found, &fixture.reference.values(&kind))));
         let logps = logprobs(&fixture.model, adapter, pairs).unwrap();
-        for (part, found) in ["chosen", "rejected"]
-            .into_iter()
-            .zip(chosen_and_rejected(&logps))
-        {
+        for (part, found) in ["chosen", "rejected"].into_iter().zip(chosen_and_rejected(&logps)) {
             let kind = format!("logp.{name}.{part}");
-            errors.push((
-                kind.clone(),
-                relative_l2(&found, &fixture.reference.values(&kind)),
-            ));
+            errors.push((kind.clone(), relative_l2(&found, &fixture.reference.values(&kind))));
         }
     }
     errors
 }
 
 fn worst_matrix<F: Real>(fixture: &Fixture<F>, found: &Adapter<F>, prefix: &str) -> f64 {
-    let expected = fixture
-        .reference
-        .names()
-        .iter()
-        .filter(|name| name.starts_with(prefix))
-        .count();
+    let expected = fixture.reference.names().iter().filter(|name| name.starts_with(prefix)).count();
     assert_eq!(found.named_matrices().count(), expected, "{prefix}");
     let error = |(name, matrix): (String, &obvert_trainer::Matrix<F>)| {
-        relative_l2(
-            &matrix.data,
-            &fixture.reference.values(&format!("{prefix}.{name}")),
-        )
+        relative_l2(&matrix.data, &fixture.reference.values(&format!("{prefix}.{name}")))
     };
     found.named_matrices().map(error).fold(0.0, f64::max)
 }
@@ -75,20 +61,11 @@ fn gradient_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
     let mut errors = Vec::new();
     for (name, kind) in [("dpo", LossKind::Dpo), ("rpo", LossKind::Rpo)] {
         let loss = settings(fixture, kind).preference_loss();
-        let Fixture {
-            model,
-            adapter,
-            batch,
-            ..
-        } = fixture;
-        let found =
-            batch_gradient(model, adapter, &batch.pairs, &reference, loss.as_ref(), 4).unwrap();
+        let Fixture { model, adapter, batch, .. } = fixture;
+        let found = batch_gradient(model, adapter, &batch.pairs, &reference, loss.as_ref(), 4).unwrap();
         let expected = fixture.json["losses"][name].as_f64().unwrap();
         errors.push((format!("loss.{name}"), (found.loss / expected - 1.0).abs()));
-        errors.push((
-            format!("grad.{name}"),
-            worst_matrix(fixture, &found.gradient, &format!("grad.{name}")),
-        ));
+        errors.push((format!("grad.{name}"), worst_matrix(fixture, &found.gradient, &format!("grad.{name}"))));
     }
     errors
 }
@@ -101,13 +78,8 @@ fn training_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
     let mut errors = Vec::new();
     for step in 0..3 {
         let metrics = trainer.step(&fixture.batch.pairs, &reference).unwrap();
-        let expected = fixture.json["rpo_loss_before_each_step_and_after_third"][step]
-            .as_f64()
-            .unwrap();
-        errors.push((
-            format!("loss before step {}", step + 1),
-            (metrics.loss / expected - 1.0).abs(),
-        ));
+        let expected = fixture.json["rpo_loss_before_each_step_and_after_third"][step].as_f64().unwrap();
+        errors.push((format!("loss before step {}", step + 1), (metrics.loss / expected - 1.0).abs()));
         if step == 0 {
             let expected = fixture.json["reward_accuracy"].as_f64().unwrap();
             errors.push(("accuracy".into(), (metrics.accuracies - expected).abs()));
@@ -125,12 +97,7 @@ fn check<F: Real>(tolerance: f64) {
     };
     for name in MODELS {
         let fixture = fixture::<F>(&shared, name);
-        let errors = [
-            forward_errors(&fixture),
-            gradient_errors(&fixture),
-            training_errors(&fixture),
-        ]
-        .concat();
+        let errors = [forward_errors(&fixture), gradient_errors(&fixture), training_errors(&fixture)].concat();
         for (kind, error) in errors {
             println!("{name} {} {kind}: {error:.1e}", std::any::type_name::<F>());
             assert!(error < tolerance, "{name}: {kind} is off by {error:e}");

@@ -1,30 +1,20 @@
 //! The gradient of the mean loss against central differences, on tiny random models in double precision.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
 use obvert_trainer::gradient::batch_gradient;
 use obvert_trainer::loss::{Margin, Rpo};
-use obvert_trainer::{
-    Adapter, LoraSettings, Model, Projection, ResponseLogps, TokenPair, logprobs,
-};
+use obvert_trainer::{Adapter, LoraSettings, Model, Projection, ResponseLogps, TokenPair, logprobs};
 use proptest::prelude::*;
 
-const LOSS: Rpo = Rpo {
-    beta: 0.3,
-    gamma: 0.05,
-    margin: Margin::Paper,
-};
+const LOSS: Rpo = Rpo { beta: 0.3, gamma: 0.05, margin: Margin::Paper };
 
-fn loss(
-    model: &Model<f64>,
-    adapter: &Adapter<f64>,
-    pairs: &[TokenPair],
-    reference: &[ResponseLogps],
-) -> f64 {
-    batch_gradient(model, adapter, pairs, reference, &LOSS, 8)
-        .unwrap()
-        .loss
+fn loss(model: &Model<f64>, adapter: &Adapter<f64>, pairs: &[TokenPair], reference: &[ResponseLogps]) -> f64 {
+    batch_gradient(model, adapter, pairs, reference, &LOSS, 8).unwrap().loss
 }
 
 #[derive(Clone, Debug)]
@@ -43,40 +33,23 @@ struct Case {
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let sizes = (1..3usize, 1..4usize, 1..5usize, 3..12usize);
+    let sizes = (1..3usize, 1..4usize, 1..5usize, 4..12usize);
     let lengths = [1..9usize, 1..7usize, 1..7usize];
-    (
-        any::<(bool, bool)>(),
-        sizes,
-        1..128u8,
-        1..4usize,
-        lengths,
-        1..3usize,
-        any::<u64>(),
+    (any::<(bool, bool)>(), sizes, 1..128u8, 1..4usize, lengths, 1..3usize, any::<u64>()).prop_map(
+        |((qwen, tied), (kv_heads, group, half_head, hidden), targets, rank, lengths, micro_batch, seed)| Case {
+            qwen,
+            tied,
+            kv_heads,
+            group,
+            half_head,
+            hidden,
+            targets,
+            rank,
+            lengths,
+            micro_batch,
+            seed,
+        },
     )
-        .prop_map(
-            |(
-                (qwen, tied),
-                (kv_heads, group, half_head, hidden),
-                targets,
-                rank,
-                lengths,
-                micro_batch,
-                seed,
-            )| Case {
-                qwen,
-                tied,
-                kv_heads,
-                group,
-                half_head,
-                hidden,
-                targets,
-                rank,
-                lengths,
-                micro_batch,
-                seed,
-            },
-        )
 }
 
 fn check(case: &Case) {
@@ -89,49 +62,29 @@ fn check(case: &Case) {
         "head_dim": 2 * case.half_head,
     }));
     let model = random_model::<f64>(&config, case.seed);
-    let targets = Projection::ALL
-        .into_iter()
-        .filter(|p| case.targets >> p.index() & 1 == 1)
-        .collect();
-    let lora = LoraSettings {
-        rank: case.rank,
-        alpha: 5.0,
-        targets,
-    };
+    let targets = Projection::ALL.into_iter().filter(|p| case.targets >> p.index() & 1 == 1).collect();
+    let lora = LoraSettings { rank: case.rank, alpha: 5.0, targets };
     let mut adapter = Adapter::new(&config, &lora, 1).unwrap();
     fill(&mut adapter, case.seed ^ 1);
     let pairs = random_pairs(2, config.vocab_size, case.lengths, case.seed);
     let reference = logprobs(&model, None, &pairs).unwrap();
-    let exact = batch_gradient(
-        &model,
-        &adapter,
-        &pairs,
-        &reference,
-        &LOSS,
-        case.micro_batch,
-    )
-    .unwrap()
-    .gradient;
-    let step = 1e-5;
+    let exact = batch_gradient(&model, &adapter, &pairs, &reference, &LOSS, case.micro_batch).unwrap().gradient;
+    let step = 3e-5;
     for (at, gradient) in exact.matrices().enumerate() {
         // One value of every matrix, another one in every case.
         let index = case.seed as usize % gradient.data.len();
         let mut nudged = |by: f64| {
-            let value = |adapter: &mut Adapter<f64>| {
-                adapter.matrices_mut().nth(at).unwrap().data[index] += by
-            };
+            let value = |adapter: &mut Adapter<f64>| adapter.matrices_mut().nth(at).unwrap().data[index] += by;
             value(&mut adapter);
             let loss = loss(&model, &adapter, &pairs, &reference);
             adapter.matrices_mut().nth(at).unwrap().data[index] -= by;
             loss
         };
-        let difference = (nudged(step) - nudged(-step)) / (2.0 * step);
+        // Fourth order: the norm of a hidden state of few values is too curved for the second.
+        let slope = |by: f64, nudged: &mut dyn FnMut(f64) -> f64| (nudged(by) - nudged(-by)) / (2.0 * by);
+        let difference = (4.0 * slope(step, &mut nudged) - slope(2.0 * step, &mut nudged)) / 3.0;
         let error = (gradient.data[index] - difference).abs();
-        assert!(
-            error < 1e-7 + 1e-6 * difference.abs(),
-            "matrix {at}[{index}]: {} {difference}",
-            gradient.data[index]
-        );
+        assert!(error < 1e-7 + 1e-6 * difference.abs(), "matrix {at}[{index}]: {} {difference}", gradient.data[index]);
     }
 }
 

@@ -1,5 +1,8 @@
 //! A pair's shared prompt gives what two separate sequences give, and packing keeps pairs apart.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
@@ -20,28 +23,12 @@ fn a_shared_prompt_changes_no_log_prob() {
     fill(&mut adapter, 2);
     let pairs = random_pairs(3, config.vocab_size, [67, 70, 1], 4);
     let found = logprobs(&model, Some(&adapter), &pairs).unwrap();
-    for (
-        TokenPair {
-            prompt,
-            chosen,
-            rejected,
-            ..
-        },
-        found,
-    ) in pairs.iter().zip(found)
-    {
+    for (TokenPair { prompt, chosen, rejected, .. }, found) in pairs.iter().zip(found) {
         for (response, found) in [(chosen, found.chosen), (rejected, found.rejected)] {
             let text = [prompt.clone(), response.clone()].concat();
             let logits = logits(&model, Some(&adapter), &text);
-            let rows = logits
-                .data
-                .chunks_exact(config.vocab_size)
-                .skip(prompt.len() - 1);
-            let expected: f64 = response
-                .iter()
-                .zip(rows)
-                .map(|(token, row)| log_prob(row, *token))
-                .sum();
+            let rows = logits.data.chunks_exact(config.vocab_size).skip(prompt.len() - 1);
+            let expected: f64 = response.iter().zip(rows).map(|(token, row)| log_prob(row, *token)).sum();
             assert!((found - expected).abs() < 1e-10, "{found} {expected}");
         }
     }
@@ -55,28 +42,15 @@ fn micro_batches_change_rounding_only() {
     fill(&mut adapter, 2);
     let pairs = random_pairs(5, config.vocab_size, [6, 4, 5], 4);
     let reference = logprobs(&model, None, &pairs).unwrap();
-    let loss = Dpo {
-        beta: 0.1,
-        label_smoothing: 0.1,
-    };
-    let gradient =
-        |size| batch_gradient(&model, &adapter, &pairs, &reference, &loss, size).unwrap();
+    let loss = Dpo { beta: 0.1, label_smoothing: 0.1 };
+    let gradient = |size| batch_gradient(&model, &adapter, &pairs, &reference, &loss, size).unwrap();
     let whole = gradient(5);
     for size in [1, 2, 100] {
         let parts = gradient(size);
         assert!((whole.loss - parts.loss).abs() < 1e-12);
         let values = |batch: &obvert_trainer::gradient::BatchGradient<f64>| {
-            batch
-                .gradient
-                .matrices()
-                .flat_map(|m| m.data.clone())
-                .collect::<Vec<_>>()
+            batch.gradient.matrices().flat_map(|m| m.data.clone()).collect::<Vec<_>>()
         };
-        assert!(
-            values(&whole)
-                .iter()
-                .zip(values(&parts))
-                .all(|(a, b)| (a - b).abs() < 1e-12)
-        );
+        assert!(values(&whole).iter().zip(values(&parts)).all(|(a, b)| (a - b).abs() < 1e-12));
     }
 }

@@ -17,10 +17,7 @@ pub struct Message {
 impl Message {
     /// A message of the given role.
     pub fn new(role: &str, content: impl Into<String>) -> Self {
-        Message {
-            role: role.to_string(),
-            content: content.into(),
-        }
+        Message { role: role.to_string(), content: content.into() }
     }
 }
 
@@ -68,11 +65,7 @@ impl Record for Turn {
 impl Turn {
     /// Stable id from lineage and content: two versions of a turn (an edited profile, another history) differ.
     pub fn id(&self) -> String {
-        let mut parts = vec![
-            self.session.dialogue.clone(),
-            self.session.turn.to_string(),
-            self.query.clone(),
-        ];
+        let mut parts = vec![self.session.dialogue.clone(), self.session.turn.to_string(), self.query.clone()];
         parts.push(self.session.profile.system());
         parts.extend(self.session.history.iter().map(|m| m.content.clone()));
         parts.extend(self.active.iter().cloned());
@@ -144,9 +137,6 @@ impl Judged {
 
     /// Number of satisfied constraints.
     pub fn score(&self) -> usize {
-        self.verdicts
-            .iter()
-            .filter(|v| v.satisfied == Some(true))
-            .count()
+        self.verdicts.iter().filter(|v| v.satisfied == Some(true)).count()
     }
 }

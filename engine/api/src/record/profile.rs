@@ -77,10 +77,7 @@ impl Profile {
             text.push_str("\nRules:");
         }
         for constraint in &self.constraints {
-            let shown = replaced
-                .get(constraint.id.as_str())
-                .copied()
-                .unwrap_or(constraint);
+            let shown = replaced.get(constraint.id.as_str()).copied().unwrap_or(constraint);
             text.push_str("\n- ");
             text.push_str(&shown.line());
         }

@@ -28,11 +28,7 @@ pub(super) fn layout(stages: usize, edges: &[Edge]) -> Layout {
     for sweep in 0..SWEEPS {
         rows.place(sweep % 2 == 0);
     }
-    Layout {
-        ys: rows.into_ys(),
-        columns,
-        routes,
-    }
+    Layout { ys: rows.into_ys(), columns, routes }
 }
 
 /// The column of each stage: one behind the last that it reads; sources directly before their first reader.
@@ -46,10 +42,7 @@ fn stage_columns(stages: usize, edges: &[Edge]) -> Vec<usize> {
     }
     let is_source = |stage: usize| forward.iter().all(|edge| edge.target != stage);
     for stage in (0..stages).filter(|stage| is_source(*stage)) {
-        let readers = forward
-            .iter()
-            .filter(|edge| edge.source == stage)
-            .map(|edge| columns[edge.target]);
+        let readers = forward.iter().filter(|edge| edge.source == stage).map(|edge| columns[edge.target]);
         columns[stage] = readers.min().unwrap_or(1).saturating_sub(1);
     }
     columns
@@ -82,13 +75,8 @@ impl Rows {
     fn new(stages: usize, columns: &[usize], routes: &[Vec<usize>], edges: &[Edge]) -> Self {
         let width = columns.iter().max().map_or(0, |last| last + 1);
         let empty = || vec![Vec::new(); columns.len()];
-        let mut rows = Self {
-            stages,
-            columns: vec![Vec::new(); width],
-            before: empty(),
-            behind: empty(),
-            ys: Vec::new(),
-        };
+        let mut rows =
+            Self { stages, columns: vec![Vec::new(); width], before: empty(), behind: empty(), ys: Vec::new() };
         for (item, column) in columns.iter().enumerate() {
             rows.columns[*column].push(item);
         }
@@ -99,41 +87,26 @@ impl Rows {
             }
         }
         rows.ys = vec![0.0; columns.len()];
-        rows.columns
-            .clone()
-            .iter()
-            .for_each(|column| rows.stack(column));
+        rows.columns.clone().iter().for_each(|column| rows.stack(column));
         rows
     }
 
     fn gap(&self, a: usize, b: usize) -> f64 {
-        if a < self.stages && b < self.stages {
-            STAGE_GAP
-        } else {
-            BEND_GAP
-        }
+        if a < self.stages && b < self.stages { STAGE_GAP } else { BEND_GAP }
     }
 
     /// Puts a column's items under each other from 0.
     fn stack(&mut self, column: &[usize]) {
         let mut y = 0.0;
         for (row, item) in column.iter().enumerate() {
-            y += if row == 0 {
-                0.0
-            } else {
-                self.gap(column[row - 1], *item)
-            };
+            y += if row == 0 { 0.0 } else { self.gap(column[row - 1], *item) };
             self.ys[*item] = y;
         }
     }
 
     /// The mean height of an item's neighbours on one side; its own without neighbours.
     fn wish(&self, item: usize, rightwards: bool) -> f64 {
-        let neighbours = if rightwards {
-            &self.before[item]
-        } else {
-            &self.behind[item]
-        };
+        let neighbours = if rightwards { &self.before[item] } else { &self.behind[item] };
         if neighbours.is_empty() {
             return self.ys[item];
         }
@@ -142,21 +115,14 @@ impl Rows {
 
     fn indices(&self, rightwards: bool) -> Vec<usize> {
         let indices = 0..self.columns.len();
-        if rightwards {
-            indices.collect()
-        } else {
-            indices.rev().collect()
-        }
+        if rightwards { indices.collect() } else { indices.rev().collect() }
     }
 
     /// Sorts each column by its items' wishes.
     fn order(&mut self, rightwards: bool) {
         for index in self.indices(rightwards) {
             let mut column = std::mem::take(&mut self.columns[index]);
-            column.sort_by(|a, b| {
-                self.wish(*a, rightwards)
-                    .total_cmp(&self.wish(*b, rightwards))
-            });
+            column.sort_by(|a, b| self.wish(*a, rightwards).total_cmp(&self.wish(*b, rightwards)));
             self.stack(&column);
             self.columns[index] = column;
         }
@@ -166,26 +132,15 @@ impl Rows {
     fn place(&mut self, rightwards: bool) {
         for index in self.indices(rightwards) {
             let column = self.columns[index].clone();
-            let wishes: Vec<f64> = column
-                .iter()
-                .map(|item| self.wish(*item, rightwards))
-                .collect();
+            let wishes: Vec<f64> = column.iter().map(|item| self.wish(*item, rightwards)).collect();
             let mut lowest = f64::NEG_INFINITY;
             for (row, (item, wish)) in column.iter().zip(&wishes).enumerate() {
-                let gap = if row == 0 {
-                    0.0
-                } else {
-                    self.gap(column[row - 1], *item)
-                };
+                let gap = if row == 0 { 0.0 } else { self.gap(column[row - 1], *item) };
                 lowest = wish.max(lowest + gap);
                 self.ys[*item] = lowest;
             }
             // What was pushed down moves up again by the mean of the push.
-            let pushed: f64 = column
-                .iter()
-                .zip(&wishes)
-                .map(|(item, wish)| self.ys[*item] - wish)
-                .sum();
+            let pushed: f64 = column.iter().zip(&wishes).map(|(item, wish)| self.ys[*item] - wish).sum();
             let shift = pushed / column.len().max(1) as f64;
             column.iter().for_each(|item| self.ys[*item] -= shift);
         }

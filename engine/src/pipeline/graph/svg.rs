@@ -46,19 +46,8 @@ struct Point {
 impl<'a> Drawing<'a> {
     fn new(plan: &'a Plan, edges: &'a [Edge], layout: Layout) -> Self {
         let bottom = layout.ys.iter().copied().fold(0.0, f64::max) + MARGIN + BOX_HEIGHT;
-        let mut drawing = Self {
-            plan,
-            edges,
-            layout,
-            columns: Vec::new(),
-            bottom,
-        };
-        let count = drawing
-            .layout
-            .columns
-            .iter()
-            .max()
-            .map_or(0, |last| last + 1);
+        let mut drawing = Self { plan, edges, layout, columns: Vec::new(), bottom };
+        let count = drawing.layout.columns.iter().max().map_or(0, |last| last + 1);
         let mut x = MARGIN + drawing.loop_space();
         for column in 0..count {
             let width = drawing.column_width(column);
@@ -74,90 +63,56 @@ impl<'a> Drawing<'a> {
 
     /// Room for loops before the first and behind the last column.
     fn loop_space(&self) -> f64 {
-        if self.back_edges().next().is_some() {
-            LANE
-        } else {
-            0.0
-        }
+        if self.back_edges().next().is_some() { LANE } else { 0.0 }
     }
 
     fn box_width(&self, stage: usize) -> f64 {
         let stage = self.plan.stages.get(stage);
-        let longest = stage.map_or(0, |stage| {
-            stage.name.chars().count().max(stage.kind.chars().count())
-        });
+        let longest = stage.map_or(0, |stage| stage.name.chars().count().max(stage.kind.chars().count()));
         longest as f64 * CHARACTER + BOX_PADDING
     }
 
     fn column_width(&self, column: usize) -> f64 {
-        let stages = (0..self.plan.stages.len())
-            .filter(|stage| self.layout.columns.get(*stage) == Some(&column));
-        stages
-            .map(|stage| self.box_width(stage))
-            .fold(0.0, f64::max)
+        let stages = (0..self.plan.stages.len()).filter(|stage| self.layout.columns.get(*stage) == Some(&column));
+        stages.map(|stage| self.box_width(stage)).fold(0.0, f64::max)
     }
 
     /// The gap behind a column: room for the labels of the edges that start in it.
     fn gap_behind(&self, column: usize) -> f64 {
-        let starting = self
-            .edges
-            .iter()
-            .filter(|edge| self.layout.columns.get(edge.source) == Some(&column));
-        starting
-            .map(|edge| label_width(edge) * 1.7 + 24.0)
-            .fold(MIN_GAP, f64::max)
+        let starting = self.edges.iter().filter(|edge| self.layout.columns.get(edge.source) == Some(&column));
+        starting.map(|edge| label_width(edge) * 1.7 + 24.0).fold(MIN_GAP, f64::max)
     }
 
     /// The left edge and the width of an item's column.
     fn column(&self, item: usize) -> (f64, f64) {
-        let column = self
-            .layout
-            .columns
-            .get(item)
-            .and_then(|column| self.columns.get(*column));
+        let column = self.layout.columns.get(item).and_then(|column| self.columns.get(*column));
         column.copied().unwrap_or_default()
     }
 
     /// The middle of an item's left side, or of its right one. A bend is as wide as its column.
     fn side(&self, item: usize, right: bool) -> Point {
         let (left, width) = self.column(item);
-        let own = if item < self.plan.stages.len() {
-            self.box_width(item)
-        } else {
-            width
-        };
+        let own = if item < self.plan.stages.len() { self.box_width(item) } else { width };
         let y = self.layout.ys.get(item).copied().unwrap_or_default() + MARGIN + BOX_HEIGHT / 2.0;
         let half = if right { own / 2.0 } else { -own / 2.0 };
-        Point {
-            x: left + width / 2.0 + half,
-            y,
-        }
+        Point { x: left + width / 2.0 + half, y }
     }
 
     fn draw(&self) -> String {
         let (mut lines, mut labels) = (String::new(), String::new());
-        let forward = self
-            .edges
-            .iter()
-            .zip(&self.layout.routes)
-            .filter(|(edge, _)| !edge.back);
+        let forward = self.edges.iter().zip(&self.layout.routes).filter(|(edge, _)| !edge.back);
         for (edge, route) in forward {
             self.forward(edge, route, &mut lines, &mut labels);
         }
         for (lane, edge) in self.back_edges().enumerate() {
             self.back(edge, lane as f64, &mut lines, &mut labels);
         }
-        let boxes: String = (0..self.plan.stages.len())
-            .map(|stage| self.stage(stage))
-            .collect();
+        let boxes: String = (0..self.plan.stages.len()).map(|stage| self.stage(stage)).collect();
         format!("{}{lines}{boxes}{labels}</svg>\n", self.header())
     }
 
     fn header(&self) -> String {
-        let right = self
-            .columns
-            .last()
-            .map_or(0.0, |(left, width)| left + width);
+        let right = self.columns.last().map_or(0.0, |(left, width)| left + width);
         let width = right + self.loop_space() + MARGIN;
         let height = self.bottom + self.back_edges().count() as f64 * LANE + MARGIN;
         format!(
@@ -178,11 +133,7 @@ impl<'a> Drawing<'a> {
             let middle = (from.x + to.x) / 2.0;
             let start = if path.is_empty() { 'M' } else { 'L' };
             let _ = write!(path, "{start}{:.1} {:.1}", from.x, from.y);
-            let _ = write!(
-                path,
-                "C{middle:.1} {:.1} {middle:.1} {:.1} {:.1} {:.1}",
-                from.y, to.y, to.x, to.y
-            );
+            let _ = write!(path, "C{middle:.1} {:.1} {middle:.1} {:.1} {:.1} {:.1}", from.y, to.y, to.x, to.y);
             if pair[0] == edge.source {
                 label(labels, edge, on_curve(from, to));
             }
@@ -195,24 +146,10 @@ impl<'a> Drawing<'a> {
         let (from, to) = (self.side(edge.source, true), self.side(edge.target, false));
         let reach = LANE / 2.0 + lane * 4.0;
         let (source, target) = (self.column(edge.source), self.column(edge.target));
-        let (right, left, y) = (
-            source.0 + source.1 + reach,
-            target.0 - reach,
-            self.bottom + (lane + 1.0) * LANE,
-        );
-        let path = format!(
-            "M{:.1} {:.1}H{right:.1}V{y:.1}H{left:.1}V{:.1}H{:.1}",
-            from.x, from.y, to.y, to.x
-        );
+        let (right, left, y) = (source.0 + source.1 + reach, target.0 - reach, self.bottom + (lane + 1.0) * LANE);
+        let path = format!("M{:.1} {:.1}H{right:.1}V{y:.1}H{left:.1}V{:.1}H{:.1}", from.x, from.y, to.y, to.x);
         line(lines, edge, &path);
-        label(
-            labels,
-            edge,
-            Point {
-                x: (left + right) / 2.0,
-                y,
-            },
-        );
+        label(labels, edge, Point { x: (left + right) / 2.0, y });
     }
 
     fn stage(&self, stage: usize) -> String {
@@ -239,10 +176,7 @@ fn on_curve(from: Point, to: Point) -> Point {
     let t = LABEL_AT;
     let (near, far) = (3.0 * (1.0 - t) * (1.0 - t) * t, 3.0 * (1.0 - t) * t * t);
     let end = t * t * t;
-    Point {
-        x: from.x + (to.x - from.x) * ((near + far) / 2.0 + end),
-        y: from.y + (to.y - from.y) * (far + end),
-    }
+    Point { x: from.x + (to.x - from.x) * ((near + far) / 2.0 + end), y: from.y + (to.y - from.y) * (far + end) }
 }
 
 fn label_width(edge: &Edge) -> f64 {
@@ -259,26 +193,14 @@ fn class(edge: &Edge) -> &'static str {
 }
 
 fn line(lines: &mut String, edge: &Edge, path: &str) {
-    let _ = writeln!(
-        lines,
-        "<path class=\"{}\" d=\"{path}\" marker-end=\"url(#tip)\"/>",
-        class(edge)
-    );
+    let _ = writeln!(lines, "<path class=\"{}\" d=\"{path}\" marker-end=\"url(#tip)\"/>", class(edge));
 }
 
 fn label(labels: &mut String, edge: &Edge, at: Point) {
     let text = escape(&edge.record);
-    let _ = writeln!(
-        labels,
-        "<text class=\"record\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>",
-        at.x,
-        at.y + 4.0
-    );
+    let _ = writeln!(labels, "<text class=\"record\" x=\"{:.1}\" y=\"{:.1}\">{text}</text>", at.x, at.y + 4.0);
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

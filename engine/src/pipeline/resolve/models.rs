@@ -26,10 +26,7 @@ static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(
 impl<'a> Resolver<'a> {
     pub(super) fn models(&mut self) -> Vec<ModelPlan> {
         let tables = self.tables(MODEL);
-        tables
-            .into_iter()
-            .map(|(entry, table)| self.model(entry, table))
-            .collect()
+        tables.into_iter().map(|(entry, table)| self.model(entry, table)).collect()
     }
 
     fn model(&mut self, entry: &'a Entry, table: &'a Table) -> ModelPlan {
@@ -39,9 +36,7 @@ impl<'a> Resolver<'a> {
         let settings = selected.map(|(kind, schema)| self.typed(MODEL, kind, schema, entry, table));
         ModelPlan {
             name: entry.key.clone(),
-            kind: selected
-                .map(|(kind, _)| kind.to_owned())
-                .unwrap_or_default(),
+            kind: selected.map(|(kind, _)| kind.to_owned()).unwrap_or_default(),
             max_in_flight: self.max_in_flight(table).unwrap_or(DEFAULT_MAX_IN_FLIGHT),
             settings: settings.unwrap_or_default(),
         }

@@ -60,11 +60,7 @@ impl<'a> Resolver<'a> {
         };
         let selected = find(name);
         if selected.is_none() {
-            let help = hint(
-                name,
-                names.iter().map(String::as_str),
-                &format!("the {}s are", sort.called),
-            );
+            let help = hint(name, names.iter().map(String::as_str), &format!("the {}s are", sort.called));
             let message = format!("no {} is called `{name}`", sort.called);
             self.problems.push(Problem::new(place, message).help(help));
         }
@@ -72,22 +68,9 @@ impl<'a> Resolver<'a> {
     }
 
     /// The settings of a table whose type is `name`.
-    pub(super) fn typed(
-        &mut self,
-        sort: Sort,
-        name: &str,
-        schema: &Json,
-        entry: &Entry,
-        table: &Table,
-    ) -> Json {
+    pub(super) fn typed(&mut self, sort: Sort, name: &str, schema: &Json, entry: &Entry, table: &Table) -> Json {
         let subject = format!("{} `{name}`", sort.called);
-        self.settings(
-            &subject,
-            schema,
-            sort.common,
-            &table.without(sort.common),
-            &entry.key_place,
-        )
+        self.settings(&subject, schema, sort.common, &table.without(sort.common), &entry.key_place)
     }
 }
 
@@ -96,12 +79,7 @@ fn missing(sort: Sort, entry: &Entry, table: &Table, names: &[String]) -> Proble
     let message = format!("{} `{}` has no `{}`", sort.table, entry.key, sort.selector);
     let mistaken = |key: &str| key == sort.mistaken || is_misspelt(key, sort.selector);
     match table.0.iter().find(|entry| mistaken(&entry.key)) {
-        Some(found) => Problem::new(&found.key_place, message)
-            .help(format!("did you mean `{}`?", sort.selector)),
-        None => Problem::new(&entry.key_place, message).help(format!(
-            "the {}s are: {}",
-            sort.called,
-            list(names)
-        )),
+        Some(found) => Problem::new(&found.key_place, message).help(format!("did you mean `{}`?", sort.selector)),
+        None => Problem::new(&entry.key_place, message).help(format!("the {}s are: {}", sort.called, list(names))),
     }
 }

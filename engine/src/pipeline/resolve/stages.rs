@@ -20,36 +20,20 @@ const STAGE: Sort = Sort {
 impl<'a> Resolver<'a> {
     pub(super) fn stages(&mut self) -> Vec<StagePlan> {
         let tables = self.tables(STAGE);
-        if self
-            .document
-            .root
-            .get("stage")
-            .is_none_or(|entry| entry.node.table().is_some_and(Table::is_empty))
-        {
+        if self.document.root.get("stage").is_none_or(|entry| entry.node.table().is_some_and(Table::is_empty)) {
             let help = "add tables [stage.NAME]".to_owned();
-            self.problems
-                .push(Problem::new(&Place::START, "the pipeline has no stages").help(help));
+            self.problems.push(Problem::new(&Place::START, "the pipeline has no stages").help(help));
         }
         let names: Vec<&str> = tables.iter().map(|(entry, _)| entry.key.as_str()).collect();
-        let drafts: Vec<_> = tables
-            .iter()
-            .map(|(entry, table)| self.draft(entry, table, &names))
-            .collect();
+        let drafts: Vec<_> = tables.iter().map(|(entry, table)| self.draft(entry, table, &names)).collect();
         wire(&drafts, &mut self.problems);
         drafts.into_iter().map(|draft| self.stage(draft)).collect()
     }
 
     fn draft(&mut self, entry: &'a Entry, table: &'a Table, names: &[&str]) -> Draft<'a> {
         let catalog = self.catalog;
-        let selected = self.selected(
-            STAGE,
-            entry,
-            table,
-            |kind| catalog.stage(kind),
-            &catalog.stage_kinds(),
-        );
-        let settings =
-            selected.map(|(kind, stage)| self.typed(STAGE, kind, stage.schema, entry, table));
+        let selected = self.selected(STAGE, entry, table, |kind| catalog.stage(kind), &catalog.stage_kinds());
+        let settings = selected.map(|(kind, stage)| self.typed(STAGE, kind, stage.schema, entry, table));
         Draft {
             name: &entry.key,
             place: &entry.key_place,
@@ -57,10 +41,7 @@ impl<'a> Resolver<'a> {
             kind: selected.map(|(_, stage)| stage),
             from: self.inputs(table.get("from"), names),
             from_place: table.get("from").map(|entry| &entry.key_place),
-            from_reported: table
-                .0
-                .iter()
-                .any(|entry| is_misspelt(&entry.key, "from") && self.reported(entry)),
+            from_reported: table.0.iter().any(|entry| is_misspelt(&entry.key, "from") && self.reported(entry)),
             with: self.inputs(table.get("with"), names),
             with_place: table.get("with").map(|entry| &entry.key_place),
             settings: settings.unwrap_or_default(),
@@ -69,9 +50,7 @@ impl<'a> Resolver<'a> {
 
     /// Whether a key is at fault already.
     fn reported(&self, entry: &Entry) -> bool {
-        self.problems
-            .iter()
-            .any(|problem| problem.place == entry.key_place)
+        self.problems.iter().any(|problem| problem.place == entry.key_place)
     }
 
     /// The stages that `from` or `with` names; unknown ones are reported.
@@ -87,11 +66,7 @@ impl<'a> Resolver<'a> {
         for item in items {
             let index = self.input(&entry.key, item, names);
             if index.is_some() && inputs.iter().any(|(_, other)| *other == index) {
-                let message = format!(
-                    "`{}` names `{}` twice",
-                    entry.key,
-                    item.text().unwrap_or_default()
-                );
+                let message = format!("`{}` names `{}` twice", entry.key, item.text().unwrap_or_default());
                 self.problems.push(Problem::new(&item.place, message));
             } else {
                 inputs.push((&item.place, index));
@@ -110,15 +85,13 @@ impl<'a> Resolver<'a> {
         if index.is_none() {
             let help = hint(name, names.iter().copied(), "the stages are");
             let message = format!("no stage is called `{name}`");
-            self.problems
-                .push(Problem::new(&item.place, message).help(help));
+            self.problems.push(Problem::new(&item.place, message).help(help));
         }
         index
     }
 
     fn stage(&self, draft: Draft<'a>) -> StagePlan {
-        let indices =
-            |inputs: &[Input<'_>]| inputs.iter().filter_map(|(_, index)| *index).collect();
+        let indices = |inputs: &[Input<'_>]| inputs.iter().filter_map(|(_, index)| *index).collect();
         StagePlan {
             name: draft.name.to_owned(),
             kind: draft.kind_name.to_owned(),
@@ -131,11 +104,7 @@ impl<'a> Resolver<'a> {
 
     fn location(&self, place: &Place) -> Location {
         let source = &self.document.source;
-        let start = || Location {
-            file: source.path.clone(),
-            line: 1,
-            column: 1,
-        };
+        let start = || Location { file: source.path.clone(), line: 1, column: 1 };
         source.location(place).unwrap_or_else(start)
     }
 }

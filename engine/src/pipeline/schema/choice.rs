@@ -22,23 +22,13 @@ impl<'a> Settings<'a> {
         problems: &mut Vec<Problem>,
     ) -> Option<Option<&'a Json>> {
         // TOML has no null: an `Option` is its other branch.
-        let branches: Vec<&Json> = branches
-            .iter()
-            .copied()
-            .filter(|branch| self.types(branch, 0) != ["null"])
-            .collect();
-        let fitting = branches
-            .iter()
-            .copied()
-            .filter(|branch| leaf::is_one_of(node, &self.types(branch, 0)));
+        let branches: Vec<&Json> =
+            branches.iter().copied().filter(|branch| self.types(branch, 0) != ["null"]).collect();
+        let fitting = branches.iter().copied().filter(|branch| leaf::is_one_of(node, &self.types(branch, 0)));
         let choice = match (branches.as_slice(), fitting.collect::<Vec<_>>().as_slice()) {
             ([], _) => Ok(None),
             ([one], _) | (_, [one]) => Ok(Some(*one)),
-            (_, []) => Err(Box::new(leaf::mismatch(
-                node,
-                &self.all_types(&branches),
-                name,
-            ))),
+            (_, []) => Err(Box::new(leaf::mismatch(node, &self.all_types(&branches), name))),
             (_, several) => (literal(node, several, name))
                 .or_else(|| self.tagged(node.table()?, node, several, name))
                 .or_else(|| self.keyed(node.table()?, node, several, name))
@@ -56,67 +46,27 @@ impl<'a> Settings<'a> {
         if let Some(target) = self.target(schema) {
             return self.types(target, depth + 1);
         }
-        let branches: Vec<_> = ["anyOf", "oneOf"]
-            .iter()
-            .flat_map(|keyword| members(schema, keyword))
-            .collect();
-        let types: Vec<_> = branches
-            .iter()
-            .map(|branch| self.types(branch, depth + 1))
-            .collect();
-        if types.iter().any(Vec::is_empty) {
-            Vec::new()
-        } else {
-            unique(types.concat())
-        }
+        let branches: Vec<_> = ["anyOf", "oneOf"].iter().flat_map(|keyword| members(schema, keyword)).collect();
+        let types: Vec<_> = branches.iter().map(|branch| self.types(branch, depth + 1)).collect();
+        if types.iter().any(Vec::is_empty) { Vec::new() } else { unique(types.concat()) }
     }
 
     fn all_types(&self, branches: &[&'a Json]) -> Vec<&'a str> {
-        unique(
-            branches
-                .iter()
-                .flat_map(|branch| self.types(branch, 0))
-                .collect(),
-        )
+        unique(branches.iter().flat_map(|branch| self.types(branch, 0)).collect())
     }
 
     /// Alternatives told apart by the value of one key (an internally tagged enum).
-    fn tagged(
-        &self,
-        table: &Table,
-        node: &Node,
-        branches: &[&'a Json],
-        name: &str,
-    ) -> Option<Choice<'a>> {
+    fn tagged(&self, table: &Table, node: &Node, branches: &[&'a Json], name: &str) -> Option<Choice<'a>> {
         let first = branches.first()?.get("properties")?.as_object()?;
-        let tag = first.keys().find(|key| {
-            branches
-                .iter()
-                .all(|branch| self.tag(branch, key).is_some())
-        })?;
-        let values: Vec<&Json> = branches
-            .iter()
-            .filter_map(|branch| self.tag(branch, tag))
-            .collect();
+        let tag = first.keys().find(|key| branches.iter().all(|branch| self.tag(branch, key).is_some()))?;
+        let values: Vec<&Json> = branches.iter().filter_map(|branch| self.tag(branch, tag)).collect();
         let Some(entry) = table.get(tag) else {
-            let missing = Problem::new(
-                &node.place,
-                format!("{} needs the setting `{tag}`", self.called(name)),
-            );
-            return Some(Err(Box::new(
-                missing.help(format!("it can be: {}", leaf::named(&values))),
-            )));
+            let missing = Problem::new(&node.place, format!("{} needs the setting `{tag}`", self.called(name)));
+            return Some(Err(Box::new(missing.help(format!("it can be: {}", leaf::named(&values))))));
         };
         let found = entry.node.json();
-        let meant = branches
-            .iter()
-            .copied()
-            .find(|branch| self.tag(branch, tag) == Some(&found));
-        Some(
-            meant
-                .map(Some)
-                .ok_or_else(|| Box::new(leaf::not_allowed(&entry.node, &values, &join(name, tag)))),
-        )
+        let meant = branches.iter().copied().find(|branch| self.tag(branch, tag) == Some(&found));
+        Some(meant.map(Some).ok_or_else(|| Box::new(leaf::not_allowed(&entry.node, &values, &join(name, tag)))))
     }
 
     /// The only value that a branch allows for a key.
@@ -129,26 +79,13 @@ impl<'a> Settings<'a> {
     }
 
     /// Alternatives told apart by their only key (an externally tagged enum).
-    fn keyed(
-        &self,
-        table: &Table,
-        node: &Node,
-        branches: &[&'a Json],
-        name: &str,
-    ) -> Option<Choice<'a>> {
+    fn keyed(&self, table: &Table, node: &Node, branches: &[&'a Json], name: &str) -> Option<Choice<'a>> {
         let keys: Option<Vec<&Json>> = branches.iter().map(|branch| only_key(branch)).collect();
         let keys = keys?;
         let present = |key: &Json| key.as_str().is_some_and(|key| table.get(key).is_some());
-        let meant = keys
-            .iter()
-            .position(|key| present(key))
-            .and_then(|index| branches.get(index).copied());
+        let meant = keys.iter().position(|key| present(key)).and_then(|index| branches.get(index).copied());
         Some(meant.map(Some).ok_or_else(|| {
-            let message = format!(
-                "{} needs one of the settings {}",
-                self.called(name),
-                leaf::named(&keys)
-            );
+            let message = format!("{} needs one of the settings {}", self.called(name), leaf::named(&keys));
             Box::new(Problem::new(&node.place, message))
         }))
     }
@@ -174,10 +111,7 @@ impl<'a> Settings<'a> {
 
 /// Alternatives that are all lists of values.
 fn literal<'a>(node: &Node, branches: &[&'a Json], name: &str) -> Option<Choice<'a>> {
-    let lists: Vec<Vec<&Json>> = branches
-        .iter()
-        .map(|branch| leaf::literals(branch))
-        .collect();
+    let lists: Vec<Vec<&Json>> = branches.iter().map(|branch| leaf::literals(branch)).collect();
     if lists.iter().any(Vec::is_empty) {
         return None;
     }
@@ -191,10 +125,7 @@ fn literal<'a>(node: &Node, branches: &[&'a Json], name: &str) -> Option<Choice<
 
 /// The key of a table that must have one and can have no other.
 fn only_key(branch: &Json) -> Option<&Json> {
-    match (
-        members(branch, "required").collect::<Vec<_>>().as_slice(),
-        branch.get("properties")?.as_object()?.len(),
-    ) {
+    match (members(branch, "required").collect::<Vec<_>>().as_slice(), branch.get("properties")?.as_object()?.len()) {
         ([key], 1) => Some(*key),
         _ => None,
     }

@@ -31,24 +31,13 @@ pub(super) fn wrong_type(node: &Node, schema: &Json, name: &str) -> Option<Probl
 
 /// "`turns` expects an integer, found a string".
 pub(super) fn mismatch(node: &Node, types: &[&str], name: &str) -> Problem {
-    let expected: Vec<&str> = types
-        .iter()
-        .filter(|one| **one != "null")
-        .map(|one| phrase(one))
-        .collect();
-    let expected = if expected.is_empty() {
-        "no value".to_owned()
-    } else {
-        expected.join(" or ")
-    };
+    let expected: Vec<&str> = types.iter().filter(|one| **one != "null").map(|one| phrase(one)).collect();
+    let expected = if expected.is_empty() { "no value".to_owned() } else { expected.join(" or ") };
     let found = match &node.value {
         Value::Number(number) if number.is_f64() => format!("the number {}", node.json()),
         _ => phrase(node.type_name()).to_owned(),
     };
-    Problem::new(
-        &node.place,
-        format!("`{name}` expects {expected}, found {found}"),
-    )
+    Problem::new(&node.place, format!("`{name}` expects {expected}, found {found}"))
 }
 
 fn phrase(type_name: &str) -> &str {
@@ -67,12 +56,7 @@ pub(super) fn format(schema: &Json) -> Option<&str> {
     schema.get("format")?.as_str()
 }
 
-pub(super) fn wrong_scalar(
-    node: &Node,
-    schema: &Json,
-    name: &str,
-    context: &Context<'_>,
-) -> Option<Problem> {
+pub(super) fn wrong_scalar(node: &Node, schema: &Json, name: &str, context: &Context<'_>) -> Option<Problem> {
     let allowed = literals(schema);
     if !allowed.is_empty() && !allowed.contains(&&node.json()) {
         return Some(not_allowed(node, &allowed, name));
@@ -90,11 +74,7 @@ pub(super) fn literals(schema: &Json) -> Vec<&Json> {
 }
 
 pub(super) fn not_allowed(node: &Node, allowed: &[&Json], name: &str) -> Problem {
-    let allowed: Vec<&Json> = allowed
-        .iter()
-        .copied()
-        .filter(|value| !value.is_null())
-        .collect();
+    let allowed: Vec<&Json> = allowed.iter().copied().filter(|value| !value.is_null()).collect();
     let found = plain(&node.json());
     let help = format!("it can be: {}", named(&allowed));
     Problem::new(&node.place, format!("`{name}` cannot be `{found}`")).help(help)
@@ -106,39 +86,20 @@ pub(super) fn named(values: &[&Json]) -> String {
 }
 
 fn plain(value: &Json) -> String {
-    value
-        .as_str()
-        .map_or_else(|| value.to_string(), str::to_owned)
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn wrong_number(node: &Node, number: &Number, schema: &Json, name: &str) -> Option<Problem> {
     let value = number.as_f64()?;
     let limit = |keyword: &str| schema.get(keyword).and_then(Json::as_f64);
     let (low, high) = width(number, schema);
-    let broken = (limit("minimum")
-        .filter(|limit| value < *limit)
-        .map(|limit| format!("at least {limit}")))
-    .or_else(|| {
-        limit("maximum")
-            .filter(|limit| value > *limit)
-            .map(|limit| format!("at most {limit}"))
-    })
-    .or_else(|| {
-        limit("exclusiveMinimum")
-            .filter(|limit| value <= *limit)
-            .map(|limit| format!("above {limit}"))
-    })
-    .or_else(|| {
-        limit("exclusiveMaximum")
-            .filter(|limit| value >= *limit)
-            .map(|limit| format!("below {limit}"))
-    })
-    .or_else(|| low.map(|low| format!("at least {low}")))
-    .or_else(|| high.map(|high| format!("at most {high}")))?;
-    Some(Problem::new(
-        &node.place,
-        format!("`{name}` must be {broken}, found {number}"),
-    ))
+    let broken = (limit("minimum").filter(|limit| value < *limit).map(|limit| format!("at least {limit}")))
+        .or_else(|| limit("maximum").filter(|limit| value > *limit).map(|limit| format!("at most {limit}")))
+        .or_else(|| limit("exclusiveMinimum").filter(|limit| value <= *limit).map(|limit| format!("above {limit}")))
+        .or_else(|| limit("exclusiveMaximum").filter(|limit| value >= *limit).map(|limit| format!("below {limit}")))
+        .or_else(|| low.map(|low| format!("at least {low}")))
+        .or_else(|| high.map(|high| format!("at most {high}")))?;
+    Some(Problem::new(&node.place, format!("`{name}` must be {broken}, found {number}")))
 }
 
 /// The end of the range of the integer type that `format` names, if the number lies beyond it.
@@ -157,21 +118,12 @@ fn width(number: &Number, schema: &Json) -> (Option<i128>, Option<i128>) {
     let value = number.as_i128();
     let beyond = |broken: bool, end: &i128| broken.then_some(*end);
     (
-        beyond(
-            value.is_some_and(|value| value < *range.start()),
-            range.start(),
-        ),
+        beyond(value.is_some_and(|value| value < *range.start()), range.start()),
         beyond(value.is_some_and(|value| value > *range.end()), range.end()),
     )
 }
 
-fn wrong_string(
-    node: &Node,
-    text: &str,
-    schema: &Json,
-    name: &str,
-    context: &Context<'_>,
-) -> Option<Problem> {
+fn wrong_string(node: &Node, text: &str, schema: &Json, name: &str, context: &Context<'_>) -> Option<Problem> {
     let length = text.chars().count() as u64;
     if format(schema) == Some("model") && !context.models.contains(&text) {
         let help = hint(text, context.models.iter().copied(), "the models are");
@@ -182,26 +134,14 @@ fn wrong_string(
         .map(|broken| Problem::new(&node.place, format!("`{name}` {broken}")))
 }
 
-pub(super) fn wrong_length(
-    items: &[Node],
-    node: &Node,
-    schema: &Json,
-    name: &str,
-) -> Option<Problem> {
-    wrong_count(
-        items.len() as u64,
-        schema,
-        ["minItems", "maxItems"],
-        "items",
-    )
-    .map(|broken| Problem::new(&node.place, format!("`{name}` {broken}")))
+pub(super) fn wrong_length(items: &[Node], node: &Node, schema: &Json, name: &str) -> Option<Problem> {
+    wrong_count(items.len() as u64, schema, ["minItems", "maxItems"], "items")
+        .map(|broken| Problem::new(&node.place, format!("`{name}` {broken}")))
 }
 
 fn wrong_count(count: u64, schema: &Json, [least, most]: [&str; 2], what: &str) -> Option<String> {
     let limit = |keyword: &str| schema.get(keyword).and_then(Json::as_u64);
-    let needs = |bound: &str, limit: &dyn Display| {
-        format!("needs at {bound} {limit} {what}, found {count}")
-    };
+    let needs = |bound: &str, limit: &dyn Display| format!("needs at {bound} {limit} {what}, found {count}");
     match (limit(least), limit(most)) {
         (Some(1), _) if count == 0 => Some("must not be empty".to_owned()),
         (Some(least), _) if count < least => Some(needs("least", &least)),

@@ -132,18 +132,8 @@ pub(super) struct TestCatalog {
     models: BTreeMap<&'static str, Value>,
 }
 
-fn stage<S: JsonSchema>(
-    input: Option<&'static str>,
-    with: Option<&'static str>,
-    output: Option<&'static str>,
-) -> Type {
-    Type {
-        input,
-        with,
-        output,
-        closes_loop: false,
-        schema: schema_for!(S).to_value(),
-    }
+fn stage<S: JsonSchema>(input: Option<&'static str>, with: Option<&'static str>, output: Option<&'static str>) -> Type {
+    Type { input, with, output, closes_loop: false, schema: schema_for!(S).to_value() }
 }
 
 impl Default for TestCatalog {
@@ -151,52 +141,26 @@ impl Default for TestCatalog {
         let mut stages = BTreeMap::from([
             ("profiles", stage::<File>(None, None, Some("Profile"))),
             ("personas", stage::<Empty>(None, None, Some("Persona"))),
-            (
-                "session",
-                stage::<Session>(Some("Profile"), Some("Persona"), Some("Turn")),
-            ),
+            ("session", stage::<Session>(Some("Profile"), Some("Persona"), Some("Turn"))),
             ("play", stage::<Play>(Some("Turn"), None, Some("Turn"))),
-            (
-                "respond",
-                stage::<Respond>(Some("Turn"), None, Some("Response")),
-            ),
-            (
-                "judge",
-                stage::<Empty>(Some("Response"), None, Some("Verdict")),
-            ),
-            (
-                "next-turn",
-                stage::<Empty>(Some("Verdict"), None, Some("Turn")),
-            ),
+            ("respond", stage::<Respond>(Some("Turn"), None, Some("Response"))),
+            ("judge", stage::<Empty>(Some("Response"), None, Some("Verdict"))),
+            ("next-turn", stage::<Empty>(Some("Verdict"), None, Some("Turn"))),
             ("sink", stage::<Sink>(Some("*"), None, None)),
         ]);
         if let Some(next) = stages.get_mut("next-turn") {
             next.closes_loop = true;
         }
-        let models = BTreeMap::from([
-            ("local", schema_for!(Local).to_value()),
-            ("scripted", schema_for!(Empty).to_value()),
-        ]);
+        let models =
+            BTreeMap::from([("local", schema_for!(Local).to_value()), ("scripted", schema_for!(Empty).to_value())]);
         Self { stages, models }
     }
 }
 
 impl Catalog for TestCatalog {
     fn stage(&self, kind: &str) -> Option<StageKind<'_>> {
-        let Type {
-            input,
-            with,
-            output,
-            closes_loop,
-            schema,
-        } = self.stages.get(kind)?;
-        Some(StageKind {
-            input: *input,
-            with: *with,
-            output: *output,
-            closes_loop: *closes_loop,
-            schema,
-        })
+        let Type { input, with, output, closes_loop, schema } = self.stages.get(kind)?;
+        Some(StageKind { input: *input, with: *with, output: *output, closes_loop: *closes_loop, schema })
     }
 
     fn stage_kinds(&self) -> Vec<String> {

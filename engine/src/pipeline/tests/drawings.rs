@@ -24,11 +24,7 @@ fn dot_names_stages_records_and_the_loop() {
 #[test]
 fn mermaid_names_stages_records_and_side_inputs() {
     let mermaid = draw(graph::mermaid);
-    for line in [
-        "  s2[\"sessions<br/>session\"]",
-        "  s1 -.->|\"Persona\"| s2",
-        "  s6 -->|\"Turn\"| s3",
-    ] {
+    for line in ["  s2[\"sessions<br/>session\"]", "  s1 -.->|\"Persona\"| s2", "  s6 -->|\"Turn\"| s3"] {
         assert!(mermaid.contains(line), "{line} not in\n{mermaid}");
     }
 }
@@ -38,15 +34,8 @@ fn elements(xml: &str) -> Vec<&str> {
     let (mut open, mut names) = (Vec::new(), Vec::new());
     for piece in xml.split('<').skip(1) {
         let (tag, text) = piece.split_once('>').expect("each < has its >");
-        assert!(
-            !text.contains('>') && tag.matches('"').count() % 2 == 0,
-            "{piece}"
-        );
-        let name = tag
-            .trim_start_matches('/')
-            .split(&[' ', '/'][..])
-            .next()
-            .unwrap();
+        assert!(!text.contains('>') && tag.matches('"').count() % 2 == 0, "{piece}");
+        let name = tag.trim_start_matches('/').split(&[' ', '/'][..]).next().unwrap();
         match (tag.starts_with('/'), tag.ends_with('/')) {
             (true, _) => assert_eq!(open.pop(), Some(name)),
             (false, closed) => {
@@ -101,10 +90,7 @@ fn svg_is_legible() {
     let rectangles = rectangles(&svg);
     assert_eq!(rectangles.len(), 16);
     for (index, a) in rectangles.iter().enumerate() {
-        assert!(
-            a[0] >= 0.0 && a[1] >= 0.0 && a[2] <= width && a[3] <= height,
-            "{a:?} is outside"
-        );
+        assert!(a[0] >= 0.0 && a[1] >= 0.0 && a[2] <= width && a[3] <= height, "{a:?} is outside");
         for b in &rectangles[..index] {
             let apart = a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1];
             assert!(apart, "{a:?} covers {b:?} in\n{svg}");

@@ -11,28 +11,11 @@ use crate::pipeline::{RunSettings, parse};
 fn a_sound_file_resolves() {
     let plan = check(GOOD, &[]).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(plan.name, "quickstart");
-    assert_eq!(
-        plan.run,
-        RunSettings {
-            workers: 2,
-            ..RunSettings::default()
-        }
-    );
-    let models: Vec<_> = plan
-        .models
-        .iter()
-        .map(|model| (model.name.as_str(), model.max_in_flight))
-        .collect();
+    assert_eq!(plan.run, RunSettings { workers: 2, ..RunSettings::default() });
+    let models: Vec<_> = plan.models.iter().map(|model| (model.name.as_str(), model.max_in_flight)).collect();
     assert_eq!(models, [("policy", 64), ("strong", 8)]);
-    assert_eq!(
-        plan.models[0].settings,
-        json!({ "path": "/pipelines/tiny" })
-    );
-    let wiring: Vec<_> = plan
-        .stages
-        .iter()
-        .map(|stage| (stage.name.as_str(), stage.from.as_slice()))
-        .collect();
+    assert_eq!(plan.models[0].settings, json!({ "path": "/pipelines/tiny" }));
+    let wiring: Vec<_> = plan.stages.iter().map(|stage| (stage.name.as_str(), stage.from.as_slice())).collect();
     let expected: [(&str, &[usize]); 8] = [
         ("profiles", &[]),
         ("personas", &[]),
@@ -45,18 +28,9 @@ fn a_sound_file_resolves() {
     ];
     assert_eq!(wiring, expected);
     assert_eq!(plan.stages[2].with, [1]);
-    assert_eq!(
-        (plan.stages[2].location.line, plan.stages[2].location.column),
-        (23, 8)
-    );
-    assert_eq!(
-        plan.stages[7].settings,
-        json!({ "folders": ["/pipelines/out", "/abs"] })
-    );
-    assert_eq!(
-        plan.stages[4].settings["sampling"],
-        json!({ "temperature": 0.7, "stop": ["\n\n", "</s>"] })
-    );
+    assert_eq!((plan.stages[2].location.line, plan.stages[2].location.column), (23, 8));
+    assert_eq!(plan.stages[7].settings, json!({ "folders": ["/pipelines/out", "/abs"] }));
+    assert_eq!(plan.stages[4].settings["sampling"], json!({ "temperature": 0.7, "stop": ["\n\n", "</s>"] }));
 }
 
 #[test]
@@ -75,10 +49,7 @@ fn arguments_replace_what_the_file_says() {
     ];
     let plan = check(GOOD, &set).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!((plan.name.as_str(), plan.run.seed), ("other", u64::MAX));
-    assert_eq!(
-        plan.stages[2].settings,
-        json!({ "turns": 7, "note": "a = b" })
-    );
+    assert_eq!(plan.stages[2].settings, json!({ "turns": 7, "note": "a = b" }));
     let respond = &plan.stages[4].settings;
     assert_eq!(respond["sampling"]["top_p"], 0.9);
     assert_eq!(respond["schedule"], json!({ "cosine": { "warmup": 3 } }));
@@ -91,8 +62,5 @@ fn arguments_replace_what_the_file_says() {
 fn plugins_are_found_beside_the_file() {
     let text = "plugins = [\"lib/a.so\", 3, \"/b.so\"]";
     let document = parse(Path::new("/pipelines/p.toml"), text, &[]).unwrap();
-    assert_eq!(
-        document.plugins(),
-        [PathBuf::from("/pipelines/lib/a.so"), PathBuf::from("/b.so")]
-    );
+    assert_eq!(document.plugins(), [PathBuf::from("/pipelines/lib/a.so"), PathBuf::from("/b.so")]);
 }

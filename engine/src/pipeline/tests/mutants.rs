@@ -20,21 +20,8 @@ impl Random {
     }
 }
 
-const CHARACTERS: [char; 16] = [
-    '"', '[', ']', '{', '}', '=', '.', '#', '\n', '\r', '\t', 'é', '漢', '\0', '-', '9',
-];
-const VALUES: [&str; 10] = [
-    "3",
-    "-1.5",
-    "true",
-    "\"x\"",
-    "[]",
-    "{}",
-    "1979-05-27",
-    "nan",
-    "[\"play\"]",
-    "'''",
-];
+const CHARACTERS: [char; 16] = ['"', '[', ']', '{', '}', '=', '.', '#', '\n', '\r', '\t', 'é', '漢', '\0', '-', '9'];
+const VALUES: [&str; 10] = ["3", "-1.5", "true", "\"x\"", "[]", "{}", "1979-05-27", "nan", "[\"play\"]", "'''"];
 
 fn mutate_characters(text: &str, random: &mut Random) -> String {
     let mut chars: Vec<char> = text.chars().collect();
@@ -67,11 +54,8 @@ fn mutant(seed: u64) -> String {
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let mut text = GOOD.to_owned();
     for _ in 0..=random.below(4) {
-        text = if random.below(2) == 0 {
-            mutate_lines(&text, &mut random)
-        } else {
-            mutate_characters(&text, &mut random)
-        };
+        text =
+            if random.below(2) == 0 { mutate_lines(&text, &mut random) } else { mutate_characters(&text, &mut random) };
     }
     text
 }
@@ -83,51 +67,29 @@ fn report_lies_within(text: &str) -> usize {
     };
     let rendered = report.to_string();
     for error in report.errors() {
-        let location = error
-            .location
-            .as_ref()
-            .unwrap_or_else(|| panic!("no location: {error:?}\n{text}"));
+        let location = error.location.as_ref().unwrap_or_else(|| panic!("no location: {error:?}\n{text}"));
         let line = text.split('\n').nth(location.line - 1);
-        let length = line
-            .unwrap_or_else(|| panic!("{location:?} outside of\n{text}"))
-            .chars()
-            .count();
-        assert!(
-            location.column <= length + 1,
-            "{location:?} outside of\n{text}"
-        );
-        let shown = format!(
-            "--> /pipelines/p.toml:{}:{}",
-            location.line, location.column
-        );
-        assert!(
-            rendered.contains(&shown),
-            "{shown} not in\n{rendered}\nof\n{text}"
-        );
+        let length = line.unwrap_or_else(|| panic!("{location:?} outside of\n{text}")).chars().count();
+        assert!(location.column <= length + 1, "{location:?} outside of\n{text}");
+        let shown = format!("--> /pipelines/p.toml:{}:{}", location.line, location.column);
+        assert!(rendered.contains(&shown), "{shown} not in\n{rendered}\nof\n{text}");
     }
     report.errors().len()
 }
 
 #[test]
 fn damaged_files_are_reported_within_the_file() {
-    let broken = (0..COPIES)
-        .filter(|seed| report_lies_within(&mutant(*seed)) > 0)
-        .count();
-    assert!(
-        broken > COPIES as usize / 2,
-        "only {broken} of {COPIES} copies were found broken"
-    );
+    let broken = (0..COPIES).filter(|seed| report_lies_within(&mutant(*seed)) > 0).count();
+    assert!(broken > COPIES as usize / 2, "only {broken} of {COPIES} copies were found broken");
 }
 
 #[test]
 fn odd_files_are_reported_within_the_file() {
     let deep_array = format!("name = {}", "[".repeat(10_000));
     let deep_key = format!("{}x = 1", "a.".repeat(10_000));
-    let deep_setting = format!(
-        "{GOOD}\n[stage.x]\ntype = \"sink\"\n{}x = 1",
-        "a.".repeat(1_000)
-    );
+    let deep_setting = format!("{GOOD}\n[stage.x]\ntype = \"sink\"\n{}x = 1", "a.".repeat(1_000));
     let odd = [
+        "name = '''\n",
         "",
         "\n",
         "\r\n",
@@ -142,10 +104,7 @@ fn odd_files_are_reported_within_the_file() {
         "[[stage]]",
         "漢 = \n",
     ];
-    for text in odd
-        .into_iter()
-        .chain([deep_array.as_str(), &deep_key, &deep_setting])
-    {
+    for text in odd.into_iter().chain([deep_array.as_str(), &deep_key, &deep_setting]) {
         assert!(report_lies_within(text) > 0, "no error in {text:?}");
     }
 }

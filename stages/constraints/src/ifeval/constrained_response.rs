@@ -6,17 +6,9 @@ use crate::kinds::Kind;
 use crate::rule::{Parsed, Rule};
 use crate::wording::quoted;
 
-pub const KIND: Kind = Kind {
-    id: "detectable_format:constrained_response",
-    fields: &[],
-    build,
-};
+pub const KIND: Kind = Kind { id: "detectable_format:constrained_response", fields: &[], build };
 
-const OPTIONS: [&str; 3] = [
-    "My answer is yes.",
-    "My answer is no.",
-    "My answer is maybe.",
-];
+const OPTIONS: [&str; 3] = ["My answer is yes.", "My answer is no.", "My answer is maybe."];
 
 /// One of the options occurs anywhere, to the letter.
 struct ConstrainedResponse;

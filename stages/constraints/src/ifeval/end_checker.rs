@@ -7,11 +7,7 @@ use crate::python::strip;
 use crate::rule::{Parsed, Rule};
 use crate::wording::demand;
 
-pub const KIND: Kind = Kind {
-    id: "startend:end_checker",
-    fields: &["end_phrase"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "startend:end_checker", fields: &["end_phrase"], build };
 
 /// The text ends with `phrase`, without regard to case and to double quotes around the text.
 struct EndChecker {
@@ -19,24 +15,15 @@ struct EndChecker {
 }
 
 fn build(args: &Args) -> Result<Parsed, Error> {
-    Ok(EndChecker {
-        phrase: strip(args.string("end_phrase")?).to_owned(),
-    }
-    .into())
+    Ok(EndChecker { phrase: strip(args.string("end_phrase")?).to_owned() }.into())
 }
 
 impl Rule for EndChecker {
     fn holds(&self, text: &str) -> bool {
-        strip(text)
-            .trim_matches('"')
-            .to_lowercase()
-            .ends_with(&self.phrase.to_lowercase())
+        strip(text).trim_matches('"').to_lowercase().ends_with(&self.phrase.to_lowercase())
     }
 
     fn text(&self, negated: bool) -> String {
-        demand(
-            &format!("End with the exact phrase \"{}\".", self.phrase),
-            negated,
-        )
+        demand(&format!("End with the exact phrase \"{}\".", self.phrase), negated)
     }
 }

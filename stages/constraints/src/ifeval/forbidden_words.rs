@@ -7,11 +7,7 @@ use crate::pattern::Pattern;
 use crate::rule::{Parsed, Rule};
 use crate::wording::quoted;
 
-pub const KIND: Kind = Kind {
-    id: "keywords:forbidden_words",
-    fields: &["forbidden_words"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "keywords:forbidden_words", fields: &["forbidden_words"], build };
 
 /// None of the words occurs as a whole word, without regard to case. Each is a regular expression.
 struct ForbiddenWords {
@@ -21,19 +17,14 @@ struct ForbiddenWords {
 
 fn build(args: &Args) -> Result<Parsed, Error> {
     let words = args.strings("forbidden_words")?;
-    let compile = |word: &String| {
-        Pattern::bounded(word).map_err(|cause| args.refuse("forbidden_words", cause))
-    };
+    let compile = |word: &String| Pattern::bounded(word).map_err(|cause| args.refuse("forbidden_words", cause));
     let occurrences = words.iter().map(compile).collect::<Result<_, _>>()?;
     Ok(ForbiddenWords { words, occurrences }.into())
 }
 
 impl Rule for ForbiddenWords {
     fn holds(&self, text: &str) -> bool {
-        !self
-            .occurrences
-            .iter()
-            .any(|occurrence| occurrence.is_match(text))
+        !self.occurrences.iter().any(|occurrence| occurrence.is_match(text))
     }
 
     fn text(&self, negated: bool) -> String {

@@ -9,11 +9,7 @@ use crate::python::strip;
 use crate::rule::{Parsed, Rule};
 use crate::wording::demand;
 
-pub const KIND: Kind = Kind {
-    id: "detectable_format:json_format",
-    fields: &[],
-    build,
-};
+pub const KIND: Kind = Kind { id: "detectable_format:json_format", fields: &[], build };
 
 /// The text, but for markdown ticks around it, is one JSON value as Python reads it: NaN, Infinity,
 /// -Infinity, numbers of any size and lone surrogates included.
@@ -27,9 +23,7 @@ fn build(_: &Args) -> Result<Parsed, Error> {
 
 impl Rule for JsonFormat {
     fn holds(&self, text: &str) -> bool {
-        let body = OPENINGS.iter().fold(strip(text), |rest, opening| {
-            rest.strip_prefix(opening).unwrap_or(rest)
-        });
+        let body = OPENINGS.iter().fold(strip(text), |rest, opening| rest.strip_prefix(opening).unwrap_or(rest));
         let body = strip(body.strip_suffix("```").unwrap_or(body));
         serde_json::from_str::<IgnoredAny>(&without_constants(body)).is_ok()
     }
@@ -45,9 +39,7 @@ fn without_constants(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(c) = rest.chars().next() {
-        let constant = ["-Infinity", "Infinity", "NaN"]
-            .into_iter()
-            .find(|constant| rest.starts_with(constant));
+        let constant = ["-Infinity", "Infinity", "NaN"].into_iter().find(|constant| rest.starts_with(constant));
         let (taken, replacement) = match constant {
             Some(constant) => (constant.len(), Some(" 0 ")),
             None if c == '"' => (string_length(rest), None),

@@ -7,11 +7,7 @@ use crate::pattern::{Flags, Pattern};
 use crate::rule::{Parsed, Rule};
 use crate::wording::quoted;
 
-pub const KIND: Kind = Kind {
-    id: "keywords:existence",
-    fields: &["keywords"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "keywords:existence", fields: &["keywords"], build };
 
 /// Each keyword occurs, also inside a longer word, without regard to case. Each is a regular expression.
 struct KeywordExistence {
@@ -23,18 +19,12 @@ fn build(args: &Args) -> Result<Parsed, Error> {
     let keywords = args.strings("keywords")?;
     let compile = |keyword: &String| args.pattern("keywords", keyword, Flags::IGNORE_CASE);
     let occurrences = keywords.iter().map(compile).collect::<Result<_, _>>()?;
-    Ok(KeywordExistence {
-        keywords,
-        occurrences,
-    }
-    .into())
+    Ok(KeywordExistence { keywords, occurrences }.into())
 }
 
 impl Rule for KeywordExistence {
     fn holds(&self, text: &str) -> bool {
-        self.occurrences
-            .iter()
-            .all(|occurrence| occurrence.is_match(text))
+        self.occurrences.iter().all(|occurrence| occurrence.is_match(text))
     }
 
     fn text(&self, negated: bool) -> String {
@@ -45,9 +35,7 @@ impl Rule for KeywordExistence {
             (true, 1) => {
                 format!("Do not include the keyword {keywords}, not even inside a longer word.")
             }
-            (true, _) => format!(
-                "Leave out at least one of the keywords {keywords}, also inside longer words."
-            ),
+            (true, _) => format!("Leave out at least one of the keywords {keywords}, also inside longer words."),
         }
     }
 }

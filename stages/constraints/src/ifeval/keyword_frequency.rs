@@ -10,11 +10,7 @@ use crate::python::strip;
 use crate::rule::{Parsed, Rule};
 use crate::wording::use_times;
 
-pub const KIND: Kind = Kind {
-    id: "keywords:frequency",
-    fields: &["keyword", "frequency", "relation"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "keywords:frequency", fields: &["keyword", "frequency", "relation"], build };
 
 /// The keyword occurs at least `least` times, also inside longer words, without regard to case. It is a regular expression.
 struct KeywordFrequency {
@@ -26,11 +22,7 @@ struct KeywordFrequency {
 fn build(args: &Args) -> Result<Parsed, Error> {
     let keyword = strip(args.string("keyword")?).to_owned();
     let occurrence = args.pattern("keyword", &keyword, Flags::IGNORE_CASE)?;
-    let rule = KeywordFrequency {
-        keyword,
-        occurrence,
-        least: args.count("frequency")?,
-    };
+    let rule = KeywordFrequency { keyword, occurrence, least: args.count("frequency")? };
     Ok(Parsed::stated(rule, args.less_than("relation")?))
 }
 
@@ -40,11 +32,7 @@ impl Rule for KeywordFrequency {
     }
 
     fn text(&self, negated: bool) -> String {
-        use_times(
-            &format!("the keyword \"{}\"", self.keyword),
-            self.least,
-            negated,
-        )
+        use_times(&format!("the keyword \"{}\"", self.keyword), self.least, negated)
     }
 
     fn state(&self, args: &mut Map<String, Value>, negated: bool) {

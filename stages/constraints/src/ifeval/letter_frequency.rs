@@ -8,11 +8,8 @@ use crate::kinds::Kind;
 use crate::rule::{Parsed, Rule};
 use crate::wording::use_times;
 
-pub const KIND: Kind = Kind {
-    id: "keywords:letter_frequency",
-    fields: &["letter", "let_frequency", "let_relation"],
-    build,
-};
+pub const KIND: Kind =
+    Kind { id: "keywords:letter_frequency", fields: &["letter", "let_frequency", "let_relation"], build };
 
 /// The character occurs at least `least` times in the text in lower case. Any character is kept as
 /// given; older copies of the scorer replace one outside a to z by a random letter.
@@ -25,15 +22,9 @@ fn build(args: &Args) -> Result<Parsed, Error> {
     let given = args.string("letter")?;
     let lower: Vec<char> = given.chars().flat_map(char::to_lowercase).collect();
     let [letter] = lower[..] else {
-        return Err(args.refuse(
-            "letter",
-            format!("must be a single character, found \"{given}\""),
-        ));
+        return Err(args.refuse("letter", format!("must be a single character, found \"{given}\"")));
     };
-    let rule = LetterFrequency {
-        letter,
-        least: args.count("let_frequency")?,
-    };
+    let rule = LetterFrequency { letter, least: args.count("let_frequency")? };
     Ok(Parsed::stated(rule, args.less_than("let_relation")?))
 }
 
@@ -43,16 +34,8 @@ impl Rule for LetterFrequency {
     }
 
     fn text(&self, negated: bool) -> String {
-        let noun = if self.letter.is_alphabetic() {
-            "letter"
-        } else {
-            "character"
-        };
-        use_times(
-            &format!("the {noun} \"{}\"", self.letter),
-            self.least,
-            negated,
-        )
+        let noun = if self.letter.is_alphabetic() { "letter" } else { "character" };
+        use_times(&format!("the {noun} \"{}\"", self.letter), self.least, negated)
     }
 
     fn state(&self, args: &mut Map<String, Value>, negated: bool) {

@@ -8,11 +8,8 @@ use crate::python::strip;
 use crate::rule::{Parsed, Rule};
 use crate::wording::at_least;
 
-pub const KIND: Kind = Kind {
-    id: "detectable_format:multiple_sections",
-    fields: &["section_spliter", "num_sections"],
-    build,
-};
+pub const KIND: Kind =
+    Kind { id: "detectable_format:multiple_sections", fields: &["section_spliter", "num_sections"], build };
 
 /// At least `least` marks: `splitter`, a regular expression, and a number.
 struct MultipleSections {
@@ -23,17 +20,8 @@ struct MultipleSections {
 
 fn build(args: &Args) -> Result<Parsed, Error> {
     let splitter = strip(args.string("section_spliter")?).to_owned();
-    let mark = args.pattern(
-        "section_spliter",
-        &format!(r"\s?{splitter}\s?\d+\s?"),
-        Flags::default(),
-    )?;
-    Ok(MultipleSections {
-        splitter,
-        least: args.count("num_sections")?,
-        mark,
-    }
-    .into())
+    let mark = args.pattern("section_spliter", &format!(r"\s?{splitter}\s?\d+\s?"), Flags::default())?;
+    Ok(MultipleSections { splitter, least: args.count("num_sections")?, mark }.into())
 }
 
 impl Rule for MultipleSections {
@@ -44,9 +32,6 @@ impl Rule for MultipleSections {
 
     fn text(&self, negated: bool) -> String {
         let sections = at_least(self.least, "section", negated);
-        format!(
-            "Mark {sections} with \"{0}\" and a number, such as \"{0} 1\".",
-            self.splitter
-        )
+        format!("Mark {sections} with \"{0}\" and a number, such as \"{0} 1\".", self.splitter)
     }
 }

@@ -5,11 +5,7 @@ use crate::error::Error;
 use crate::kinds::Kind;
 use crate::rule::{Parsed, Rule};
 
-pub const KIND: Kind = Kind {
-    id: "punctuation:no_comma",
-    fields: &[],
-    build,
-};
+pub const KIND: Kind = Kind { id: "punctuation:no_comma", fields: &[], build };
 
 /// No ASCII comma.
 struct NoComma;
@@ -24,11 +20,6 @@ impl Rule for NoComma {
     }
 
     fn text(&self, negated: bool) -> String {
-        if negated {
-            "Use at least one comma."
-        } else {
-            "Do not use any commas."
-        }
-        .into()
+        if negated { "Use at least one comma." } else { "Do not use any commas." }.into()
     }
 }

@@ -24,30 +24,16 @@ struct NthParagraphFirstWord {
 fn build(args: &Args) -> Result<Parsed, Error> {
     let (paragraphs, nth) = (args.count("num_paragraphs")?, args.count("nth_paragraph")?);
     if nth > paragraphs {
-        return Err(args.refuse(
-            "nth_paragraph",
-            format!("is {nth}, but there are only {paragraphs} paragraphs"),
-        ));
+        return Err(args.refuse("nth_paragraph", format!("is {nth}, but there are only {paragraphs} paragraphs")));
     }
-    Ok(NthParagraphFirstWord {
-        paragraphs,
-        nth,
-        word: args.string("first_word")?.to_lowercase(),
-    }
-    .into())
+    Ok(NthParagraphFirstWord { paragraphs, nth, word: args.string("first_word")?.to_lowercase() }.into())
 }
 
 impl Rule for NthParagraphFirstWord {
     fn holds(&self, text: &str) -> bool {
-        let count = text
-            .split("\n\n")
-            .filter(|paragraph| !is_blank(paragraph))
-            .count();
+        let count = text.split("\n\n").filter(|paragraph| !is_blank(paragraph)).count();
         let nth = text.split("\n\n").nth(self.nth - 1);
-        count == self.paragraphs
-            && nth
-                .and_then(first_word)
-                .is_some_and(|word| word == self.word)
+        count == self.paragraphs && nth.and_then(first_word).is_some_and(|word| word == self.word)
     }
 
     fn text(&self, negated: bool) -> String {
@@ -69,8 +55,6 @@ impl Rule for NthParagraphFirstWord {
 fn first_word(paragraph: &str) -> Option<String> {
     let token = paragraph.split(is_space).find(|token| !token.is_empty())?;
     let token = token.trim_start_matches('\'').trim_start_matches('"');
-    let letters = token
-        .chars()
-        .take_while(|c| !matches!(c, '.' | ',' | '?' | '!' | '\'' | '"'));
+    let letters = token.chars().take_while(|c| !matches!(c, '.' | ',' | '?' | '!' | '\'' | '"'));
     Some(letters.flat_map(char::to_lowercase).collect())
 }

@@ -8,11 +8,7 @@ use crate::python::is_blank;
 use crate::rule::{Parsed, Rule};
 use crate::wording::at_least;
 
-pub const KIND: Kind = Kind {
-    id: "detectable_format:number_highlighted_sections",
-    fields: &["num_highlights"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "detectable_format:number_highlighted_sections", fields: &["num_highlights"], build };
 
 /// At least `least` stretches between asterisks, or between pairs of them, that are not blank.
 struct NumberHighlightedSections {
@@ -22,25 +18,14 @@ struct NumberHighlightedSections {
 }
 
 fn build(args: &Args) -> Result<Parsed, Error> {
-    let (single, double) = (
-        args.fixed(r"\*[^\n\*]*\*")?,
-        args.fixed(r"\*\*[^\n\*]*\*\*")?,
-    );
-    Ok(NumberHighlightedSections {
-        least: args.count("num_highlights")?,
-        single,
-        double,
-    }
-    .into())
+    let (single, double) = (args.fixed(r"\*[^\n\*]*\*")?, args.fixed(r"\*\*[^\n\*]*\*\*")?);
+    Ok(NumberHighlightedSections { least: args.count("num_highlights")?, single, double }.into())
 }
 
 impl Rule for NumberHighlightedSections {
     fn holds(&self, text: &str) -> bool {
         let stretches = self.single.find_all(text).chain(self.double.find_all(text));
-        stretches
-            .filter(|stretch| !is_blank(stretch.trim_matches('*')))
-            .count()
-            >= self.least
+        stretches.filter(|stretch| !is_blank(stretch.trim_matches('*'))).count() >= self.least
     }
 
     fn text(&self, negated: bool) -> String {

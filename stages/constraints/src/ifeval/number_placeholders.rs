@@ -7,11 +7,7 @@ use crate::pattern::Pattern;
 use crate::rule::{Parsed, Rule};
 use crate::wording::at_least;
 
-pub const KIND: Kind = Kind {
-    id: "detectable_content:number_placeholders",
-    fields: &["num_placeholders"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "detectable_content:number_placeholders", fields: &["num_placeholders"], build };
 
 /// At least `least` stretches in square brackets, each on one line.
 struct NumberPlaceholders {
@@ -21,11 +17,7 @@ struct NumberPlaceholders {
 
 fn build(args: &Args) -> Result<Parsed, Error> {
     let placeholder = args.fixed(r"\[.*?\]")?;
-    Ok(NumberPlaceholders {
-        least: args.count("num_placeholders")?,
-        placeholder,
-    }
-    .into())
+    Ok(NumberPlaceholders { least: args.count("num_placeholders")?, placeholder }.into())
 }
 
 impl Rule for NumberPlaceholders {
@@ -34,9 +26,6 @@ impl Rule for NumberPlaceholders {
     }
 
     fn text(&self, negated: bool) -> String {
-        format!(
-            "Include {} in square brackets, such as [address].",
-            at_least(self.least, "placeholder", negated)
-        )
+        format!("Include {} in square brackets, such as [address].", at_least(self.least, "placeholder", negated))
     }
 }

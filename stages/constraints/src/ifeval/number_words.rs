@@ -9,11 +9,7 @@ use crate::pattern::Pattern;
 use crate::rule::{Parsed, Rule};
 use crate::wording::at_least;
 
-pub const KIND: Kind = Kind {
-    id: "length_constraints:number_words",
-    fields: &["num_words", "relation"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "length_constraints:number_words", fields: &["num_words", "relation"], build };
 
 /// At least `least` runs of word characters.
 struct NumberWords {
@@ -22,10 +18,7 @@ struct NumberWords {
 }
 
 fn build(args: &Args) -> Result<Parsed, Error> {
-    let rule = NumberWords {
-        least: args.count("num_words")?,
-        word: args.fixed(r"\w+")?,
-    };
+    let rule = NumberWords { least: args.count("num_words")?, word: args.fixed(r"\w+")? };
     Ok(Parsed::stated(rule, args.less_than("relation")?))
 }
 

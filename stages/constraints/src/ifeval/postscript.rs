@@ -8,11 +8,7 @@ use crate::python::strip;
 use crate::rule::{Parsed, Rule};
 use crate::wording::demand;
 
-pub const KIND: Kind = Kind {
-    id: "detectable_content:postscript",
-    fields: &["postscript_marker"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "detectable_content:postscript", fields: &["postscript_marker"], build };
 
 /// The marker occurs anywhere in the text in lower case. Two markers have patterns of their own; any other is a regular expression.
 struct Postscript {
@@ -27,14 +23,7 @@ fn build(args: &Args) -> Result<Parsed, Error> {
         "P.S." => r"\s*p\.\s?s\..*$".to_owned(),
         other => format!(r"\s*{}.*$", other.to_lowercase()),
     };
-    let pattern = args.pattern(
-        "postscript_marker",
-        &source,
-        Flags {
-            multi_line: true,
-            ignore_case: false,
-        },
-    )?;
+    let pattern = args.pattern("postscript_marker", &source, Flags { multi_line: true, ignore_case: false })?;
     Ok(Postscript { marker, pattern }.into())
 }
 
@@ -44,9 +33,6 @@ impl Rule for Postscript {
     }
 
     fn text(&self, negated: bool) -> String {
-        demand(
-            &format!("Add a postscript that starts with \"{}\".", self.marker),
-            negated,
-        )
+        demand(&format!("Add a postscript that starts with \"{}\".", self.marker), negated)
     }
 }

@@ -8,11 +8,7 @@ use crate::python::is_blank;
 use crate::rule::{Parsed, Rule};
 use crate::wording::demand;
 
-pub const KIND: Kind = Kind {
-    id: "detectable_format:title",
-    fields: &[],
-    build,
-};
+pub const KIND: Kind = Kind { id: "detectable_format:title", fields: &[], build };
 
 /// A stretch in double angular brackets on one line that is not blank.
 struct Title {
@@ -20,10 +16,7 @@ struct Title {
 }
 
 fn build(args: &Args) -> Result<Parsed, Error> {
-    Ok(Title {
-        brackets: args.fixed(r"<<[^\n]+>>")?,
-    }
-    .into())
+    Ok(Title { brackets: args.fixed(r"<<[^\n]+>>")? }.into())
 }
 
 impl Rule for Title {
@@ -33,9 +26,6 @@ impl Rule for Title {
     }
 
     fn text(&self, negated: bool) -> String {
-        demand(
-            "Include a title in double angular brackets, such as <<poem of joy>>.",
-            negated,
-        )
+        demand("Include a title in double angular brackets, such as <<poem of joy>>.", negated)
     }
 }

@@ -8,11 +8,7 @@ use crate::python::strip;
 use crate::rule::{Parsed, Rule};
 use crate::wording::demand;
 
-pub const KIND: Kind = Kind {
-    id: "combination:two_responses",
-    fields: &[],
-    build,
-};
+pub const KIND: Kind = Kind { id: "combination:two_responses", fields: &[], build };
 
 /// Exactly two different parts between `******` dividers. A blank part may stand first and last only, where it does not count.
 struct TwoResponses;
@@ -29,9 +25,6 @@ impl Rule for TwoResponses {
     }
 
     fn text(&self, negated: bool) -> String {
-        demand(
-            "Give exactly two different responses separated by six asterisks: ******.",
-            negated,
-        )
+        demand("Give exactly two different responses separated by six asterisks: ******.", negated)
     }
 }

@@ -12,15 +12,10 @@ pub const FIELDS: &[&str] = &["at_least", "at_most"];
 /// Reads the least count wanted, and whether the complement is asked for.
 pub fn parse(args: &Args) -> Result<(usize, bool), Error> {
     match (args.has("at_least"), args.has("at_most")) {
-        (true, true) => Err(args.refuse(
-            "at_most",
-            "cannot stand beside `at_least`: give two constraints",
-        )),
+        (true, true) => Err(args.refuse("at_most", "cannot stand beside `at_least`: give two constraints")),
         (false, true) => {
             let most = args.integer("at_most", 0)?;
-            let least = most
-                .checked_add(1)
-                .ok_or_else(|| args.refuse("at_most", "is too large"))?;
+            let least = most.checked_add(1).ok_or_else(|| args.refuse("at_most", "is too large"))?;
             Ok((least, true))
         }
         _ => Ok((args.count("at_least")?, false)),

@@ -7,11 +7,7 @@ use crate::python::is_space;
 use crate::rule::{Parsed, Rule};
 use crate::wording::demand;
 
-pub const KIND: Kind = Kind {
-    id: "ends_with",
-    fields: &["phrase"],
-    build,
-};
+pub const KIND: Kind = Kind { id: "ends_with", fields: &["phrase"], build };
 
 /// The text ends with `phrase`, without regard to case and to what [`ignored`] says.
 struct EndsWith {
@@ -26,16 +22,17 @@ fn ignored(c: char) -> bool {
 fn build(args: &Args) -> Result<Parsed, Error> {
     let phrase = args.string("phrase")?;
     match phrase.ends_with(ignored) {
-        true => Err(args.refuse("phrase", "must not end with white space or one of . ! ? \" ', which are ignored at the end of a response")),
+        true => Err(args.refuse(
+            "phrase",
+            "must not end with white space or one of . ! ? \" ', which are ignored at the end of a response",
+        )),
         false => Ok(EndsWith { phrase: phrase.to_owned() }.into()),
     }
 }
 
 impl Rule for EndsWith {
     fn holds(&self, text: &str) -> bool {
-        text.trim_end_matches(ignored)
-            .to_lowercase()
-            .ends_with(&self.phrase.to_lowercase())
+        text.trim_end_matches(ignored).to_lowercase().ends_with(&self.phrase.to_lowercase())
     }
 
     fn text(&self, negated: bool) -> String {

@@ -5,11 +5,7 @@ use crate::error::Error;
 use crate::kinds::Kind;
 use crate::rule::{Parsed, Rule};
 
-pub const KIND: Kind = Kind {
-    id: "lower_case",
-    fields: &[],
-    build,
-};
+pub const KIND: Kind = Kind { id: "lower_case", fields: &[], build };
 
 /// No upper-case letter of any script.
 struct LowerCase;
@@ -24,11 +20,6 @@ impl Rule for LowerCase {
     }
 
     fn text(&self, negated: bool) -> String {
-        if negated {
-            "Use at least one capital letter."
-        } else {
-            "Write only in lower case."
-        }
-        .into()
+        if negated { "Use at least one capital letter." } else { "Write only in lower case." }.into()
     }
 }

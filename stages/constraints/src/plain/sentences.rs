@@ -9,11 +9,7 @@ use crate::kinds::Kind;
 use crate::pattern::Pattern;
 use crate::rule::{Parsed, Rule};
 
-pub const KIND: Kind = Kind {
-    id: "sentences",
-    fields: bound::FIELDS,
-    build,
-};
+pub const KIND: Kind = Kind { id: "sentences", fields: bound::FIELDS, build };
 
 /// At least `least` sentences. A sentence ends with a run of `.`, `!` and `?` before white space or
 /// the end of the text, or with the text, and holds a word character.

@@ -9,11 +9,7 @@ use crate::kinds::Kind;
 use crate::pattern::Pattern;
 use crate::rule::{Parsed, Rule};
 
-pub const KIND: Kind = Kind {
-    id: "words",
-    fields: bound::FIELDS,
-    build,
-};
+pub const KIND: Kind = Kind { id: "words", fields: bound::FIELDS, build };
 
 /// At least `least` runs of word characters.
 struct Words {
@@ -23,13 +19,7 @@ struct Words {
 
 fn build(args: &Args) -> Result<Parsed, Error> {
     let (least, negated) = bound::parse(args)?;
-    Ok(Parsed::stated(
-        Words {
-            least,
-            word: args.fixed(r"\w+")?,
-        },
-        negated,
-    ))
+    Ok(Parsed::stated(Words { least, word: args.fixed(r"\w+")? }, negated))
 }
 
 impl Rule for Words {

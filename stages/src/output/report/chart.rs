@@ -18,18 +18,9 @@ const MOST_POINTS: usize = 400;
 /// Title and the metrics drawn together, by TRL's names with the words that the legend uses.
 const CHARTS: [(&str, &[(&str, &str)]); 4] = [
     ("Loss", &[("loss", "loss")]),
-    (
-        "Rewards",
-        &[
-            ("rewards/chosen", "chosen"),
-            ("rewards/rejected", "rejected"),
-        ],
-    ),
+    ("Rewards", &[("rewards/chosen", "chosen"), ("rewards/rejected", "rejected")]),
     ("Reward margin", &[("rewards/margins", "chosen − rejected")]),
-    (
-        "Reward accuracy",
-        &[("rewards/accuracies", "chosen > rejected")],
-    ),
+    ("Reward accuracy", &[("rewards/accuracies", "chosen > rejected")]),
 ];
 
 /// One drawing.
@@ -69,43 +60,15 @@ struct Line {
 
 /// The charts that the metrics have values for.
 pub(super) fn charts(metrics: &[BTreeMap<String, f64>]) -> Vec<Chart> {
-    CHARTS
-        .iter()
-        .filter_map(|(title, series)| chart(title, series, metrics))
-        .collect()
+    CHARTS.iter().filter_map(|(title, series)| chart(title, series, metrics)).collect()
 }
 
-fn chart(
-    title: &'static str,
-    series: &[(&str, &'static str)],
-    metrics: &[BTreeMap<String, f64>],
-) -> Option<Chart> {
-    let all: Vec<_> = series
-        .iter()
-        .map(|(metric, name)| (*name, values(metric, metrics)))
-        .collect();
-    let per_point = all
-        .iter()
-        .map(|(_, v)| v.len().div_ceil(MOST_POINTS))
-        .max()
-        .unwrap_or(1)
-        .max(1);
-    let all: Vec<_> = all
-        .into_iter()
-        .map(|(name, v)| (name, means(&v, per_point)))
-        .collect();
-    let x = Axis::over(
-        all.iter().flat_map(|(_, v)| v.iter().map(|p| p.0)),
-        LEFT,
-        WIDTH - RIGHT,
-        0.0,
-    )?;
-    let y = Axis::over(
-        all.iter().flat_map(|(_, v)| v.iter().map(|p| p.1)),
-        HEIGHT - BOTTOM,
-        TOP,
-        0.05,
-    )?;
+fn chart(title: &'static str, series: &[(&str, &'static str)], metrics: &[BTreeMap<String, f64>]) -> Option<Chart> {
+    let all: Vec<_> = series.iter().map(|(metric, name)| (*name, values(metric, metrics))).collect();
+    let per_point = all.iter().map(|(_, v)| v.len().div_ceil(MOST_POINTS)).max().unwrap_or(1).max(1);
+    let all: Vec<_> = all.into_iter().map(|(name, v)| (name, means(&v, per_point))).collect();
+    let x = Axis::over(all.iter().flat_map(|(_, v)| v.iter().map(|p| p.0)), LEFT, WIDTH - RIGHT, 0.0)?;
+    let y = Axis::over(all.iter().flat_map(|(_, v)| v.iter().map(|p| p.1)), HEIGHT - BOTTOM, TOP, 0.05)?;
     Some(Chart {
         title,
         width: WIDTH,
@@ -114,15 +77,8 @@ fn chart(
         right: WIDTH - RIGHT,
         foot: HEIGHT - 6.0,
         y_ticks: y.ticks(4),
-        x_ticks: x
-            .ticks(4)
-            .into_iter()
-            .filter(|tick| !tick.label.contains('.'))
-            .collect(),
-        lines: all
-            .into_iter()
-            .filter_map(|(name, values)| line(name, &values, &x, &y))
-            .collect(),
+        x_ticks: x.ticks(4).into_iter().filter(|tick| !tick.label.contains('.')).collect(),
+        lines: all.into_iter().filter_map(|(name, values)| line(name, &values, &x, &y)).collect(),
         per_point,
     })
 }
@@ -130,38 +86,21 @@ fn chart(
 /// The finite values of a metric with their steps.
 fn values(metric: &str, metrics: &[BTreeMap<String, f64>]) -> Vec<(f64, f64)> {
     let point = |row: &BTreeMap<String, f64>| Some((*row.get("step")?, *row.get(metric)?));
-    metrics
-        .iter()
-        .filter_map(point)
-        .filter(|(step, value)| step.is_finite() && value.is_finite())
-        .collect()
+    metrics.iter().filter_map(point).filter(|(step, value)| step.is_finite() && value.is_finite()).collect()
 }
 
 fn means(values: &[(f64, f64)], per_point: usize) -> Vec<(f64, f64)> {
-    let mean = |chunk: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
-        chunk.iter().map(of).sum::<f64>() / chunk.len() as f64
-    };
-    values
-        .chunks(per_point)
-        .map(|chunk| (mean(chunk, |p| p.0), mean(chunk, |p| p.1)))
-        .collect()
+    let mean =
+        |chunk: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| chunk.iter().map(of).sum::<f64>() / chunk.len() as f64;
+    values.chunks(per_point).map(|chunk| (mean(chunk, |p| p.0), mean(chunk, |p| p.1))).collect()
 }
 
 fn line(name: &'static str, values: &[(f64, f64)], x: &Axis, y: &Axis) -> Option<Line> {
-    let place = |(step, value): &(f64, f64)| {
-        [
-            format!("{:.1}", x.place(*step)),
-            format!("{:.1}", y.place(*value)),
-        ]
-    };
+    let place = |(step, value): &(f64, f64)| [format!("{:.1}", x.place(*step)), format!("{:.1}", y.place(*value))];
     let (first, last) = (values.first()?, values.last()?);
     Some(Line {
         name,
-        points: values
-            .iter()
-            .map(|point| place(point).join(","))
-            .collect::<Vec<_>>()
-            .join(" "),
+        points: values.iter().map(|point| place(point).join(",")).collect::<Vec<_>>().join(" "),
         end: place(last),
         first: short(first.1),
         last: short(last.1),
@@ -196,29 +135,14 @@ struct Axis {
 impl Axis {
     /// Spans the values and `margin` of their range on either side; `None` without values.
     fn over(values: impl Iterator<Item = f64>, from: f64, to: f64, margin: f64) -> Option<Axis> {
-        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-            (l.min(v), h.max(v))
-        });
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         if low > high {
             return None;
         }
         // A single value stands in the middle of an axis of its own magnitude.
-        let range = if high > low {
-            high - low
-        } else {
-            low.abs().max(1.0)
-        };
-        let pad = if high > low {
-            margin * range
-        } else {
-            range / 2.0
-        };
-        Some(Axis {
-            low: low - pad,
-            high: high + pad,
-            from,
-            to,
-        })
+        let range = if high > low { high - low } else { low.abs().max(1.0) };
+        let pad = if high > low { margin * range } else { range / 2.0 };
+        Some(Axis { low: low - pad, high: high + pad, from, to })
     }
 
     fn place(&self, value: f64) -> f64 {
@@ -229,16 +153,9 @@ impl Axis {
     fn ticks(&self, wanted: usize) -> Vec<Tick> {
         let rough = (self.high - self.low) / wanted as f64;
         let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0, 10.0]
-            .map(|m| m * power)
-            .into_iter()
-            .find(|s| *s >= rough)
-            .unwrap_or(rough);
+        let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
         let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
-        let (first, last) = (
-            (self.low / step).ceil() as i64,
-            (self.high / step).floor() as i64,
-        );
+        let (first, last) = ((self.low / step).ceil() as i64, (self.high / step).floor() as i64);
         let tick = |n: i64| Tick {
             at: format!("{:.1}", self.place(n as f64 * step)),
             label: minus(format!("{:.decimals$}", n as f64 * step)),

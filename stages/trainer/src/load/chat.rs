@@ -31,10 +31,7 @@ pub struct Message {
 impl Message {
     /// A message of a role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
+        Self { role: role.into(), content: content.into() }
     }
 }
 
@@ -52,25 +49,15 @@ impl ChatTemplate {
     /// Says where the template's syntax is wrong.
     pub fn new(source: &str, variables: BTreeMap<String, String>) -> Result<Self, Error> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder()
-            .trim_blocks(true)
-            .lstrip_blocks(true)
-            .build()
-            .map_err(describe)?;
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(describe)?;
         environment.set_syntax(syntax);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_formatter(format_like_python);
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
-        environment
-            .add_template_owned(NAME, without_generation_tags(source))
-            .map_err(describe)?;
-        Ok(Self {
-            environment,
-            variables,
-        })
+        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(describe)?;
+        Ok(Self { environment, variables })
     }
 
     /// Reads the template of a Hugging Face folder (chat_template.jinja, else tokenizer_config.json) or a GGUF file.
@@ -78,11 +65,7 @@ impl ChatTemplate {
     /// # Errors
     /// Names the file that is missing, that has no template, or whose template does not compile.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let (source, variables) = if path.is_dir() {
-            from_folder(path)?
-        } else {
-            from_gguf(path)?
-        };
+        let (source, variables) = if path.is_dir() { from_folder(path)? } else { from_gguf(path)? };
         Self::new(&source, variables).map_err(|e| Error::malformed(path, e))
     }
 
@@ -90,33 +73,21 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// What the template raises (many refuse roles that do not alternate), or cannot compute.
-    pub fn render(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-    ) -> Result<String, Error> {
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
         let template = self.environment.get_template(NAME).map_err(describe)?;
-        let mut context: BTreeMap<&str, Value> = self
-            .variables
-            .iter()
-            .map(|(name, text)| (name.as_str(), Value::from(text.as_str())))
-            .collect();
+        let mut context: BTreeMap<&str, Value> =
+            self.variables.iter().map(|(name, text)| (name.as_str(), Value::from(text.as_str()))).collect();
         context.insert("messages", messages.iter().map(as_value).collect());
         context.insert("add_generation_prompt", Value::from(add_generation_prompt));
         // transformers passes both as None, and templates ask `tools is not none`.
         context.insert("tools", Value::from(()));
         context.insert("documents", Value::from(()));
-        template
-            .render(context.into_iter().collect::<Value>())
-            .map_err(describe)
+        template.render(Value::from_pairs(context)).map_err(describe)
     }
 }
 
 fn as_value(message: &Message) -> Value {
-    Value::from_iter([
-        ("role", message.role.as_str()),
-        ("content", message.content.as_str()),
-    ])
+    Value::from_pairs([("role", message.role.as_str()), ("content", message.content.as_str())])
 }
 
 fn describe(error: minijinja::Error) -> Error {
@@ -129,20 +100,12 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 
 /// Today's date and time on this machine, by a `strftime` format.
 fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
-    jiff::fmt::strtime::format(format, &jiff::Zoned::now()).map_err(|e| {
-        minijinja::Error::new(
-            ErrorKind::InvalidOperation,
-            format!("strftime_now({format:?}): {e}"),
-        )
-    })
+    jiff::fmt::strtime::format(format, &jiff::Zoned::now())
+        .map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, format!("strftime_now({format:?}): {e}")))
 }
 
 /// Python prints these three words with a capital.
-fn format_like_python(
-    out: &mut Output,
-    state: &mut State,
-    value: &Value,
-) -> Result<(), minijinja::Error> {
+fn format_like_python(out: &mut Output, state: &mut State, value: &Value) -> Result<(), minijinja::Error> {
     match (value.kind(), value.is_true()) {
         (ValueKind::None, _) => out.write_str("None").map_err(minijinja::Error::from),
         (ValueKind::Bool, true) => out.write_str("True").map_err(minijinja::Error::from),
@@ -181,16 +144,10 @@ fn from_folder(folder: &Path) -> Result<(String, BTreeMap<String, String>), Erro
     let source = if jinja.is_file() {
         String::from_utf8(read_limited(&jinja)?).map_err(|e| Error::malformed(&jinja, e))?
     } else {
-        named_template(&config).ok_or_else(|| {
-            Error::malformed(
-                &config_path,
-                "no chat_template, and no chat_template.jinja beside it",
-            )
-        })?
+        named_template(&config)
+            .ok_or_else(|| Error::malformed(&config_path, "no chat_template, and no chat_template.jinja beside it"))?
     };
-    let variables = SPECIAL
-        .iter()
-        .filter_map(|name| Some(((*name).to_owned(), token_text(config.get(name)?)?)));
+    let variables = SPECIAL.iter().filter_map(|name| Some(((*name).to_owned(), token_text(config.get(name)?)?)));
     Ok((source, variables.collect()))
 }
 
@@ -199,9 +156,7 @@ fn named_template(config: &Json) -> Option<String> {
     match config.get("chat_template")? {
         Json::String(source) => Some(source.clone()),
         Json::Array(list) => {
-            let default = list
-                .iter()
-                .find(|entry| entry.get("name").is_some_and(|name| name == "default"));
+            let default = list.iter().find(|entry| entry.get("name").is_some_and(|name| name == "default"));
             default?.get("template")?.as_str().map(str::to_owned)
         }
         _ => None,
@@ -210,32 +165,19 @@ fn named_template(config: &Json) -> Option<String> {
 
 /// A token is written as its text, or as an object that describes it.
 pub(super) fn token_text(json: &Json) -> Option<String> {
-    json.as_str()
-        .or_else(|| json.get("content")?.as_str())
-        .map(str::to_owned)
+    json.as_str().or_else(|| json.get("content")?.as_str()).map(str::to_owned)
 }
 
 fn from_gguf(path: &Path) -> Result<(String, BTreeMap<String, String>), Error> {
     let file = GgufFile::open(path)?;
-    let source = file.text("tokenizer.chat_template").ok_or_else(|| {
-        file.source
-            .error("metadata tokenizer.chat_template: missing")
-    })?;
-    let keys = [
-        "bos_token_id",
-        "eos_token_id",
-        "padding_token_id",
-        "unknown_token_id",
-    ];
+    let source = file
+        .text("tokenizer.chat_template")
+        .ok_or_else(|| file.source.error("metadata tokenizer.chat_template: missing"))?;
+    let keys = ["bos_token_id", "eos_token_id", "padding_token_id", "unknown_token_id"];
     let text = |key: &str| match file.get("tokenizer.ggml.tokens")? {
-        gguf::Value::Texts(tokens) => tokens
-            .get(file.token(&format!("tokenizer.ggml.{key}"))? as usize)
-            .cloned(),
+        gguf::Value::Texts(tokens) => tokens.get(file.token(&format!("tokenizer.ggml.{key}"))? as usize).cloned(),
         _ => None,
     };
-    let variables = SPECIAL
-        .iter()
-        .zip(keys)
-        .filter_map(|(name, key)| Some(((*name).to_owned(), text(key)?)));
+    let variables = SPECIAL.iter().zip(keys).filter_map(|(name, key)| Some(((*name).to_owned(), text(key)?)));
     Ok((source.to_owned(), variables.collect()))
 }

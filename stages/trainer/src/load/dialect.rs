@@ -19,10 +19,7 @@ impl Dialect {
     /// # Errors
     /// As [`Tokenizer::open`] and [`ChatTemplate::open`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self {
-            tokenizer: Tokenizer::open(path)?,
-            template: ChatTemplate::open(path)?,
-        })
+        Ok(Self { tokenizer: Tokenizer::open(path)?, template: ChatTemplate::open(path)? })
     }
 
     /// The tokens after which the model answers a conversation.
@@ -30,8 +27,7 @@ impl Dialect {
     /// # Errors
     /// What the template refuses.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
-        self.tokenizer
-            .encode(&self.template.render(messages, true)?)
+        self.tokenizer.encode(&self.template.render(messages, true)?)
     }
 
     /// The tokens of a conversation and of the assistant's answer to it, as the model would have written them: the
@@ -49,23 +45,13 @@ impl Dialect {
         let encoding = self.tokenizer.encoding(&text)?;
         let prompt = self.tokenizer.encode(&prompt_text)?;
         if !encoding.get_ids().starts_with(&prompt) {
-            return Err(mismatch(
-                "the prompt's tokens change when the answer follows them",
-            ));
+            return Err(mismatch("the prompt's tokens change when the answer follows them"));
         }
         let marks = encoding.get_ids().iter().zip(encoding.get_offsets());
-        let is_end = |(id, (start, _)): (&u32, &(usize, usize))| {
-            self.tokenizer.is_special(*id) && *start >= answer_end
-        };
+        let is_end = |(id, (start, _)): (&u32, &(usize, usize))| self.tokenizer.is_special(*id) && *start >= answer_end;
         let end = marks.skip(prompt.len()).position(is_end);
         let end = end.ok_or_else(|| mismatch("no end-of-turn token follows the answer"))?;
-        let response = encoding
-            .get_ids()
-            .iter()
-            .skip(prompt.len())
-            .take(end + 1)
-            .copied()
-            .collect();
+        let response = encoding.get_ids().iter().skip(prompt.len()).take(end + 1).copied().collect();
         Ok((prompt, response))
     }
 }

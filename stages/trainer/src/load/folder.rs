@@ -28,44 +28,28 @@ impl Folder {
         let config_path = path.join("config.json");
         let config_bytes = read_limited(&config_path)?;
         let mut json = parse(&config_path, &config_bytes)?;
-        merge_eos(
-            &mut json,
-            read_json(&path.join("generation_config.json"))?.as_ref(),
-        );
+        merge_eos(&mut json, read_json(&path.join("generation_config.json"))?.as_ref());
         let config = Config::from_json(&json).map_err(|e| Error::malformed(&config_path, e))?;
         let shards = shard_names(path)?
             .iter()
             .map(|name| SafetensorsFile::open(&path.join(name)))
             .collect::<Result<Vec<_>, _>>()?;
-        let names = shards
-            .iter()
-            .enumerate()
-            .flat_map(|(i, shard)| shard.names().into_iter().map(move |name| (name, i)));
+        let names =
+            shards.iter().enumerate().flat_map(|(i, shard)| shard.names().into_iter().map(move |name| (name, i)));
         let places = names.collect();
-        Ok(Self {
-            config,
-            shards,
-            places,
-            config_bytes,
-        })
+        Ok(Self { config, shards, places, config_bytes })
     }
 
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
         let shard = self.places.get(name).and_then(|i| self.shards.get(*i));
-        shard
-            .ok_or_else(|| Error::MissingTensor {
-                name: name.to_owned(),
-            })?
-            .take(name)
+        shard.ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?.take(name)
     }
 
     /// Adds the configuration and every weights file to a hash.
     pub(super) fn hash(&self, hasher: &mut blake3::Hasher) -> Result<(), Error> {
         hasher.update(&(self.config_bytes.len() as u64).to_le_bytes());
         hasher.update(&self.config_bytes);
-        self.shards
-            .iter()
-            .try_for_each(|shard| shard.source.hash(hasher))
+        self.shards.iter().try_for_each(|shard| shard.source.hash(hasher))
     }
 }
 
@@ -83,20 +67,14 @@ fn shard_names(folder: &Path) -> Result<BTreeSet<String>, Error> {
         .map(|(tensor, file)| {
             let name = file.as_str().filter(|name| is_plain(name));
             name.map(str::to_owned).ok_or_else(|| {
-                Error::malformed(
-                    &path,
-                    format!("weight_map.{tensor}: {file} is not the name of a file in the folder"),
-                )
+                Error::malformed(&path, format!("weight_map.{tensor}: {file} is not the name of a file in the folder"))
             })
         })
         .collect()
 }
 
 fn is_plain(name: &str) -> bool {
-    matches!(
-        Path::new(name).components().collect::<Vec<_>>()[..],
-        [Component::Normal(_)]
-    )
+    matches!(Path::new(name).components().collect::<Vec<_>>()[..], [Component::Normal(_)])
 }
 
 /// Hugging Face's generation stops at the generation configuration's tokens; a config.json often names fewer.
@@ -129,10 +107,7 @@ pub(super) fn read_json(path: &Path) -> Result<Option<Value>, Error> {
 pub(super) fn read_limited(path: &Path) -> Result<Vec<u8>, Error> {
     let source = Source::open(path)?;
     if source.len > MAX_JSON {
-        return Err(source.error(format!(
-            "{} bytes is over the limit of {MAX_JSON}",
-            source.len
-        )));
+        return Err(source.error(format!("{} bytes is over the limit of {MAX_JSON}", source.len)));
     }
     source.read(0, source.len)
 }

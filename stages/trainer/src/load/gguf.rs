@@ -67,12 +67,7 @@ impl GgufFile {
         }
         let end = reader.position;
         let data = data_start(&source, &metadata, end)?;
-        Ok(Self {
-            source,
-            metadata,
-            tensors,
-            data,
-        })
+        Ok(Self { source, metadata, tensors, data })
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
@@ -109,16 +104,11 @@ impl GgufFile {
     /// Shape (outermost dimension first) and values of a tensor under its GGUF name.
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
         let fail = |cause: String| self.source.tensor_error(name, cause);
-        let tensor = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| fail("not in the file".into()))?;
+        let tensor = self.tensors.get(name).ok_or_else(|| fail("not in the file".into()))?;
         let kind = GgmlType::from_code(tensor.kind).map_err(fail)?;
         let len = byte_len(&tensor.shape, kind).map_err(fail)?;
-        let offset = self
-            .data
-            .checked_add(tensor.offset)
-            .ok_or_else(|| fail(format!("offset {} overflows", tensor.offset)))?;
+        let offset =
+            self.data.checked_add(tensor.offset).ok_or_else(|| fail(format!("offset {} overflows", tensor.offset)))?;
         let bytes = self.source.read(offset, len).map_err(|e| match e {
             Error::Malformed { reason, .. } => fail(reason),
             other => other,
@@ -131,22 +121,18 @@ impl GgufFile {
 fn preamble(reader: &mut Reader<'_>) -> Result<(u64, u64), Error> {
     let magic: [u8; 4] = reader.array()?;
     if &magic != b"GGUF" {
-        return Err(reader
-            .source
-            .error("not a GGUF file (its first four bytes are not \"GGUF\")"));
+        return Err(reader.source.error("not a GGUF file (its first four bytes are not \"GGUF\")"));
     }
     let version = u32::from_le_bytes(reader.array()?);
     if !(2..=3).contains(&version) {
-        return Err(reader.source.error(format!(
-            "GGUF version {version} is not supported (2 and 3 are)"
-        )));
+        return Err(reader.source.error(format!("GGUF version {version} is not supported (2 and 3 are)")));
     }
     let tensors = u64::from_le_bytes(reader.array()?);
     let entries = u64::from_le_bytes(reader.array()?);
     if tensors.max(entries) > MAX_ENTRIES {
-        return Err(reader.source.error(format!(
-            "{tensors} tensors and {entries} metadata entries: over {MAX_ENTRIES}"
-        )));
+        return Err(reader
+            .source
+            .error(format!("{tensors} tensors and {entries} metadata entries: over {MAX_ENTRIES}")));
     }
     Ok((tensors, entries))
 }
@@ -154,11 +140,8 @@ fn preamble(reader: &mut Reader<'_>) -> Result<(u64, u64), Error> {
 fn text(reader: &mut Reader<'_>) -> Result<String, Error> {
     let len = u64::from_le_bytes(reader.array()?);
     let bytes = reader.bytes(len)?;
-    String::from_utf8(bytes).map_err(|e| {
-        reader
-            .source
-            .error(format!("text before {} is not UTF-8: {e}", reader.position))
-    })
+    String::from_utf8(bytes)
+        .map_err(|e| reader.source.error(format!("text before {} is not UTF-8: {e}", reader.position)))
 }
 
 fn value(reader: &mut Reader<'_>, kind: u32) -> Result<Value, Error> {
@@ -203,33 +186,17 @@ fn array(reader: &mut Reader<'_>) -> Result<Value, Error> {
         2 | 3 => 2,
         4..=6 => 4,
         8 | 10..=12 => 8,
-        _ => {
-            return Err(reader
-                .source
-                .error(format!("arrays of type {kind} are not supported")));
-        }
+        _ => return Err(reader.source.error(format!("arrays of type {kind} are not supported"))),
     };
-    if count
-        .checked_mul(least)
-        .is_none_or(|bytes| bytes > reader.left())
-    {
-        return Err(reader.source.error(format!(
-            "an array of {count} elements does not fit in the {} bytes left",
-            reader.left()
-        )));
+    if count.checked_mul(least).is_none_or(|bytes| bytes > reader.left()) {
+        return Err(reader
+            .source
+            .error(format!("an array of {count} elements does not fit in the {} bytes left", reader.left())));
     }
     Ok(match kind {
-        6 | 12 => Value::Floats(
-            (0..count)
-                .map(|_| float(reader, kind))
-                .collect::<Result<_, _>>()?,
-        ),
+        6 | 12 => Value::Floats((0..count).map(|_| float(reader, kind)).collect::<Result<_, _>>()?),
         8 => Value::Texts((0..count).map(|_| text(reader)).collect::<Result<_, _>>()?),
-        _ => Value::Integers(
-            (0..count)
-                .map(|_| small(reader, kind))
-                .collect::<Result<_, _>>()?,
-        ),
+        _ => Value::Integers((0..count).map(|_| small(reader, kind)).collect::<Result<_, _>>()?),
     })
 }
 
@@ -241,10 +208,7 @@ fn small(reader: &mut Reader<'_>, kind: u32) -> Result<i64, Error> {
 fn tensor(reader: &mut Reader<'_>, name: &str) -> Result<Tensor, Error> {
     let count = u32::from_le_bytes(reader.array()?);
     if !(1..=MAX_DIMS).contains(&count) {
-        return Err(reader.source.tensor_error(
-            name,
-            format!("{count} dimensions; 1 to {MAX_DIMS} are possible"),
-        ));
+        return Err(reader.source.tensor_error(name, format!("{count} dimensions; 1 to {MAX_DIMS} are possible")));
     }
     let mut shape = Vec::new();
     for _ in 0..count {
@@ -254,11 +218,7 @@ fn tensor(reader: &mut Reader<'_>, name: &str) -> Result<Tensor, Error> {
     shape.reverse();
     let kind = u32::from_le_bytes(reader.array()?);
     let offset = u64::from_le_bytes(reader.array()?);
-    Ok(Tensor {
-        shape,
-        kind,
-        offset,
-    })
+    Ok(Tensor { shape, kind, offset })
 }
 
 /// Bytes of a tensor; its innermost dimension must be whole blocks.
@@ -266,24 +226,15 @@ fn byte_len(shape: &[usize], kind: GgmlType) -> Result<u64, String> {
     let (weights, bytes) = kind.block();
     let row = shape.last().copied().unwrap_or_default();
     if !row.is_multiple_of(weights) {
-        return Err(format!(
-            "rows of {row} are not whole blocks of {weights} ({kind:?})"
-        ));
+        return Err(format!("rows of {row} are not whole blocks of {weights} ({kind:?})"));
     }
-    let count = shape
-        .iter()
-        .try_fold(1_usize, |product, dim| product.checked_mul(*dim));
+    let count = shape.iter().try_fold(1_usize, |product, dim| product.checked_mul(*dim));
     let len = count.and_then(|count| (count / weights).checked_mul(bytes));
-    len.map(|len| len as u64)
-        .ok_or_else(|| format!("the size of shape {shape:?} overflows"))
+    len.map(|len| len as u64).ok_or_else(|| format!("the size of shape {shape:?} overflows"))
 }
 
 /// The data section begins at the next multiple of the alignment after the header.
-fn data_start(
-    source: &Source,
-    metadata: &HashMap<String, Value>,
-    header_end: u64,
-) -> Result<u64, Error> {
+fn data_start(source: &Source, metadata: &HashMap<String, Value>, header_end: u64) -> Result<u64, Error> {
     let alignment = match metadata.get("general.alignment") {
         None => Some(DEFAULT_ALIGNMENT),
         Some(Value::Integer(number)) => u64::try_from(*number).ok().filter(|n| n.is_power_of_two()),

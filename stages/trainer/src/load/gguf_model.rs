@@ -30,10 +30,7 @@ pub(super) fn config(file: &GgufFile) -> Result<Config, Error> {
     let mut config = Config::from_json(&json).map_err(|e| file.source.error(e))?;
     if let Some(factors) = rope_factors(file)? {
         config.rope_scaling = Some(scaling(&factors, &config).ok_or_else(|| {
-            file.source.tensor_error(
-                "rope_freqs.weight",
-                "the factors are not those of Llama 3.1's scaling",
-            )
+            file.source.tensor_error("rope_freqs.weight", "the factors are not those of Llama 3.1's scaling")
         })?);
         config.check().map_err(|e| file.source.error(e))?;
     }
@@ -41,29 +38,16 @@ pub(super) fn config(file: &GgufFile) -> Result<Config, Error> {
 }
 
 /// Shape and values of a tensor under its Hugging Face name, in Hugging Face's layout.
-pub(super) fn take(
-    file: &GgufFile,
-    config: &Config,
-    name: &str,
-) -> Result<(Vec<usize>, Vec<f32>), Error> {
-    let gguf = gguf_name(file, name)
-        .ok_or_else(|| file.source.tensor_error(name, "has no counterpart in GGUF"))?;
+pub(super) fn take(file: &GgufFile, config: &Config, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
+    let gguf = gguf_name(file, name).ok_or_else(|| file.source.tensor_error(name, "has no counterpart in GGUF"))?;
     let (shape, values) = file.take(&gguf)?;
-    let heads = match (
-        config.family,
-        name.contains(".q_proj."),
-        name.contains(".k_proj."),
-    ) {
+    let heads = match (config.family, name.contains(".q_proj."), name.contains(".k_proj.")) {
         (Family::Llama, true, _) => config.heads,
         (Family::Llama, _, true) => config.kv_heads,
         _ => return Ok((shape, values)),
     };
-    let values = unpermute(&shape, &values, heads).ok_or_else(|| {
-        file.source.tensor_error(
-            &gguf,
-            format!("shape {shape:?} does not split into {heads} heads"),
-        )
-    })?;
+    let values = unpermute(&shape, &values, heads)
+        .ok_or_else(|| file.source.tensor_error(&gguf, format!("shape {shape:?} does not split into {heads} heads")))?;
     Ok((shape, values))
 }
 
@@ -100,20 +84,15 @@ fn unpermute(shape: &[usize], values: &[f32], heads: usize) -> Option<Vec<f32>> 
 }
 
 fn config_json(file: &GgufFile) -> Result<Json, Error> {
-    let missing = |key: &str| {
-        file.source
-            .error(format!("metadata {key}: missing or not a number"))
-    };
-    let arch = file
-        .text("general.architecture")
-        .ok_or_else(|| file.source.error("metadata general.architecture: missing"))?;
+    let missing = |key: &str| file.source.error(format!("metadata {key}: missing or not a number"));
+    let arch =
+        file.text("general.architecture").ok_or_else(|| file.source.error("metadata general.architecture: missing"))?;
     let number = |key: &str| file.get(&format!("{arch}.{key}")).and_then(scalar);
     let needed = |key: &str| number(key).ok_or_else(|| missing(&format!("{arch}.{key}")));
     refuse_scaling(file, arch)?;
-    let embedding = file.shape("token_embd.weight").ok_or_else(|| {
-        file.source
-            .tensor_error("token_embd.weight", "not in the file")
-    })?;
+    let embedding = file
+        .shape("token_embd.weight")
+        .ok_or_else(|| file.source.tensor_error("token_embd.weight", "not in the file"))?;
     let mut json = json!({
         "model_type": arch,
         "vocab_size": embedding.first(),
@@ -131,10 +110,7 @@ fn config_json(file: &GgufFile) -> Result<Json, Error> {
     let optional = [
         ("num_key_value_heads", number("attention.head_count_kv")),
         ("head_dim", number("attention.key_length")),
-        (
-            "bos_token_id",
-            file.token("tokenizer.ggml.bos_token_id").map(Json::from),
-        ),
+        ("bos_token_id", file.token("tokenizer.ggml.bos_token_id").map(Json::from)),
     ];
     for (field, value) in optional {
         if let Some(value) = value {
@@ -165,41 +141,28 @@ fn refuse_scaling(file: &GgufFile, arch: &str) -> Result<(), Error> {
     let key = format!("{arch}.rope.scaling.type");
     match file.text(&key) {
         None | Some("none") => Ok(()),
-        Some(other) => Err(file.source.error(Error::unsupported(
-            &key,
-            other,
-            "only Llama 3.1's (rope_freqs.weight) is",
-        ))),
+        Some(other) => {
+            Err(file.source.error(Error::unsupported(&key, other, "only Llama 3.1's (rope_freqs.weight) is")))
+        }
     }
 }
 
 fn rope_factors(file: &GgufFile) -> Result<Option<Vec<f32>>, Error> {
     match file.shape("rope_freqs.weight") {
         None => Ok(None),
-        Some(_) => file
-            .take("rope_freqs.weight")
-            .map(|(_, values)| Some(values)),
+        Some(_) => file.take("rope_freqs.weight").map(|(_, values)| Some(values)),
     }
 }
 
 /// Finds the factor and the original context that give these divisors of the rotary frequencies: a frequency between
 /// the two limits tells the context, by solving `smooth = (context / wavelength − low) / (high − low)`.
 fn scaling(divisors: &[f32], config: &Config) -> Option<crate::Llama3Scaling> {
-    let wavelength = |i: usize| {
-        std::f64::consts::TAU
-            * config
-                .rope_theta
-                .powf(2.0 * i as f64 / config.head_dim as f64)
-    };
+    let wavelength = |i: usize| std::f64::consts::TAU * config.rope_theta.powf(2.0 * i as f64 / config.head_dim as f64);
     let factor = divisors.iter().copied().fold(1.0, f32::max);
-    let between = divisors
-        .iter()
-        .position(|&divisor| divisor > 1.0 && divisor < factor)?;
+    let between = divisors.iter().position(|&divisor| divisor > 1.0 && divisor < factor)?;
     let factor = f64::from(factor);
-    let smooth =
-        (f64::from(*divisors.get(between)?).recip() - factor.recip()) / (1.0 - factor.recip());
-    let context =
-        wavelength(between) * (smooth * (HIGH_FREQ_FACTOR - LOW_FREQ_FACTOR) + LOW_FREQ_FACTOR);
+    let smooth = (f64::from(*divisors.get(between)?).recip() - factor.recip()) / (1.0 - factor.recip());
+    let context = wavelength(between) * (smooth * (HIGH_FREQ_FACTOR - LOW_FREQ_FACTOR) + LOW_FREQ_FACTOR);
     let scaling = crate::Llama3Scaling {
         factor,
         low_freq_factor: LOW_FREQ_FACTOR,
@@ -209,15 +172,13 @@ fn scaling(divisors: &[f32], config: &Config) -> Option<crate::Llama3Scaling> {
     let fits = |(i, divisor): (usize, &f32)| {
         (f64::from(*divisor) / divisor_of(&scaling, wavelength(i)) - 1.0).abs() < FACTOR_TOLERANCE
     };
-    (divisors.len() * 2 == config.head_dim && divisors.iter().enumerate().all(fits))
-        .then_some(scaling)
+    (divisors.len() * 2 == config.head_dim && divisors.iter().enumerate().all(fits)).then_some(scaling)
 }
 
 /// What Llama 3.1's scaling divides the frequency of a wavelength (positions) by.
 fn divisor_of(scaling: &crate::Llama3Scaling, wavelength: f64) -> f64 {
     let turns = scaling.original_max_positions as f64 / wavelength;
-    let smooth =
-        (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+    let smooth = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
     let smooth = smooth.clamp(0.0, 1.0);
     ((1.0 - smooth) / scaling.factor + smooth).recip()
 }

@@ -12,7 +12,8 @@ const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// What llama.cpp does when a file does not say (`LLAMA_VOCAB_PRE_TYPE_DEFAULT`): one pattern after the other.
 const DEFAULT: [&str; 4] = [
     r"[\p{P}\$\+<=>\^~\|]+",
@@ -23,9 +24,7 @@ const DEFAULT: [&str; 4] = [
 
 /// The tokenizer.json of the file's tokenizer.
 pub(super) fn tokenizer_json(file: &GgufFile) -> Result<Json, Error> {
-    let kind = file
-        .text("tokenizer.ggml.model")
-        .ok_or_else(|| missing(file, "tokenizer.ggml.model"))?;
+    let kind = file.text("tokenizer.ggml.model").ok_or_else(|| missing(file, "tokenizer.ggml.model"))?;
     if kind != "gpt2" {
         return Err(file.source.error(Error::unsupported(
             "tokenizer.ggml.model",
@@ -60,32 +59,19 @@ fn is_qwen2(pre: &str) -> bool {
 
 /// Qwen2's tokenizer composes characters first; GGUF does not say so.
 fn normalizer(pre: &str) -> Json {
-    if is_qwen2(pre) {
-        json!({ "type": "NFC" })
-    } else {
-        Json::Null
-    }
+    if is_qwen2(pre) { json!({ "type": "NFC" }) } else { Json::Null }
 }
 
 fn pre_tokenizers(file: &GgufFile, pre: &str) -> Result<Vec<Json>, Error> {
     Ok(match pre {
         "gpt-2" | "gpt2" => vec![bytes(true)],
-        "smollm" => vec![
-            json!({ "type": "Digits", "individual_digits": true }),
-            bytes(true),
-        ],
-        "default" => DEFAULT
-            .into_iter()
-            .map(split)
-            .chain([bytes(false)])
-            .collect(),
+        "smollm" => vec![json!({ "type": "Digits", "individual_digits": true }), bytes(true)],
+        "default" => DEFAULT.into_iter().map(split).chain([bytes(false)]).collect(),
         _ if is_llama3(pre) => vec![split(LLAMA3), bytes(false)],
         _ if is_qwen2(pre) => vec![split(QWEN2), bytes(false)],
         _ => {
             let reason = "default, gpt-2, smollm, llama-bpe and qwen2 are";
-            return Err(file
-                .source
-                .error(Error::unsupported("tokenizer.ggml.pre", pre, reason)));
+            return Err(file.source.error(Error::unsupported("tokenizer.ggml.pre", pre, reason)));
         }
     })
 }
@@ -104,20 +90,10 @@ fn added_tokens(file: &GgufFile, tokens: &[String]) -> Result<Vec<Json>, Error> 
         return Err(missing(file, key));
     };
     if types.len() != tokens.len() {
-        return Err(file.source.error(format!(
-            "metadata {key}: {} entries for {} tokens",
-            types.len(),
-            tokens.len()
-        )));
+        return Err(file.source.error(format!("metadata {key}: {} entries for {} tokens", types.len(), tokens.len())));
     }
-    let marked = tokens
-        .iter()
-        .zip(types)
-        .enumerate()
-        .filter(|(_, (_, kind))| [CONTROL, USER_DEFINED].contains(kind));
-    Ok(marked
-        .map(|(id, (text, kind))| added_token(id, text, *kind == CONTROL))
-        .collect())
+    let marked = tokens.iter().zip(types).enumerate().filter(|(_, (_, kind))| [CONTROL, USER_DEFINED].contains(kind));
+    Ok(marked.map(|(id, (text, kind))| added_token(id, text, *kind == CONTROL)).collect())
 }
 
 fn added_token(id: usize, text: &str, special: bool) -> Json {
@@ -130,19 +106,12 @@ fn added_token(id: usize, text: &str, special: bool) -> Json {
 /// "left right" pairs; the space that divides them is never the first character.
 fn merges(file: &GgufFile) -> Result<Vec<(&str, &str)>, Error> {
     let key = "tokenizer.ggml.merges";
-    let divide = |text: &'_ String| {
-        text.char_indices()
-            .skip(1)
-            .find(|(_, c)| *c == ' ')
-            .map(|(at, _)| at)
-    };
+    let divide = |text: &'_ String| text.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at);
     texts(file, key)?
         .iter()
         .map(|text| {
-            let at = divide(text).ok_or_else(|| {
-                file.source
-                    .error(format!("metadata {key}: {text:?} is not a pair"))
-            })?;
+            let at =
+                divide(text).ok_or_else(|| file.source.error(format!("metadata {key}: {text:?} is not a pair")))?;
             Ok((&text[..at], &text[at + 1..]))
         })
         .collect()
@@ -156,6 +125,5 @@ fn texts<'a>(file: &'a GgufFile, key: &str) -> Result<&'a [String], Error> {
 }
 
 fn missing(file: &GgufFile, key: &str) -> Error {
-    file.source
-        .error(format!("metadata {key}: missing or of another type"))
+    file.source.error(format!("metadata {key}: missing or of another type"))
 }

@@ -50,11 +50,7 @@ impl Checkpoint {
             let file = GgufFile::open(path)?;
             (gguf_model::config(&file)?, Format::Gguf(file))
         };
-        Ok(Self {
-            config,
-            format,
-            identity: OnceLock::new(),
-        })
+        Ok(Self { config, format, identity: OnceLock::new() })
     }
 
     /// Shape and values of a tensor under its Hugging Face name and in Hugging Face's layout, whatever the format.
@@ -90,9 +86,6 @@ impl Checkpoint {
             Format::Folder(folder) => folder.hash(&mut hasher)?,
             Format::Gguf(file) => file.source.hash(&mut hasher)?,
         }
-        Ok(self
-            .identity
-            .get_or_init(|| hasher.finalize().to_hex().to_string())
-            .clone())
+        Ok(self.identity.get_or_init(|| hasher.finalize().to_hex().to_string()).clone())
     }
 }

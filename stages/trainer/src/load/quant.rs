@@ -26,10 +26,9 @@ pub enum GgmlType {
 
 /// Names of ggml's type numbers, to say which type is refused. The empty ones were withdrawn.
 const NAMES: [&str; 40] = [
-    "F32", "F16", "Q4_0", "Q4_1", "", "", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K",
-    "Q5_K", "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S",
-    "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16", "", "", "", "TQ1_0", "TQ2_0", "",
-    "", "", "MXFP4",
+    "F32", "F16", "Q4_0", "Q4_1", "", "", "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+    "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64",
+    "F64", "IQ1_M", "BF16", "", "", "", "TQ1_0", "TQ2_0", "", "", "", "MXFP4",
 ];
 
 impl GgmlType {
@@ -75,11 +74,7 @@ impl GgmlType {
 
 fn refusal(code: u32) -> String {
     let name = NAMES.get(code as usize).copied().unwrap_or_default();
-    let name = if name.is_empty() {
-        format!("number {code}")
-    } else {
-        name.to_owned()
-    };
+    let name = if name.is_empty() { format!("number {code}") } else { name.to_owned() };
     format!("type {name} is not supported (F32, F16, BF16, Q4_0, Q4_1, Q8_0, Q6_K are)")
 }
 
@@ -87,12 +82,7 @@ fn blocks<const BYTES: usize, const WEIGHTS: usize>(
     bytes: &[u8],
     block: fn(&[u8; BYTES]) -> [f32; WEIGHTS],
 ) -> Vec<f32> {
-    bytes
-        .as_chunks::<BYTES>()
-        .0
-        .iter()
-        .flat_map(block)
-        .collect()
+    bytes.as_chunks::<BYTES>().0.iter().flat_map(block).collect()
 }
 
 fn scale(bytes: &[u8], at: usize) -> f32 {
@@ -101,13 +91,7 @@ fn scale(bytes: &[u8], at: usize) -> f32 {
 
 /// The low halves of 16 bytes are weights 0..16, the high halves weights 16..32.
 fn nibbles(bytes: &[u8], weight: impl Fn(u8) -> f32) -> [f32; 32] {
-    std::array::from_fn(|i| {
-        weight(if i < 16 {
-            bytes[i] & 15
-        } else {
-            bytes[i - 16] >> 4
-        })
-    })
+    std::array::from_fn(|i| weight(if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 }))
 }
 
 fn q4_0(block: &[u8; 18]) -> [f32; 32] {

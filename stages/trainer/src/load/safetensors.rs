@@ -29,13 +29,11 @@ impl SafetensorsFile {
         let mut reader = source.reader()?;
         let len = u64::from_le_bytes(reader.array()?);
         if len > MAX_HEADER {
-            return Err(source.error(format!(
-                "a header of {len} bytes is over the limit of {MAX_HEADER}"
-            )));
+            return Err(source.error(format!("a header of {len} bytes is over the limit of {MAX_HEADER}")));
         }
         let bytes = reader.bytes(len)?;
-        let header: Metadata = serde_json::from_slice(&bytes)
-            .map_err(|e| source.error(format!("safetensors header: {e}")))?;
+        let header: Metadata =
+            serde_json::from_slice(&bytes).map_err(|e| source.error(format!("safetensors header: {e}")))?;
         let data = PREFIX + len;
         let end = data.checked_add(header.data_len() as u64);
         if end != Some(source.len) {
@@ -46,11 +44,7 @@ impl SafetensorsFile {
             );
             return Err(source.error(cause));
         }
-        Ok(Self {
-            source,
-            header,
-            data,
-        })
+        Ok(Self { source, header, data })
     }
 
     /// Names of the tensors in the file, in the order of their data.
@@ -61,20 +55,11 @@ impl SafetensorsFile {
     /// Shape and values of a tensor, widened to f32.
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
         let fail = |cause: String| self.source.tensor_error(name, cause);
-        let info = self
-            .header
-            .info(name)
-            .ok_or_else(|| fail("not in the file".into()))?;
+        let info = self.header.info(name).ok_or_else(|| fail("not in the file".into()))?;
         let (start, end) = info.data_offsets;
-        let bytes = self
-            .source
-            .read(self.data + start as u64, (end - start) as u64)?;
-        let values = widen(info.dtype, &bytes).ok_or_else(|| {
-            fail(format!(
-                "type {:?} is not supported (F32, F16, BF16 are)",
-                info.dtype
-            ))
-        })?;
+        let bytes = self.source.read(self.data + start as u64, (end - start) as u64)?;
+        let values = widen(info.dtype, &bytes)
+            .ok_or_else(|| fail(format!("type {:?} is not supported (F32, F16, BF16 are)", info.dtype)))?;
         Ok((info.shape.clone(), values))
     }
 }
@@ -90,31 +75,16 @@ fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
 
 /// Little-endian f32 values.
 pub(super) fn f32s(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|b| f32::from_le_bytes(*b))
-        .collect()
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
 /// Little-endian IEEE half-precision values, widened.
 pub(super) fn f16s(bytes: &[u8]) -> Vec<f32> {
-    let halves: Vec<half::f16> = bytes
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .map(|b| half::f16::from_le_bytes(*b))
-        .collect();
+    let halves: Vec<half::f16> = bytes.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b)).collect();
     halves.to_f32_vec()
 }
 
 /// Little-endian bfloat16 values, widened.
 pub(super) fn bf16s(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .as_chunks::<2>()
-        .0
-        .iter()
-        .map(|b| half::bf16::from_le_bytes(*b).to_f32())
-        .collect()
+    bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
 }

@@ -42,10 +42,7 @@ impl Tokenizer {
         let config = read_json(&folder.join("tokenizer_config.json"))?.unwrap_or_default();
         let generation = read_json(&folder.join("generation_config.json"))?.unwrap_or_default();
         let text = config.get("eos_token").and_then(token_text);
-        let mut eos: Vec<u32> = text
-            .and_then(|text| inner.token_to_id(&text))
-            .into_iter()
-            .collect();
+        let mut eos: Vec<u32> = text.and_then(|text| inner.token_to_id(&text)).into_iter().collect();
         for id in eos_ids(&generation) {
             if !eos.contains(&id) {
                 eos.push(id);
@@ -63,21 +60,10 @@ impl Tokenizer {
 
     /// Truncation and padding that a tokenizer.json may ask for are left out: a text is encoded whole.
     fn new(mut inner: tokenizers::Tokenizer, eos: Vec<u32>) -> Result<Self, Error> {
-        inner
-            .with_padding(None)
-            .with_truncation(None)
-            .map_err(failure)?;
+        inner.with_padding(None).with_truncation(None).map_err(failure)?;
         let added = inner.get_added_tokens_decoder();
-        let special = added
-            .iter()
-            .filter(|(_, token)| token.special)
-            .map(|(id, _)| *id)
-            .collect();
-        Ok(Self {
-            inner,
-            special,
-            eos,
-        })
+        let special = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
+        Ok(Self { inner, special, eos })
     }
 
     /// The tokens of a text. Special tokens written in it are recognised; none are added.
@@ -135,11 +121,8 @@ impl Tokenizer {
 
 /// The crate indexes without checks when merges do not fit the vocabulary; a damaged file must not end the program.
 fn parse(path: &Path, bytes: &[u8]) -> Result<tokenizers::Tokenizer, Error> {
-    let parsed = catch_unwind(AssertUnwindSafe(|| {
-        tokenizers::Tokenizer::from_bytes(bytes)
-    }));
-    let parsed = parsed
-        .map_err(|_| Error::malformed(path, "tokenizer: merges do not fit the vocabulary"))?;
+    let parsed = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(bytes)));
+    let parsed = parsed.map_err(|_| Error::malformed(path, "tokenizer: merges do not fit the vocabulary"))?;
     parsed.map_err(|e| Error::malformed(path, format!("tokenizer: {e}")))
 }
 

@@ -14,14 +14,8 @@ pub struct Dpo {
 
 impl PreferenceLoss for Dpo {
     fn pair(&self, logps: &PairLogps) -> PairLoss {
-        let (x, eps) = (
-            self.beta * logps.log_ratio_difference(),
-            self.label_smoothing,
-        );
+        let (x, eps) = (self.beta * logps.log_ratio_difference(), self.label_smoothing);
         let loss = (1.0 - eps) * neg_log_sigmoid(x) + eps * neg_log_sigmoid(-x);
-        PairLoss::of_difference(
-            loss,
-            self.beta * (eps * sigmoid(x) - (1.0 - eps) * sigmoid(-x)),
-        )
+        PairLoss::of_difference(loss, self.beta * (eps * sigmoid(x) - (1.0 - eps) * sigmoid(-x)))
     }
 }

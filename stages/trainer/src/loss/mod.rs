@@ -44,11 +44,7 @@ pub struct PairLoss {
 impl PairLoss {
     /// A loss that depends on the pair only through D.
     fn of_difference(loss: f64, derivative: f64) -> Self {
-        Self {
-            loss,
-            d_chosen: derivative,
-            d_rejected: -derivative,
-        }
+        Self { loss, d_chosen: derivative, d_rejected: -derivative }
     }
 }
 
@@ -69,11 +65,7 @@ fn neg_log_sigmoid(x: f64) -> f64 {
 /// σ(x) = 1/(1 + e^−x), without overflow.
 fn sigmoid(x: f64) -> f64 {
     let small = (-x.abs()).exp();
-    if x >= 0.0 {
-        1.0 / (1.0 + small)
-    } else {
-        small / (1.0 + small)
-    }
+    if x >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
 }
 
 #[cfg(test)]
@@ -90,73 +82,33 @@ mod tests {
                 gap: 3.0,
             };
             let step = 1e-5;
-            let slope = |plus: PairLogps, minus: PairLogps| {
-                (loss.pair(&plus).loss - loss.pair(&minus).loss) / (2.0 * step)
-            };
+            let slope =
+                |plus: PairLogps, minus: PairLogps| (loss.pair(&plus).loss - loss.pair(&minus).loss) / (2.0 * step);
             let exact = loss.pair(&at(chosen, rejected));
             let d_chosen = slope(at(chosen + step, rejected), at(chosen - step, rejected));
             let d_rejected = slope(at(chosen, rejected + step), at(chosen, rejected - step));
-            assert!(
-                (exact.d_chosen - d_chosen).abs() < 1e-8,
-                "{loss:?}: {exact:?}, {d_chosen}"
-            );
-            assert!(
-                (exact.d_rejected - d_rejected).abs() < 1e-8,
-                "{loss:?}: {exact:?}, {d_rejected}"
-            );
+            assert!((exact.d_chosen - d_chosen).abs() < 1e-8, "{loss:?}: {exact:?}, {d_chosen}");
+            assert!((exact.d_rejected - d_rejected).abs() < 1e-8, "{loss:?}: {exact:?}, {d_rejected}");
         }
     }
 
     #[test]
     fn derivatives_agree_with_differences() {
-        check(&Dpo {
-            beta: 0.1,
-            label_smoothing: 0.0,
-        });
-        check(&Dpo {
-            beta: 0.3,
-            label_smoothing: 0.2,
-        });
-        check(&Rpo {
-            beta: 0.1,
-            gamma: 0.05,
-            margin: Margin::Paper,
-        });
-        check(&Rpo {
-            beta: 0.1,
-            gamma: 0.05,
-            margin: Margin::ReferenceCode,
-        });
+        check(&Dpo { beta: 0.1, label_smoothing: 0.0 });
+        check(&Dpo { beta: 0.3, label_smoothing: 0.2 });
+        check(&Rpo { beta: 0.1, gamma: 0.05, margin: Margin::Paper });
+        check(&Rpo { beta: 0.1, gamma: 0.05, margin: Margin::ReferenceCode });
     }
 
     #[test]
     fn conventions_differ_by_beta_and_no_margin_is_dpo() {
-        let logps = PairLogps {
-            chosen: -5.0,
-            rejected: -7.0,
-            reference_chosen: -6.0,
-            reference_rejected: -6.5,
-            gap: 4.0,
-        };
+        let logps =
+            PairLogps { chosen: -5.0, rejected: -7.0, reference_chosen: -6.0, reference_rejected: -6.5, gap: 4.0 };
         // D = 1 + 0.5
         let expected = |x: f64| (1.0 + (-x).exp()).ln();
-        let rpo = |gamma, margin| {
-            Rpo {
-                beta: 0.1,
-                gamma,
-                margin,
-            }
-            .pair(&logps)
-        };
+        let rpo = |gamma, margin| Rpo { beta: 0.1, gamma, margin }.pair(&logps);
         assert!((rpo(0.05, Margin::Paper).loss - expected(0.15 - 0.2)).abs() < 1e-15);
         assert!((rpo(0.05, Margin::ReferenceCode).loss - expected(0.15 - 0.02)).abs() < 1e-15);
-        assert_eq!(
-            rpo(0.0, Margin::Paper),
-            Dpo {
-                beta: 0.1,
-                label_smoothing: 0.0
-            }
-            .pair(&logps)
-        );
+        assert_eq!(rpo(0.0, Margin::Paper), Dpo { beta: 0.1, label_smoothing: 0.0 }.pair(&logps));
     }
 }

@@ -75,10 +75,7 @@ impl Block {
 
     /// The key rows as runs: first row, number of rows, first column in the scores.
     fn runs(&self) -> [(usize, usize, usize); 2] {
-        [
-            (0, self.prefix, 0),
-            (self.own, self.own_rows(), self.prefix),
-        ]
+        [(0, self.prefix, 0), (self.own, self.own_rows(), self.prefix)]
     }
 
     /// Key rows that query `start + i` sees.
@@ -90,16 +87,9 @@ impl Block {
 /// The blocks of a document: those of its prefix, then those of each branch.
 fn blocks(document: &Document) -> impl Iterator<Item = Block> + '_ {
     let prefix = std::iter::once((0, document.prefix, 0));
-    let branches = document
-        .branch_rows()
-        .map(|(start, rows)| (start, rows, document.prefix));
+    let branches = document.branch_rows().map(|(start, rows)| (start, rows, document.prefix));
     prefix.chain(branches).flat_map(|(own, rows, prefix)| {
-        (0..rows).step_by(BLOCK).map(move |at| Block {
-            start: own + at,
-            rows: BLOCK.min(rows - at),
-            prefix,
-            own,
-        })
+        (0..rows).step_by(BLOCK).map(move |at| Block { start: own + at, rows: BLOCK.min(rows - at), prefix, own })
     })
 }
 
@@ -123,19 +113,14 @@ impl Attention {
             .zip(self.tasks(&mut log_sum, &pack.documents, self.heads))
             .zip(self.sources(qkv, &pack.documents))
             .collect();
-        tasks
-            .into_par_iter()
-            .for_each(|((out, log_sum), source)| self.forward_task(&source, out, log_sum));
+        tasks.into_par_iter().for_each(|((out, log_sum), source)| self.forward_task(&source, out, log_sum));
         Attended { out, log_sum }
     }
 
     fn forward_task<F: Real>(&self, source: &Source<'_, F>, out: &mut [F], log_sum: &mut [F]) {
         let (d, rows) = (self.head_dim, source.document.rows());
         let mut scores = vec![F::ZERO; BLOCK * rows];
-        let heads = source
-            .q
-            .chunks_exact(rows * d)
-            .zip(out.chunks_exact_mut(rows * d));
+        let heads = source.q.chunks_exact(rows * d).zip(out.chunks_exact_mut(rows * d));
         for ((q, out), log_sum) in heads.zip(log_sum.chunks_exact_mut(rows)) {
             for block in blocks(source.document) {
                 let scores = &mut scores[..block.rows * block.width()];
@@ -145,14 +130,7 @@ impl Attention {
                 for (first, count, column) in block.runs() {
                     let p = View::strided(from(scores, column), block.rows, count, block.width());
                     let v = View::new(&source.v[first * d..], count, d);
-                    multiply(
-                        ViewMut::new(out, block.rows, d),
-                        Write::Add,
-                        F::ONE,
-                        p,
-                        v,
-                        One,
-                    );
+                    multiply(ViewMut::new(out, block.rows, d), Write::Add, F::ONE, p, v, One);
                 }
             }
         }
@@ -170,18 +148,9 @@ impl Attention {
     }
 
     /// The gradients of q, k and v from that of o (by query heads).
-    pub fn backward<F: Real>(
-        &self,
-        d_out: &[F],
-        qkv: &Qkv<F>,
-        attended: &Attended<F>,
-        pack: &Pack,
-    ) -> Qkv<F> {
-        let mut gradient = Qkv {
-            q: vec![F::ZERO; qkv.q.len()],
-            k: vec![F::ZERO; qkv.k.len()],
-            v: vec![F::ZERO; qkv.v.len()],
-        };
+    pub fn backward<F: Real>(&self, d_out: &[F], qkv: &Qkv<F>, attended: &Attended<F>, pack: &Pack) -> Qkv<F> {
+        let mut gradient =
+            Qkv { q: vec![F::ZERO; qkv.q.len()], k: vec![F::ZERO; qkv.k.len()], v: vec![F::ZERO; qkv.v.len()] };
         let documents = &pack.documents;
         let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let written = self
@@ -193,25 +162,10 @@ impl Attention {
             .slices(d_out, documents, queries)
             .zip(self.slices(&attended.out, documents, queries))
             .zip(self.slices(&attended.log_sum, documents, self.heads));
-        let tasks: Vec<_> = written
-            .zip(read)
-            .zip(self.sources(qkv, documents))
-            .collect();
-        tasks
-            .into_par_iter()
-            .for_each(|((((dq, dk), dv), ((d_out, out), log_sum)), source)| {
-                self.backward_task(
-                    &source,
-                    Upstream {
-                        d_out,
-                        out,
-                        log_sum,
-                    },
-                    dq,
-                    dk,
-                    dv,
-                );
-            });
+        let tasks: Vec<_> = written.zip(read).zip(self.sources(qkv, documents)).collect();
+        tasks.into_par_iter().for_each(|((((dq, dk), dv), ((d_out, out), log_sum)), source)| {
+            self.backward_task(&source, Upstream { d_out, out, log_sum }, dq, dk, dv);
+        });
         gradient
     }
 
@@ -225,41 +179,23 @@ impl Attention {
     ) {
         let (d, rows) = (self.head_dim, source.document.rows());
         let (mut p, mut ds) = (vec![F::ZERO; BLOCK * rows], vec![F::ZERO; BLOCK * rows]);
-        for (head, (q, dq)) in source
-            .q
-            .chunks_exact(rows * d)
-            .zip(dq.chunks_exact_mut(rows * d))
-            .enumerate()
-        {
+        for (head, (q, dq)) in source.q.chunks_exact(rows * d).zip(dq.chunks_exact_mut(rows * d)).enumerate() {
             for block in blocks(source.document) {
                 let at = (head * rows + block.start) * d;
-                let (d_out, out) = (
-                    &upstream.d_out[at..][..block.rows * d],
-                    &upstream.out[at..][..block.rows * d],
-                );
+                let (d_out, out) = (&upstream.d_out[at..][..block.rows * d], &upstream.out[at..][..block.rows * d]);
                 let log_sum = &upstream.log_sum[head * rows + block.start..][..block.rows];
                 let size = block.rows * block.width();
                 let (p, ds) = (&mut p[..size], &mut ds[..size]);
                 self.scores(source, q, &block, p);
                 for (first, count, column) in block.runs() {
                     let v = View::new(&source.v[first * d..], count, d);
-                    let part =
-                        ViewMut::strided(from_mut(ds, column), block.rows, count, block.width());
-                    multiply(
-                        part,
-                        Write::Replace,
-                        F::ONE,
-                        View::new(d_out, block.rows, d),
-                        v.t(),
-                        One,
-                    );
+                    let part = ViewMut::strided(from_mut(ds, column), block.rows, count, block.width());
+                    multiply(part, Write::Replace, F::ONE, View::new(d_out, block.rows, d), v.t(), One);
                 }
                 softmax_backward(p, ds, &block, log_sum, d_out, out);
                 let q = View::new(&q[block.start * d..], block.rows, d);
                 for (first, count, column) in block.runs() {
-                    let part = |values| {
-                        View::strided(from(values, column), block.rows, count, block.width())
-                    };
+                    let part = |values| View::strided(from(values, column), block.rows, count, block.width());
                     let (p, ds) = (part(p), part(ds));
                     let k = View::new(&source.k[first * d..], count, d);
                     let dq = ViewMut::new(&mut dq[block.start * d..], block.rows, d);
@@ -267,33 +203,17 @@ impl Attention {
                     let dk = ViewMut::new(&mut dk[first * d..], count, d);
                     multiply(dk, Write::Add, self.scale(), ds.t(), q, One);
                     let dv = ViewMut::new(&mut dv[first * d..], count, d);
-                    multiply(
-                        dv,
-                        Write::Add,
-                        F::ONE,
-                        p.t(),
-                        View::new(d_out, block.rows, d),
-                        One,
-                    );
+                    multiply(dv, Write::Add, F::ONE, p.t(), View::new(d_out, block.rows, d), One);
                 }
             }
         }
     }
 
     /// Cuts a buffer of `width` values a row into the slices of the tasks, in the order of [`Self::sources`].
-    fn tasks<'a, F>(
-        &self,
-        values: &'a mut [F],
-        documents: &[Document],
-        width: usize,
-    ) -> Vec<&'a mut [F]> {
+    fn tasks<'a, F>(&self, values: &'a mut [F], documents: &[Document], width: usize) -> Vec<&'a mut [F]> {
         let each = width / self.kv_heads;
-        let slices = by_document(values, documents, width)
-            .into_iter()
-            .zip(documents);
-        slices
-            .flat_map(|(slice, document)| slice.chunks_exact_mut(document.rows() * each))
-            .collect()
+        let slices = by_document(values, documents, width).into_iter().zip(documents);
+        slices.flat_map(|(slice, document)| slice.chunks_exact_mut(document.rows() * each)).collect()
     }
 
     fn slices<'a, F>(
@@ -304,21 +224,14 @@ impl Attention {
     ) -> impl Iterator<Item = &'a [F]> + use<'a, F> {
         let each = width / self.kv_heads;
         documents.iter().flat_map(move |document| {
-            values[document.start * width..][..document.rows() * width]
-                .chunks_exact(document.rows() * each)
+            values[document.start * width..][..document.rows() * width].chunks_exact(document.rows() * each)
         })
     }
 
-    fn sources<'a, F>(
-        &self,
-        qkv: &'a Qkv<F>,
-        documents: &'a [Document],
-    ) -> impl Iterator<Item = Source<'a, F>> {
+    fn sources<'a, F>(&self, qkv: &'a Qkv<F>, documents: &'a [Document]) -> impl Iterator<Item = Source<'a, F>> {
         let keys = self.kv_heads * self.head_dim;
         let kv_heads = self.kv_heads;
-        let owners = documents
-            .iter()
-            .flat_map(move |document| std::iter::repeat_n(document, kv_heads));
+        let owners = documents.iter().flat_map(move |document| std::iter::repeat_n(document, kv_heads));
         self.slices(&qkv.q, documents, keys * self.group())
             .zip(self.slices(&qkv.k, documents, keys))
             .zip(self.slices(&qkv.v, documents, keys))
@@ -345,11 +258,7 @@ struct Upstream<'a, F> {
 /// Turns the scores of a block into probabilities, row by row, zero where a query may not look.
 fn softmax<F: Real>(scores: &mut [F], block: &Block, log_sum: &mut [F]) {
     vectorised(|| {
-        for (i, (row, log_sum)) in scores
-            .chunks_exact_mut(block.width())
-            .zip(log_sum)
-            .enumerate()
-        {
+        for (i, (row, log_sum)) in scores.chunks_exact_mut(block.width()).zip(log_sum).enumerate() {
             let (seen, hidden) = row.split_at_mut(block.visible(i));
             let greatest = maximum(seen);
             let sum = exponentiate(seen, greatest);
@@ -362,19 +271,10 @@ fn softmax<F: Real>(scores: &mut [F], block: &Block, log_sum: &mut [F]) {
 }
 
 /// Turns scores into P, and dP into dS = P ⊙ (dP − δ).
-fn softmax_backward<F: Real>(
-    p: &mut [F],
-    ds: &mut [F],
-    block: &Block,
-    log_sum: &[F],
-    d_out: &[F],
-    out: &[F],
-) {
+fn softmax_backward<F: Real>(p: &mut [F], ds: &mut [F], block: &Block, log_sum: &[F], d_out: &[F], out: &[F]) {
     let d = d_out.len() / block.rows;
     vectorised(|| {
-        let rows = p
-            .chunks_exact_mut(block.width())
-            .zip(ds.chunks_exact_mut(block.width()));
+        let rows = p.chunks_exact_mut(block.width()).zip(ds.chunks_exact_mut(block.width()));
         let outputs = d_out.chunks_exact(d).zip(out.chunks_exact(d));
         for (i, (((p, ds), log_sum), (d_out, out))) in rows.zip(log_sum).zip(outputs).enumerate() {
             let delta = dot(d_out, out);

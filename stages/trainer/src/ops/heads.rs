@@ -15,25 +15,20 @@ use crate::real::Real;
 pub fn split<F: Real>(x: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTable<F>>) -> Vec<F> {
     let width = x.len() / pack.tokens.len();
     let mut y = vec![F::ZERO; x.len()];
-    by_document(&mut y, &pack.documents, width)
-        .into_par_iter()
-        .zip(&pack.documents)
-        .for_each(|(y, document)| {
-            let rows = document.rows();
-            y.par_chunks_mut(rows * d)
-                .enumerate()
-                .for_each(|(head, y)| {
-                    vectorised(|| {
-                        for (row, y) in y.chunks_exact_mut(d).enumerate() {
-                            let row = document.start + row;
-                            y.copy_from_slice(&x[row * width + head * d..][..d]);
-                            if let Some(table) = rotary {
-                                table.rotate(y, pack.positions[row], Turn::Forward);
-                            }
-                        }
-                    });
-                });
+    by_document(&mut y, &pack.documents, width).into_par_iter().zip(&pack.documents).for_each(|(y, document)| {
+        let rows = document.rows();
+        y.par_chunks_mut(rows * d).enumerate().for_each(|(head, y)| {
+            vectorised(|| {
+                for (row, y) in y.chunks_exact_mut(d).enumerate() {
+                    let row = document.start + row;
+                    y.copy_from_slice(&x[row * width + head * d..][..d]);
+                    if let Some(table) = rotary {
+                        table.rotate(y, pack.positions[row], Turn::Forward);
+                    }
+                }
+            });
         });
+    });
     y
 }
 
@@ -41,32 +36,25 @@ pub fn split<F: Real>(x: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTabl
 pub fn merge<F: Real>(y: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTable<F>>) -> Vec<F> {
     let width = y.len() / pack.tokens.len();
     let mut x = vec![F::ZERO; y.len()];
-    by_document(&mut x, &pack.documents, width)
-        .into_par_iter()
-        .zip(&pack.documents)
-        .for_each(|(x, document)| {
-            let rows = document.rows();
-            let y = &y[document.start * width..][..rows * width];
-            x.par_chunks_mut(width).enumerate().for_each(|(row, x)| {
-                vectorised(|| {
-                    for (head, x) in x.chunks_exact_mut(d).enumerate() {
-                        x.copy_from_slice(&y[(head * rows + row) * d..][..d]);
-                        if let Some(table) = rotary {
-                            table.rotate(x, pack.positions[document.start + row], Turn::Backward);
-                        }
+    by_document(&mut x, &pack.documents, width).into_par_iter().zip(&pack.documents).for_each(|(x, document)| {
+        let rows = document.rows();
+        let y = &y[document.start * width..][..rows * width];
+        x.par_chunks_mut(width).enumerate().for_each(|(row, x)| {
+            vectorised(|| {
+                for (head, x) in x.chunks_exact_mut(d).enumerate() {
+                    x.copy_from_slice(&y[(head * rows + row) * d..][..d]);
+                    if let Some(table) = rotary {
+                        table.rotate(x, pack.positions[document.start + row], Turn::Backward);
                     }
-                });
+                }
             });
         });
+    });
     x
 }
 
 /// Cuts a buffer of `width` values a row into the slices of the documents.
-pub(crate) fn by_document<'a, F>(
-    mut values: &'a mut [F],
-    documents: &[Document],
-    width: usize,
-) -> Vec<&'a mut [F]> {
+pub(crate) fn by_document<'a, F>(mut values: &'a mut [F], documents: &[Document], width: usize) -> Vec<&'a mut [F]> {
     let mut slices = Vec::with_capacity(documents.len());
     for document in documents {
         let (slice, rest) = values.split_at_mut(document.rows() * width);

@@ -31,112 +31,46 @@ impl<F: Real> Linear<'_, F> {
         let mut y = vec![F::ZERO; rows * out];
         self.add_bias(&mut y);
         let x = View::new(x, rows, self.weight.cols);
-        multiply(
-            ViewMut::new(&mut y, rows, out),
-            Write::Add,
-            F::ONE,
-            x,
-            View::from(self.weight).t(),
-            Pool,
-        );
+        multiply(ViewMut::new(&mut y, rows, out), Write::Add, F::ONE, x, View::from(self.weight).t(), Pool);
         let Some((lora, scale)) = self.lora else {
             return (y, Vec::new());
         };
         let rank = lora.a.rows;
         let mut s = vec![F::ZERO; rows * rank];
-        multiply(
-            ViewMut::new(&mut s, rows, rank),
-            Write::Replace,
-            F::ONE,
-            x,
-            View::from(&lora.a).t(),
-            Pool,
-        );
+        multiply(ViewMut::new(&mut s, rows, rank), Write::Replace, F::ONE, x, View::from(&lora.a).t(), Pool);
         let down = View::new(&s, rows, rank);
-        multiply(
-            ViewMut::new(&mut y, rows, out),
-            Write::Add,
-            scale,
-            down,
-            View::from(&lora.b).t(),
-            Pool,
-        );
+        multiply(ViewMut::new(&mut y, rows, out), Write::Add, scale, down, View::from(&lora.b).t(), Pool);
         (y, s)
     }
 
     /// Adds dA and dB to `gradient`, and the layer's share of ∂L/∂x to `dx` where that is wanted.
-    pub fn backward(
-        &self,
-        dy: &[F],
-        x: &[F],
-        s: &[F],
-        gradient: Option<&mut LowRank<F>>,
-        dx: Option<&mut [F]>,
-    ) {
+    pub fn backward(&self, dy: &[F], x: &[F], s: &[F], gradient: Option<&mut LowRank<F>>, dx: Option<&mut [F]>) {
         let (out, inner) = (self.weight.rows, self.weight.cols);
         let rows = dy.len() / out;
         let (dy, x) = (View::new(dy, rows, out), View::new(x, rows, inner));
         let ds = self.lora.map(|(lora, scale)| {
             let rank = lora.a.rows;
             let mut ds = vec![F::ZERO; rows * rank];
-            multiply(
-                ViewMut::new(&mut ds, rows, rank),
-                Write::Replace,
-                scale,
-                dy,
-                (&lora.b).into(),
-                Pool,
-            );
+            multiply(ViewMut::new(&mut ds, rows, rank), Write::Replace, scale, dy, (&lora.b).into(), Pool);
             (lora, scale, ds)
         });
         if let (Some((lora, scale, ds)), Some(gradient)) = (&ds, gradient) {
             let rank = lora.a.rows;
             let (s, ds) = (View::new(s, rows, rank), View::new(ds, rows, rank));
-            multiply(
-                ViewMut::new(&mut gradient.a.data, rank, inner),
-                Write::Add,
-                F::ONE,
-                ds.t(),
-                x,
-                Pool,
-            );
-            multiply(
-                ViewMut::new(&mut gradient.b.data, out, rank),
-                Write::Add,
-                *scale,
-                dy.t(),
-                s,
-                Pool,
-            );
+            multiply(ViewMut::new(&mut gradient.a.data, rank, inner), Write::Add, F::ONE, ds.t(), x, Pool);
+            multiply(ViewMut::new(&mut gradient.b.data, out, rank), Write::Add, *scale, dy.t(), s, Pool);
         }
         let Some(dx) = dx else { return };
-        multiply(
-            ViewMut::new(dx, rows, inner),
-            Write::Add,
-            F::ONE,
-            dy,
-            self.weight.into(),
-            Pool,
-        );
+        multiply(ViewMut::new(dx, rows, inner), Write::Add, F::ONE, dy, self.weight.into(), Pool);
         if let Some((lora, _, ds)) = &ds {
             let ds = View::new(ds, rows, lora.a.rows);
-            multiply(
-                ViewMut::new(dx, rows, inner),
-                Write::Add,
-                F::ONE,
-                ds,
-                (&lora.a).into(),
-                Pool,
-            );
+            multiply(ViewMut::new(dx, rows, inner), Write::Add, F::ONE, ds, (&lora.a).into(), Pool);
         }
     }
 
     fn add_bias(&self, y: &mut [F]) {
         let Some(bias) = self.bias else { return };
         y.par_chunks_mut(bias.len() * ROWS_PER_TASK)
-            .for_each(|rows| {
-                rows.chunks_exact_mut(bias.len())
-                    .for_each(|row| add(row, bias))
-            });
+            .for_each(|rows| rows.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias)));
     }
 }

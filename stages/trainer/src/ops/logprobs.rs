@@ -41,69 +41,32 @@ pub fn token_logps<F: Real>(
     with_gradient: bool,
 ) -> TokenLogps<F> {
     let (n, width) = (targets.len(), head.cols);
-    let mut online = vec![
-        Online {
-            greatest: F::NEG_INFINITY,
-            sum: F::ZERO,
-            target: F::ZERO
-        };
-        n
-    ];
+    let mut online = vec![Online { greatest: F::NEG_INFINITY, sum: F::ZERO, target: F::ZERO }; n];
     let mut expected = vec![F::ZERO; if with_gradient { n * width } else { 0 }];
     let mut logits = vec![F::ZERO; n * chunk.min(head.rows)];
     for first in (0..head.rows).step_by(chunk) {
         let count = chunk.min(head.rows - first);
         let weight = View::new(&head.data[first * width..], count, width);
         let logits = &mut logits[..n * count];
-        multiply(
-            ViewMut::new(logits, n, count),
-            Write::Replace,
-            F::ONE,
-            View::new(hidden, n, width),
-            weight.t(),
-            Pool,
-        );
+        multiply(ViewMut::new(logits, n, count), Write::Replace, F::ONE, View::new(hidden, n, width), weight.t(), Pool);
         let rescales = absorb(logits, count, first, targets, &mut online);
         if with_gradient {
             rescale(&mut expected, width, &rescales);
             let weights = View::new(logits, n, count);
-            multiply(
-                ViewMut::new(&mut expected, n, width),
-                Write::Add,
-                F::ONE,
-                weights,
-                weight,
-                Pool,
-            );
+            multiply(ViewMut::new(&mut expected, n, width), Write::Add, F::ONE, weights, weight, Pool);
         }
     }
     finish(&mut expected, head, targets, &online);
-    let logp =
-        |state: &Online<F>| state.target - state.greatest - F::from_f64(state.sum.to_f64().ln());
-    TokenLogps {
-        logps: online.iter().map(logp).collect(),
-        gradient: expected,
-    }
+    let logp = |state: &Online<F>| state.target - state.greatest - F::from_f64(state.sum.to_f64().ln());
+    TokenLogps { logps: online.iter().map(logp).collect(), gradient: expected }
 }
 
 /// Takes a chunk of logits into the running softmax and replaces it by exp(z − greatest). Returns the factor by
 /// which each position's earlier sums shrink.
-fn absorb<F: Real>(
-    logits: &mut [F],
-    count: usize,
-    first: usize,
-    targets: &[u32],
-    online: &mut [Online<F>],
-) -> Vec<F> {
-    let rows = logits
-        .par_chunks_exact_mut(count)
-        .zip(online.par_iter_mut())
-        .zip(targets.par_iter());
+fn absorb<F: Real>(logits: &mut [F], count: usize, first: usize, targets: &[u32], online: &mut [Online<F>]) -> Vec<F> {
+    let rows = logits.par_chunks_exact_mut(count).zip(online.par_iter_mut()).zip(targets.par_iter());
     rows.map(|((row, state), target)| {
-        if let Some(logit) = (*target as usize)
-            .checked_sub(first)
-            .and_then(|at| row.get(at))
-        {
+        if let Some(logit) = (*target as usize).checked_sub(first).and_then(|at| row.get(at)) {
             state.target = *logit;
         }
         vectorised(|| {
@@ -118,29 +81,18 @@ fn absorb<F: Real>(
 }
 
 fn rescale<F: Real>(expected: &mut [F], width: usize, factors: &[F]) {
-    expected
-        .par_chunks_exact_mut(width)
-        .zip(factors)
-        .for_each(|(row, factor)| {
-            vectorised(|| row.iter_mut().for_each(|value| *value *= *factor));
-        });
+    expected.par_chunks_exact_mut(width).zip(factors).for_each(|(row, factor)| {
+        vectorised(|| row.iter_mut().for_each(|value| *value *= *factor));
+    });
 }
 
 /// From Σ exp(z − greatest) W to W_t − Σ softmax W.
 fn finish<F: Real>(expected: &mut [F], head: &Matrix<F>, targets: &[u32], online: &[Online<F>]) {
-    expected
-        .par_chunks_exact_mut(head.cols)
-        .zip(targets)
-        .zip(online)
-        .for_each(|((row, target), state)| {
-            let weight = &head.data[*target as usize * head.cols..][..head.cols];
-            let inverse = F::ONE / state.sum;
-            vectorised(|| {
-                row.iter_mut()
-                    .zip(weight)
-                    .for_each(|(value, w)| *value = *w - *value * inverse)
-            });
-        });
+    expected.par_chunks_exact_mut(head.cols).zip(targets).zip(online).for_each(|((row, target), state)| {
+        let weight = &head.data[*target as usize * head.cols..][..head.cols];
+        let inverse = F::ONE / state.sum;
+        vectorised(|| row.iter_mut().zip(weight).for_each(|(value, w)| *value = *w - *value * inverse));
+    });
 }
 
 #[cfg(test)]
@@ -149,34 +101,18 @@ mod tests {
 
     #[test]
     fn chunks_do_not_change_the_result() {
-        let wave = |n: usize, k: f64| {
-            (0..n)
-                .map(|i| (i as f64 * k).sin() * 3.0)
-                .collect::<Vec<_>>()
-        };
-        let head = Matrix {
-            rows: 23,
-            cols: 5,
-            data: wave(115, 1.7),
-        };
+        let wave = |n: usize, k: f64| (0..n).map(|i| (i as f64 * k).sin() * 3.0).collect::<Vec<_>>();
+        let head = Matrix { rows: 23, cols: 5, data: wave(115, 1.7) };
         let (hidden, targets) = (wave(15, 0.9), [0, 22, 7]);
         let whole = token_logps(&hidden, &head, &targets, 100, true);
-        let logits = |i: usize, v: usize| {
-            (0..5)
-                .map(|j| hidden[i * 5 + j] * head.data[v * 5 + j])
-                .sum::<f64>()
-        };
+        let logits = |i: usize, v: usize| (0..5).map(|j| hidden[i * 5 + j] * head.data[v * 5 + j]).sum::<f64>();
         for (i, target) in targets.iter().enumerate() {
             let sum: f64 = (0..23).map(|v| logits(i, v).exp()).sum();
             assert!((whole.logps[i] - logits(i, *target as usize) + sum.ln()).abs() < 1e-12);
         }
         for chunk in [1, 7, 23] {
             let parts = token_logps(&hidden, &head, &targets, chunk, true);
-            let pairs = whole
-                .logps
-                .iter()
-                .chain(&whole.gradient)
-                .zip(parts.logps.iter().chain(&parts.gradient));
+            let pairs = whole.logps.iter().chain(&whole.gradient).zip(parts.logps.iter().chain(&parts.gradient));
             assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-12));
         }
     }

@@ -23,17 +23,8 @@ impl<'a, F> View<'a, F> {
 
     /// Rows of `cols` values that begin `row_stride` apart.
     pub fn strided(data: &'a [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(
-            fits(data.len(), rows, cols, row_stride, 1),
-            "view larger than its slice"
-        );
-        Self {
-            data,
-            rows,
-            cols,
-            row_stride,
-            col_stride: 1,
-        }
+        assert!(fits(data.len(), rows, cols, row_stride, 1), "view larger than its slice");
+        Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
     /// The transpose.
@@ -71,20 +62,9 @@ impl<'a, F> ViewMut<'a, F> {
 
     /// Rows of `cols` values that begin `row_stride` apart.
     pub fn strided(data: &'a mut [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(
-            cols <= row_stride || rows <= 1,
-            "rows of a written matrix overlap"
-        );
-        assert!(
-            fits(data.len(), rows, cols, row_stride, 1),
-            "view larger than its slice"
-        );
-        Self {
-            data,
-            rows,
-            cols,
-            row_stride,
-        }
+        assert!(cols <= row_stride || rows <= 1, "rows of a written matrix overlap");
+        assert!(fits(data.len(), rows, cols, row_stride, 1), "view larger than its slice");
+        Self { data, rows, cols, row_stride }
     }
 }
 
@@ -180,23 +160,9 @@ mod tests {
         let (a, b) = ([1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]);
         let view = |data| View::new(data, 2, 2);
         let mut y = [1.0f32; 4];
-        multiply(
-            ViewMut::new(&mut y, 2, 2),
-            Write::Replace,
-            1.0,
-            view(&a),
-            view(&b).t(),
-            Threads::One,
-        );
+        multiply(ViewMut::new(&mut y, 2, 2), Write::Replace, 1.0, view(&a), view(&b).t(), Threads::One);
         assert_eq!(y, [17.0, 23.0, 39.0, 53.0]);
-        multiply(
-            ViewMut::new(&mut y, 2, 2),
-            Write::Add,
-            2.0,
-            view(&a),
-            view(&b),
-            Threads::Pool,
-        );
+        multiply(ViewMut::new(&mut y, 2, 2), Write::Add, 2.0, view(&a), view(&b), Threads::Pool);
         assert_eq!(y, [55.0, 67.0, 125.0, 153.0]);
     }
 
@@ -204,14 +170,7 @@ mod tests {
     fn an_empty_inner_dimension_gives_zeros() {
         let mut y = [1.0f64; 4];
         let (a, b) = (View::new(&[], 2, 0), View::new(&[], 0, 2));
-        multiply(
-            ViewMut::new(&mut y, 2, 2),
-            Write::Replace,
-            1.0,
-            a,
-            b,
-            Threads::One,
-        );
+        multiply(ViewMut::new(&mut y, 2, 2), Write::Replace, 1.0, a, b, Threads::One);
         assert_eq!(y, [0.0; 4]);
     }
 }

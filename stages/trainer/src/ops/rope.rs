@@ -36,15 +36,8 @@ impl<F: Real> RotaryTable<F> {
     /// Turns one head `[d]` at `position`, in place.
     #[inline(always)]
     pub fn rotate(&self, head: &mut [F], position: usize, turn: Turn) {
-        let (cos, sin) = (
-            &self.cos[position * self.half..],
-            &self.sin[position * self.half..],
-        );
-        let sign = if turn == Turn::Forward {
-            F::ONE
-        } else {
-            -F::ONE
-        };
+        let (cos, sin) = (&self.cos[position * self.half..], &self.sin[position * self.half..]);
+        let sign = if turn == Turn::Forward { F::ONE } else { -F::ONE };
         let (first, second) = head.split_at_mut(self.half);
         for (((a, b), cos), sin) in first.iter_mut().zip(second).zip(cos).zip(sin) {
             let sin = *sin * sign;
@@ -55,11 +48,7 @@ impl<F: Real> RotaryTable<F> {
 
 /// ωᵢ for i in 0..d/2, in radians per token.
 pub fn frequencies(config: &Config) -> Vec<f64> {
-    let plain = |i: usize| {
-        config
-            .rope_theta
-            .powf(-2.0 * i as f64 / config.head_dim as f64)
-    };
+    let plain = |i: usize| config.rope_theta.powf(-2.0 * i as f64 / config.head_dim as f64);
     let scale = |w: f64| config.rope_scaling.map_or(w, |scaling| stretch(w, scaling));
     (0..config.head_dim / 2).map(plain).map(scale).collect()
 }

@@ -37,10 +37,7 @@ pub(crate) fn maximum<F: Real>(values: &[F]) -> F {
             lanes[lane] = chunk[lane].greater(lanes[lane]);
         }
     }
-    lanes
-        .iter()
-        .chain(tail)
-        .fold(F::NEG_INFINITY, |best, value| value.greater(best))
+    lanes.iter().chain(tail).fold(F::NEG_INFINITY, |best, value| value.greater(best))
 }
 
 /// Replaces every v by exp(v - shift) and returns the sum. Call it inside [`vectorised`].
@@ -74,10 +71,7 @@ mod tests {
     #[test]
     fn reductions_cover_the_tail() {
         let a: Vec<f64> = (0..75).map(f64::from).collect();
-        assert_eq!(
-            vectorised(|| dot(&a, &a)),
-            a.iter().map(|v| v * v).sum::<f64>()
-        );
+        assert_eq!(vectorised(|| dot(&a, &a)), a.iter().map(|v| v * v).sum::<f64>());
         assert_eq!(vectorised(|| maximum(&a)), 74.0);
         let mut b = a.clone();
         let sum = vectorised(|| exponentiate(&mut b, 70.0));

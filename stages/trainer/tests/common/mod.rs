@@ -3,9 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use obvert_trainer::{
-    Adapter, Config, Error, Matrix, Model, Real, ResponseLogps, TokenPair, pair::Batch, peft,
-};
+use obvert_trainer::{Adapter, Config, Error, Matrix, Model, Real, ResponseLogps, TokenPair, pair::Batch, peft};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -31,32 +29,15 @@ impl Tensors {
     }
 
     pub fn names(&self) -> Vec<String> {
-        SafeTensors::deserialize(&self.0)
-            .unwrap()
-            .names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect()
+        SafeTensors::deserialize(&self.0).unwrap().names().into_iter().map(str::to_owned).collect()
     }
 
     pub fn get(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
         let file = SafeTensors::deserialize(&self.0).unwrap();
         let tensor = file.tensor(name).unwrap();
         let values = match tensor.dtype() {
-            Dtype::F32 => tensor
-                .data()
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f32::from_le_bytes(*b).into())
-                .collect(),
-            Dtype::F64 => tensor
-                .data()
-                .as_chunks()
-                .0
-                .iter()
-                .map(|b| f64::from_le_bytes(*b))
-                .collect(),
+            Dtype::F32 => tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b).into()).collect(),
+            Dtype::F64 => tensor.data().as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
             other => panic!("{name} is {other:?}"),
         };
         (tensor.shape().to_vec(), values)
@@ -99,11 +80,7 @@ pub fn fixture<F: Real>(shared: &Path, name: &str) -> Fixture<F> {
 /// ‖found − expected‖ / ‖expected‖.
 pub fn relative_l2<F: Real>(found: &[F], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    let difference: f64 = found
-        .iter()
-        .zip(expected)
-        .map(|(a, b)| (a.to_f64() - b).powi(2))
-        .sum();
+    let difference: f64 = found.iter().zip(expected).map(|(a, b)| (a.to_f64() - b).powi(2)).sum();
     (difference / expected.iter().map(|b| b * b).sum::<f64>()).sqrt()
 }
 
@@ -121,10 +98,7 @@ pub fn noise(seed: u64) -> impl FnMut() -> f64 {
 /// A model whose weights have a sensible size for their inputs.
 pub fn random_model<F: Real>(config: &Config, seed: u64) -> Model<F> {
     let mut noise = noise(seed);
-    let (kv, q) = (
-        config.kv_heads * config.head_dim,
-        config.heads * config.head_dim,
-    );
+    let (kv, q) = (config.kv_heads * config.head_dim, config.heads * config.head_dim);
     let (h, f, v) = (config.hidden, config.ffn, config.vocab_size);
     Model::from_tensors(config.clone(), |name| {
         let shape = match name.rsplit('.').nth(1).unwrap() {
@@ -141,15 +115,9 @@ pub fn random_model<F: Real>(config: &Config, seed: u64) -> Model<F> {
         let size = (3.0 / *shape.last().unwrap() as f64).sqrt();
         let norm = name.contains("norm");
         let mut value = || {
-            if norm {
-                1.0 + 0.3 * noise()
-            } else {
-                size * noise()
-            }
+            if norm { 1.0 + 0.3 * noise() } else { size * noise() }
         };
-        let values = (0..shape.iter().product())
-            .map(|_| F::from_f64(value()))
-            .collect();
+        let values = (0..shape.iter().product()).map(|_| F::from_f64(value())).collect();
         Ok((shape, values))
     })
     .unwrap()
@@ -160,20 +128,13 @@ pub fn fill<F: Real>(adapter: &mut Adapter<F>, seed: u64) {
     let mut noise = noise(seed);
     for matrix in adapter.matrices_mut() {
         let size = 0.5 / (matrix.cols as f64).sqrt();
-        matrix
-            .data
-            .iter_mut()
-            .for_each(|value| *value = F::from_f64(size * noise()));
+        matrix.data.iter_mut().for_each(|value| *value = F::from_f64(size * noise()));
     }
 }
 
 pub fn random_pairs(count: usize, vocab: usize, lengths: [usize; 3], seed: u64) -> Vec<TokenPair> {
     let mut noise = noise(seed);
-    let mut tokens = |n| {
-        (0..n)
-            .map(|_| ((noise() + 1.0) * 0.499 * vocab as f64) as u32)
-            .collect::<Vec<u32>>()
-    };
+    let mut tokens = |n| (0..n).map(|_| ((noise() + 1.0) * 0.499 * vocab as f64) as u32).collect::<Vec<u32>>();
     let [prompt, chosen, rejected] = lengths;
     let pair = |i| TokenPair {
         prompt: tokens(prompt + i),
@@ -201,8 +162,5 @@ pub fn flat<F: Real>(matrix: &Matrix<F>) -> Vec<f64> {
 }
 
 pub fn chosen_and_rejected(logps: &[ResponseLogps]) -> [Vec<f64>; 2] {
-    [
-        logps.iter().map(|l| l.chosen).collect(),
-        logps.iter().map(|l| l.rejected).collect(),
-    ]
+    [logps.iter().map(|l| l.chosen).collect(), logps.iter().map(|l| l.rejected).collect()]
 }
