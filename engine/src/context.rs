@@ -19,6 +19,15 @@ pub struct RunContext {
     pub endpoints: Arc<Endpoints>,
 }
 
+impl RunContext {
+    /// Where the stage puts its files: the run's folder, or one of its own where the plan has several of its type.
+    pub fn folder(&self) -> PathBuf {
+        let kind = self.plan.stages.iter().find(|stage| stage.name == self.stage).map(|stage| &stage.kind);
+        let alike = self.plan.stages.iter().filter(|stage| Some(&stage.kind) == kind).count();
+        if alike > 1 { self.out.join(&self.stage) } else { self.out.clone() }
+    }
+}
+
 impl std::fmt::Debug for RunContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RunContext").field("stage", &self.stage).field("out", &self.out).finish_non_exhaustive()

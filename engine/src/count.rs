@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 #[derive(Debug, Default)]
 pub struct Counts {
     items: AtomicI64,
+    done: AtomicI64,
     records: AtomicI64,
     rejected: AtomicI64,
     calls: AtomicU64,
     memo_hits: AtomicU64,
 }
 
-/// The counts of one stage at one moment; `inputs = done + rejected + waiting`.
+/// The counts of one stage at one moment; `inputs = done + rejected` once nothing waits.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct StageCount {
     /// Name of the stage.
@@ -37,7 +38,9 @@ impl Counts {
     pub(crate) fn take(&self, items: isize) {
         self.items.fetch_add(items as i64, Relaxed);
     }
-    pub(crate) fn make(&self, records: isize) {
+    /// Items handled to the end, and the records that they became.
+    pub(crate) fn finish(&self, items: isize, records: isize) {
+        self.done.fetch_add(items as i64, Relaxed);
         self.records.fetch_add(records as i64, Relaxed);
     }
     pub(crate) fn reject(&self, items: isize) {
@@ -45,6 +48,10 @@ impl Counts {
     }
     pub(crate) fn call(&self) {
         self.calls.fetch_add(1, Relaxed);
+    }
+    /// A call was withdrawn before it began.
+    pub(crate) fn withdraw(&self) {
+        self.calls.fetch_sub(1, Relaxed);
     }
     pub(crate) fn hit(&self) {
         self.memo_hits.fetch_add(1, Relaxed);
@@ -54,16 +61,15 @@ impl Counts {
         self.rejected.load(Relaxed)
     }
 
-    /// The counts now; `waiting` items are still at work.
-    pub(crate) fn read(&self, name: &str, kind: &str, waiting: i64) -> StageCount {
-        let (inputs, rejected) = (self.items.load(Relaxed), self.rejections());
+    /// The counts now.
+    pub(crate) fn read(&self, name: &str, kind: &str) -> StageCount {
         StageCount {
             name: name.to_string(),
             kind: kind.to_string(),
-            inputs,
-            done: inputs - rejected - waiting,
+            inputs: self.items.load(Relaxed),
+            done: self.done.load(Relaxed),
             outputs: self.records.load(Relaxed),
-            rejected,
+            rejected: self.rejections(),
             calls: self.calls.load(Relaxed),
             memo_hits: self.memo_hits.load(Relaxed),
         }

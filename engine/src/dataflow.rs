@@ -9,6 +9,7 @@
 mod admit;
 mod apply;
 mod build;
+mod ending;
 mod group;
 mod item;
 mod settle;
@@ -16,6 +17,7 @@ mod view;
 
 pub(crate) use apply::Applied;
 pub(crate) use build::{Built, Graph, Node, Operator, build};
+pub(crate) use ending::Ending;
 pub(crate) use item::{Event, Item, Place, Rejection};
 pub(crate) use settle::Settlement;
 pub use view::{Change, Poll, Settled, View, Waker};

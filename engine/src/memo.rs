@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn reply(text: &str) -> Reply {
-        Reply { text: text.into(), prompt_tokens: 1, reply_tokens: 2 }
+        Reply { text: text.into(), prompt_tokens: 1, reply_tokens: 2, finished: true }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use obvert_api::{Error as StageError, Manifest};
 use serde_json::Value;
 
 use crate::model::{Model, Scripted};
-use crate::pipeline::{Catalog, StageKind};
+use crate::pipeline::{Catalog, Document, Plan, Report, StageKind};
 use crate::stage::{Builtin, Library, Runner, load};
 use crate::{Error, RunContext, View};
 
@@ -18,9 +18,13 @@ pub type BadRow = (String, String);
 /// The rows of a source, in order, as encoded records.
 pub type Rows = Box<dyn Iterator<Item = Result<Vec<u8>, BadRow>> + Send>;
 /// Opens a source.
-pub type OpenSource = Arc<dyn Fn(&Value, &RunContext) -> Result<Rows, String> + Send + Sync>;
+pub type OpenSource = Arc<dyn Fn(&Value) -> Result<Rows, String> + Send + Sync>;
 /// Opens a view.
 pub type OpenView = Arc<dyn Fn(&Value, &RunContext) -> Result<Box<dyn View>, String> + Send + Sync>;
+/// Finds what is wrong with a stage's settings in its plan that their schema cannot tell: the setting and the cause.
+pub type CheckStage = Arc<dyn Fn(&Value, &Plan) -> Result<(), (String, String)> + Send + Sync>;
+/// Finds what is wrong with a model's settings without loading the model.
+pub type CheckModel = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
 /// Opens a model.
 pub type OpenModel = Arc<dyn Fn(&Value) -> Result<Arc<dyn Model>, String> + Send + Sync>;
 
@@ -50,6 +54,8 @@ pub struct Entry {
     pub output: Option<String>,
     /// JSON schema of the settings.
     pub schema: Value,
+    /// What else is checked before a run.
+    pub check: Option<CheckStage>,
     /// Its records go around the turn loop.
     pub closes_loop: bool,
     /// Its records begin dialogues and wait to be let in.
@@ -62,7 +68,15 @@ pub struct Entry {
 #[derive(Clone, Default)]
 pub struct Registry {
     stages: BTreeMap<String, Entry>,
-    models: BTreeMap<String, (Value, OpenModel)>,
+    models: BTreeMap<String, ModelEntry>,
+}
+
+/// A model kind.
+#[derive(Clone)]
+struct ModelEntry {
+    schema: Value,
+    check: CheckModel,
+    open: OpenModel,
 }
 
 impl Registry {
@@ -70,7 +84,8 @@ impl Registry {
     pub fn new() -> Self {
         let mut registry = Registry::default();
         let schema = schemars::schema_for!(Scripted).to_value();
-        registry.add_model("scripted", schema, Arc::new(|settings| Ok(Arc::new(Scripted::open(settings)?))));
+        let check = Arc::new(|settings: &Value| Scripted::open(settings).map(drop));
+        registry.add_model("scripted", schema, check, Arc::new(|settings| Ok(Arc::new(Scripted::open(settings)?))));
         registry
     }
 
@@ -86,8 +101,8 @@ impl Registry {
     }
 
     /// Adds a model kind.
-    pub fn add_model(&mut self, kind: &str, schema: Value, open: OpenModel) {
-        self.models.insert(kind.to_string(), (schema, open));
+    pub fn add_model(&mut self, kind: &str, schema: Value, check: CheckModel, open: OpenModel) {
+        self.models.insert(kind.to_string(), ModelEntry { schema, check, open });
     }
 
     /// Loads a plugin library and adds its stages.
@@ -123,10 +138,35 @@ impl Registry {
         self.stages.iter()
     }
 
+    /// What would keep the plan of `document` from starting: stages that refuse their settings, inputs and models that
+    /// are not there.
+    ///
+    /// # Errors
+    /// Everything found, each with its place.
+    pub fn check(&self, document: &Document, plan: &Plan) -> Result<(), Report> {
+        let mut found: Option<Report> = None;
+        let mut add = |report: Report| match &mut found {
+            Some(all) => all.append(report),
+            none => *none = Some(report),
+        };
+        for model in &plan.models {
+            if let Some(Err(cause)) = self.models.get(&model.kind).map(|entry| (entry.check)(&model.settings)) {
+                add(Report::at_model(document, &model.name, Some("path"), format!("model `{}`: {cause}", model.name)));
+            }
+        }
+        for stage in &plan.stages {
+            if let Some(Err((field, cause))) = self.entry(&stage.kind).map(|entry| entry.check(&stage.settings, plan)) {
+                let message = format!("stage `{}` (`{}`): {cause}", stage.name, stage.kind);
+                add(Report::at_stage(document, &stage.name, Some(&field), message));
+            }
+        }
+        found.map_or(Ok(()), Err)
+    }
+
     pub(crate) fn open_model(&self, name: &str, kind: &str, settings: &Value) -> Result<Arc<dyn Model>, Error> {
         let failed = |cause: String| Error::Model { name: name.to_string(), cause };
-        let (_, open) = self.models.get(kind).ok_or_else(|| failed(format!("unknown kind `{kind}`")))?;
-        open(settings).map_err(failed)
+        let entry = self.models.get(kind).ok_or_else(|| failed(format!("unknown kind `{kind}`")))?;
+        (entry.open)(settings).map_err(failed)
     }
 }
 
@@ -140,15 +180,47 @@ fn own_folders() -> Vec<PathBuf> {
 impl Entry {
     fn of_stage(manifest: &Manifest, body: Body, origin: String) -> Self {
         Entry {
-            body,
             input: Some(manifest.input.clone()),
             with: manifest.with.clone(),
             output: Some(manifest.output.clone()),
-            schema: manifest.settings.0.clone(),
+            origin,
+            ..Entry::built_in(body, manifest.settings.0.clone())
+        }
+    }
+
+    /// A built-in source of records of the type `output`.
+    pub fn source(output: &str, schema: Value, open: OpenSource) -> Self {
+        Entry { output: Some(output.into()), ..Entry::built_in(Body::Source(open), schema) }
+    }
+
+    /// A built-in view of records of the type `input`.
+    pub fn view(input: &str, schema: Value, open: OpenView) -> Self {
+        Entry { input: Some(input.into()), ..Entry::built_in(Body::View(open), schema) }
+    }
+
+    fn built_in(body: Body, schema: Value) -> Self {
+        Entry {
+            body,
+            input: None,
+            with: None,
+            output: None,
+            schema,
+            check: None,
             closes_loop: false,
             admits: false,
-            origin,
+            origin: "built in".into(),
         }
+    }
+
+    fn check(&self, settings: &Value, plan: &Plan) -> Result<(), (String, String)> {
+        if let Some(check) = &self.check {
+            check(settings, plan)?;
+        }
+        let refused = match &self.body {
+            Body::Source(open) => open(settings).err(),
+            _ => self.runner(settings).and_then(Result::err).map(|e| e.0),
+        };
+        refused.map_or(Ok(()), |cause| Err(("path".into(), cause)))
     }
 
     /// Creates the stage, if it is one, with the identity of its code.
@@ -190,7 +262,7 @@ impl Catalog for Registry {
     }
 
     fn model(&self, kind: &str) -> Option<&Value> {
-        self.models.get(kind).map(|(schema, _)| schema)
+        self.models.get(kind).map(|entry| &entry.schema)
     }
 
     fn model_kinds(&self) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::dataflow::{Applied, Graph, Node, Operator, Settlement, View};
+use crate::dataflow::{Applied, Ending, Graph, Node, Operator, Settlement, View};
 use crate::memo::Memo;
 use crate::model::{Endpoint, Endpoints};
 use crate::pipeline::{Plan, StagePlan};
@@ -42,7 +42,7 @@ pub struct Progress(Vec<(String, String, Arc<Counts>)>);
 impl Progress {
     /// What each stage has done so far.
     pub fn stages(&self) -> Vec<StageCount> {
-        self.0.iter().map(|(name, kind, counts)| counts.read(name, kind, 0)).collect()
+        self.0.iter().map(|(name, kind, counts)| counts.read(name, kind)).collect()
     }
 }
 
@@ -61,12 +61,15 @@ struct Prepared {
 struct Shared {
     stages: Vec<Prepared>,
     settlement: Arc<Settlement>,
-    closing: Arc<AtomicBool>,
+    ending: Ending,
     interrupt: Arc<AtomicBool>,
-    failure: Arc<Mutex<Option<String>>>,
+    failure: Failure,
     rejected: Mutex<Option<Box<dyn View>>>,
     max_failures: u64,
 }
+
+/// The first thing that went wrong: the stage and the cause.
+type Failure = Arc<Mutex<Option<(String, String)>>>;
 
 /// Runs a plan to its end. `watch` is handed the live figures once all is set up.
 pub fn run(plan: Plan, registry: &Registry, options: &Options, watch: impl FnOnce(Progress)) -> Result<Outcome, Error> {
@@ -79,12 +82,12 @@ pub fn run(plan: Plan, registry: &Registry, options: &Options, watch: impl FnOnc
     watch(progress.clone());
     let driven = drive::drive(Arc::clone(&shared), plan.run.workers);
     endpoints.0.values().for_each(|endpoint| endpoint.close());
-    driven?;
-    if let Some(cause) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        let (stage, cause) = cause.split_once('\n').map_or(("?", cause.as_str()), |parts| parts);
-        return Err(Error::Stage { stage: stage.to_string(), cause: cause.to_string() });
+    // A stage that failed is the cause of whatever became of the workers.
+    if let Some((stage, cause)) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(Error::Stage { stage, cause });
     }
-    let interrupted = shared.interrupt.load(Relaxed);
+    driven?;
+    let interrupted = !shared.ending.is_quiet();
     Ok(Outcome { stages: progress.stages(), elapsed: begin.elapsed(), interrupted })
 }
 
@@ -108,7 +111,7 @@ fn prepare(
     options: &Options,
     endpoints: &Arc<Endpoints>,
 ) -> Result<Shared, Error> {
-    let closing = Arc::new(AtomicBool::new(false));
+    let ending = Ending::default();
     let mut stages = Vec::new();
     for stage in &plan.stages {
         let failed = |cause: String| Error::Stage { stage: stage.name.clone(), cause };
@@ -118,7 +121,7 @@ fn prepare(
             plan: Arc::clone(plan),
             endpoints: Arc::clone(endpoints),
         };
-        stages.push(prepare_stage(stage, registry, &context, &closing).map_err(failed)?);
+        stages.push(prepare_stage(stage, registry, &context, &ending).map_err(failed)?);
     }
     let runners =
         stages.iter().map(|s| (s.plan.name.clone(), s.applied.as_ref().map(|a| (Arc::clone(&a.runner), a.grouped))));
@@ -126,7 +129,7 @@ fn prepare(
     Ok(Shared {
         stages,
         settlement: Settlement::new(plan.run.dialogues),
-        closing,
+        ending,
         interrupt: Arc::clone(&options.interrupt),
         failure: Arc::default(),
         rejected: Mutex::new(Some(Box::new(rejected))),
@@ -138,7 +141,7 @@ fn prepare_stage(
     stage: &StagePlan,
     registry: &Registry,
     context: &RunContext,
-    closing: &Arc<AtomicBool>,
+    ending: &Ending,
 ) -> Result<Prepared, String> {
     let entry = registry.entry(&stage.kind).ok_or_else(|| format!("unknown type `{}`", stage.kind))?;
     let counts = Arc::new(Counts::default());
@@ -151,12 +154,12 @@ fn prepare_stage(
         endpoints: Arc::clone(&context.endpoints),
         counts: Arc::clone(&counts),
         spreads: entry.admits,
-        closing: Arc::clone(closing),
+        ending: ending.clone(),
     });
     let (mut view, mut rows) = (None, None);
     match &entry.body {
         Body::View(open) => view = Some(open(&stage.settings, context)?),
-        Body::Source(open) => rows = Some(open(&stage.settings, context)?),
+        Body::Source(open) => rows = Some(open(&stage.settings)?),
         Body::Linked(..) | Body::Library(_) => {}
     }
     let (closes_loop, admits) = (entry.closes_loop, entry.admits);
@@ -184,14 +187,15 @@ impl Shared {
             closes_loop: stage.closes_loop,
             admits: stage.admits,
         };
-        let (failure, closing) = (Arc::clone(&self.failure), Arc::clone(&self.closing));
+        let (failure, ending) = (Arc::clone(&self.failure), self.ending.clone());
         Graph {
             nodes: self.stages.iter().map(node).collect(),
             settlement: Arc::clone(&self.settlement),
-            closing: Arc::clone(&self.closing),
-            fail: Arc::new(move |cause| {
-                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
-                closing.store(true, Relaxed);
+            ending: self.ending.clone(),
+            fail: Arc::new(move |stage, cause| {
+                let first = (stage.to_string(), cause);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
+                ending.cut();
             }),
             rejected: taken(&self.rejected),
         }
@@ -201,12 +205,16 @@ impl Shared {
     fn watch_over(&self) {
         let rejected: i64 = self.stages.iter().map(|stage| stage.counts.rejections()).sum();
         if u64::try_from(rejected).is_ok_and(|rejected| rejected > self.max_failures) {
-            let cause = format!("run\n{rejected} items were rejected, run.max_failures is {}", self.max_failures);
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
-            self.closing.store(true, Relaxed);
+            let cause = format!("{rejected} items were rejected, run.max_failures is {}", self.max_failures);
+            let first = ("run".to_string(), cause);
+            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
+            self.ending.cut();
         }
         if self.interrupt.load(Relaxed) {
-            self.closing.store(true, Relaxed);
+            self.ending.cut();
+        }
+        if self.settlement.is_quiet() {
+            self.ending.quiet();
         }
     }
 }

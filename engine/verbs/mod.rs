@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use obvert_engine::Registry;
-use obvert_engine::pipeline::{Plan, parse};
+use obvert_engine::pipeline::{Plan, Report, parse};
 use obvert_stages::Findings;
 
 /// A pipeline or an argument that is wrong: exit code 2.
@@ -39,9 +39,11 @@ pub fn plan(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<
     let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
     let document = parse(path, &text, set).map_err(|report| Refused(report.to_string()))?;
     let mut registry = registry(findings).context("the program's own plugins")?;
-    for library in document.plugins() {
-        registry.add_library(&library).map_err(|e| Refused(format!("error: {e}")))?;
+    for (index, library) in document.plugins().iter().enumerate() {
+        let refused = |e: obvert_engine::Error| Refused(Report::at_plugin(&document, index, e.to_string()).to_string());
+        registry.add_library(library).map_err(refused)?;
     }
     let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
+    registry.check(&document, &plan).map_err(|report| Refused(report.to_string()))?;
     Ok((text, plan, registry))
 }

@@ -40,7 +40,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let out = out.canonicalize()?;
     let interrupt = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupt);
-    ctrlc::set_handler(move || flag.store(true, Relaxed)).context("cannot watch for Ctrl-C")?;
+    // The first Ctrl-C ends the run in good order, the second one at once.
+    let interrupted = move || {
+        if flag.swap(true, Relaxed) {
+            std::process::exit(130)
+        }
+    };
+    ctrlc::set_handler(interrupted).context("cannot watch for Ctrl-C")?;
     let options = Options { out: out.clone(), interrupt };
     let done = Arc::new(AtomicBool::new(false));
     let outcome = obvert_engine::run(plan, &registry, &options, |progress| show_progress(progress, Arc::clone(&done)));
@@ -141,8 +147,8 @@ fn account(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Found) {
             found.pairs.pairs, found.pairs.unordered
         );
     }
-    if !found.skipped.is_empty() {
-        println!("{} pairs were not trained on, the first because: {}", found.skipped.len(), found.skipped[0]);
+    if found.skipped.pairs > 0 {
+        println!("{} pairs were not trained on, the first one {}", found.skipped.pairs, found.skipped.first);
     }
     if !found.scores.is_empty() {
         println!("\n{:<18} {:>7} {:>7} {:>7} {:>7}", "answers by", "CSR", "ISR", "SSR", "turns");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
+use obvert_stages::Shuffle;
 use obvert_stages::output::metrics::MetricsFile;
 use obvert_stages::output::tensorboard::EventFile;
 use obvert_trainer::load::{Checkpoint, Dialect, Message};
@@ -132,9 +133,9 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let mut metrics = MetricsFile::open(&arguments.out.join("metrics.jsonl"))?;
     metrics.truncate(0)?;
     let mut events = EventFile::create(&arguments.out.join("tensorboard"), None)?;
-    let mut order = Order::new(pairs.len(), (!arguments.no_shuffle).then_some(arguments.seed));
+    let mut order = order(pairs.len(), (!arguments.no_shuffle).then_some(arguments.seed));
     for _ in 0..steps {
-        let batch: Vec<usize> = (0..batch_size).map(|_| order.next()).collect();
+        let batch: Vec<usize> = order.by_ref().take(batch_size).collect();
         let chosen: Vec<TokenPair> = batch.iter().map(|&i| pairs[i].clone()).collect();
         let logps: Vec<ResponseLogps> = batch.iter().map(|&i| reference[i]).collect();
         let made = trainer.step(&chosen, &logps)?;
@@ -224,34 +225,14 @@ fn row(line: &str, dialect: &Dialect) -> anyhow::Result<TokenPair> {
     Ok(TokenPair { prompt: ids, chosen, rejected, gap })
 }
 
-/// Indices in rounds over all pairs, each round in the file's order or shuffled (Fisher and Yates, from the seed).
-struct Order {
-    round: Vec<usize>,
-    at: usize,
-    random: Option<u64>,
-}
-
-impl Order {
-    fn new(count: usize, seed: Option<u64>) -> Self {
-        Order { round: (0..count).collect(), at: count, random: seed }
-    }
-
-    fn next(&mut self) -> usize {
-        if self.at == self.round.len() {
-            self.at = 0;
-            self.shuffle();
-        }
-        self.at += 1;
-        self.round[self.at - 1]
-    }
-
-    fn shuffle(&mut self) {
-        let Some(state) = &mut self.random else {
-            return;
-        };
-        for last in (1..self.round.len()).rev() {
-            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            self.round.swap(last, (*state >> 33) as usize % (last + 1));
-        }
-    }
+/// Indices in rounds over all pairs without end, each round in the file's order or shuffled from the seed.
+fn order(count: usize, seed: Option<u64>) -> impl Iterator<Item = usize> {
+    let round = move |round: u64| {
+        let window = if seed.is_some() { count } else { 0 };
+        let mut shuffle = Shuffle::new(window, seed.unwrap_or_default().wrapping_add(round));
+        let mut indices: Vec<usize> = (0..count).filter_map(|index| shuffle.push(index)).collect();
+        indices.extend(std::iter::from_fn(|| shuffle.pop()));
+        indices
+    };
+    (0..).flat_map(round)
 }

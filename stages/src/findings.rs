@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obvert_api::record::Pair;
+use serde::{Deserialize, Serialize};
 
 use crate::output::{PairsSummary, report::ScoreRow};
 
@@ -22,8 +23,26 @@ pub struct Found {
     pub metrics: Vec<BTreeMap<String, f64>>,
     /// One row per model that was examined.
     pub scores: Vec<ScoreRow>,
-    /// Pairs that the trainer could not use, with the reason.
-    pub skipped: Vec<String>,
+    /// Pairs that the trainer could not use.
+    pub skipped: Skipped,
+}
+
+/// Pairs that a trainer could not use.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// How many.
+    pub pairs: u64,
+    /// The first one's id and the reason.
+    pub first: String,
+}
+
+impl Skipped {
+    pub(crate) fn count(&mut self, reason: &str) {
+        if self.pairs == 0 {
+            self.first = reason.to_string();
+        }
+        self.pairs += 1;
+    }
 }
 
 impl Findings {

@@ -15,8 +15,9 @@ mod source;
 mod sysbench;
 mod train;
 
-pub use findings::{Findings, Found};
+pub use findings::{Findings, Found, Skipped};
 pub use policy::{Policy, Shelf};
+pub use train::Shuffle;
 
 use obvert_api::erased::{create_group, create_map, group_manifest, map_manifest};
 use obvert_api::{Group, Map};

@@ -11,7 +11,6 @@ pub mod llama_factory;
 pub mod metrics;
 #[cfg(feature = "parquet")]
 pub mod parquet;
-pub mod rejected;
 pub mod report;
 mod row;
 mod side_by_side;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use obvert_api::Record;
 use obvert_api::erased::decode;
 use obvert_api::record::Pair;
-use obvert_engine::registry::{Body, Entry};
+use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Registry, Settled, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,28 +29,27 @@ struct Pairs {
 pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |_: &serde_json::Value, context: &obvert_engine::RunContext| {
-        let folder = context.out.join("pairs");
+        let folder = context.folder().join("pairs");
         Ok(Box::new(Pairs { folder, current: BTreeMap::new(), findings: findings.clone() }) as Box<dyn View>)
     };
-    let entry = Entry {
-        body: Body::View(Arc::new(open)),
-        input: Some(Pair::NAME.into()),
-        with: None,
-        output: None,
-        schema: schemars::schema_for!(Settings).to_value(),
-        closes_loop: false,
-        admits: false,
-        origin: "built in".into(),
-    };
+    let entry = Entry::view(Pair::NAME, schemars::schema_for!(Settings).to_value(), Arc::new(open));
     registry.add("pairs", entry);
 }
 
 impl View for Pairs {
+    fn accepts(&self, record: &[u8]) -> Result<(), String> {
+        decode::<Pair>(record).map(drop).map_err(|e| e.0)
+    }
+
     fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
         for change in changes {
             let pair: Pair = decode(&change.record).map_err(|e| e.0)?;
             let key = (change.root, pair.id.clone());
-            let (_, copies) = self.current.entry(key.clone()).or_insert((pair, 0));
+            let (held, copies) = self.current.entry(key.clone()).or_insert_with(|| (pair.clone(), 0));
+            // A new version of a pair may come before its old one goes, under the same id.
+            if change.diff > 0 {
+                *held = pair;
+            }
             *copies += change.diff;
             if *copies == 0 {
                 self.current.remove(&key);

@@ -52,11 +52,15 @@ impl Shelf {
 /// Adds the model kind `local`.
 pub(crate) fn register(registry: &mut Registry, shelf: &Shelf) {
     let shelf = shelf.clone();
+    let check = |settings: &serde_json::Value| {
+        let path = path_of(settings)?;
+        Checkpoint::open(&path).and_then(|_| Dialect::open(&path)).map(drop).map_err(|e| e.to_string())
+    };
     let open = move |settings: &serde_json::Value| {
         let settings = Settings::deserialize(settings).map_err(|e| e.to_string())?;
         Ok(Arc::new(Local(shelf.get(&settings.path.0)?)) as Arc<dyn Model>)
     };
-    registry.add_model("local", schemars::schema_for!(Settings).to_value(), Arc::new(open));
+    registry.add_model("local", schemars::schema_for!(Settings).to_value(), Arc::new(check), Arc::new(open));
 }
 
 /// The path of a `[model.NAME]` of kind `local`, from its settings.
@@ -72,6 +76,11 @@ impl Policy {
         let model = Arc::new(checkpoint.model().map_err(|e| e.to_string())?);
         let dialect = Dialect::open(path).map_err(|e| e.to_string())?;
         Ok(Policy { model, dialect, identity, adapters: Mutex::default() })
+    }
+
+    /// What its answers depend on: weights, tokenizer, template.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// An adapter by its folder. Folders are named by content, so one that was read stays valid.
@@ -113,7 +122,12 @@ impl Policy {
                 let tokens = &made[job][sample].tokens;
                 let text = self.dialect.tokenizer.decode(tokens).map_err(|e| e.to_string())?;
                 let (prompt_tokens, reply_tokens) = (jobs[job].prompt.len() as u32, tokens.len() as u32);
-                Ok(Reply { text: text.trim().to_string(), prompt_tokens, reply_tokens })
+                Ok(Reply {
+                    text: text.trim().to_string(),
+                    prompt_tokens,
+                    reply_tokens,
+                    finished: made[job][sample].finished,
+                })
             })
             .collect()
     }

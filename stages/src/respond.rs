@@ -55,7 +55,7 @@ impl Map for Respond {
         let adapter = turn.session.adapter.as_ref().map_or("base", |adapter| &adapter.version);
         for (sample, reply) in (0..).zip(replies) {
             let (text, model) = (reply.text.clone(), format!("{}@{adapter}", self.model.0));
-            out.emit(Response { turn: turn.clone(), sample, text, model });
+            out.emit(Response { turn: turn.clone(), sample, text, model, finished: reply.finished });
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use obvert_api::Record;
 use obvert_api::erased::decode;
 use obvert_api::record::Judged;
-use obvert_engine::registry::{Body, Entry};
+use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Registry, Settled, View};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -38,23 +38,18 @@ struct Scores {
 pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |_: &serde_json::Value, context: &obvert_engine::RunContext| {
-        let path = context.out.join("scores.json");
+        let path = context.folder().join("scores.json");
         Ok(Box::new(Scores { path, answers: Answers::new(), findings: findings.clone() }) as Box<dyn View>)
     };
-    let entry = Entry {
-        body: Body::View(Arc::new(open)),
-        input: Some(Judged::NAME.into()),
-        with: None,
-        output: None,
-        schema: schemars::schema_for!(Settings).to_value(),
-        closes_loop: false,
-        admits: false,
-        origin: "built in".into(),
-    };
+    let entry = Entry::view(Judged::NAME, schemars::schema_for!(Settings).to_value(), Arc::new(open));
     registry.add("scores", entry);
 }
 
 impl View for Scores {
+    fn accepts(&self, record: &[u8]) -> Result<(), String> {
+        decode::<Judged>(record).map(drop).map_err(|e| e.0)
+    }
+
     fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
         for change in changes {
             let judged: Judged = decode(&change.record).map_err(|e| e.0)?;

@@ -13,7 +13,7 @@ use obvert_api::erased::encode;
 use obvert_api::record::{Persona, Profile};
 use obvert_api::{Json, PathSetting, Record};
 use obvert_engine::Registry;
-use obvert_engine::registry::{BadRow, Body, Entry, Rows};
+use obvert_engine::registry::{BadRow, Entry, Rows};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -39,48 +39,72 @@ pub(crate) fn register(registry: &mut Registry) {
 }
 
 fn add<R: Record>(registry: &mut Registry, name: &str) {
-    let entry = Entry {
-        body: Body::Source(Arc::new(|settings, _| open::<R>(settings))),
-        input: None,
-        with: None,
-        output: Some(R::NAME.into()),
-        schema: schemars::schema_for!(Files).to_value(),
-        closes_loop: false,
-        admits: false,
-        origin: "built in".into(),
-    };
+    let entry = Entry::source(R::NAME, schemars::schema_for!(Files).to_value(), Arc::new(open::<R>));
     registry.add(name, entry);
 }
 
 fn open<R: Record>(settings: &Value) -> Result<Rows, String> {
     let settings = Files::deserialize(settings).map_err(|e| e.to_string())?;
-    let mut rows: Vec<Row> = Vec::new();
-    for file in files(&settings.path.0)? {
-        rows.extend(read(&file)?);
-    }
-    let rows = rows.into_iter().skip(settings.skip).take(settings.limit.unwrap_or(usize::MAX));
-    Ok(Box::new(rows.map(|row| row.and_then(|(text, value, at)| record::<R>(&text, value, &at)))))
+    let files = files(&settings.path.0)?;
+    let rows = files.into_iter().flat_map(|file| read(&file).unwrap_or_else(|e| one(unreadable(&file, e))));
+    let rows = rows.skip(settings.skip).take(settings.limit.unwrap_or(usize::MAX));
+    Ok(Box::new(rows.map(|row| row.and_then(record::<R>))))
 }
 
 /// A row as it stood, as JSON, and where it stood.
-type Row = Result<(String, Value, String), BadRow>;
-
-fn record<R: Record>(text: &str, value: Value, at: &str) -> Result<Vec<u8>, BadRow> {
-    let bad = |cause: String| (text.to_string(), format!("{at}: not a {}: {cause}", R::NAME));
-    let record: R = serde_json::from_value(value).map_err(|e| bad(e.to_string()))?;
-    encode(&record).map_err(|e| bad(e.0))
+struct Row {
+    text: String,
+    value: Value,
+    at: String,
 }
 
+/// The rows of one file.
+type FileRows = Box<dyn Iterator<Item = Result<Row, BadRow>> + Send>;
+
+fn one(row: Result<Row, BadRow>) -> FileRows {
+    Box::new(std::iter::once(row))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Result<Row, BadRow> {
+    Err((String::new(), format!("{}: {error}", path.display())))
+}
+
+fn record<R: Record>(row: Row) -> Result<Vec<u8>, BadRow> {
+    let Row { text, value, at } = row;
+    // A table's cells are texts; where the record wants more than that, those that hold JSON stand for it.
+    let typed =
+        serde_json::from_value::<R>(value.clone()).or_else(|e| serde_json::from_value(unfolded(value)).or(Err(e)));
+    let record = typed.map_err(|e| format!("{at}: not a {}: {e}", R::NAME));
+    record.and_then(|record| encode(&record).map_err(|e| format!("{at}: {e}"))).map_err(|cause| (text, cause))
+}
+
+fn unfolded(value: Value) -> Value {
+    let Value::Object(fields) = value else {
+        return value;
+    };
+    let cell = |value: Value| match value.as_str().map(serde_json::from_str) {
+        Some(Ok(inner @ (Value::Array(_) | Value::Object(_)))) => inner,
+        _ => value,
+    };
+    Value::Object(fields.into_iter().map(|(key, value)| (key, cell(value))).collect())
+}
+
+/// The file, or a folder's files of known formats in the order of their names.
 fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let unknown = || format!("{}: not a .jsonl, .csv, .txt or .md file (or one of them gzipped)", path.display());
     if !std::fs::metadata(path).map_err(failed)?.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
+        return format(path).map(|_| vec![path.to_path_buf()]).ok_or_else(unknown);
     }
     let entries = std::fs::read_dir(path).map_err(failed)?;
     let mut files = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     files.retain(|file| file.is_file() && format(file).is_some());
     files.sort();
-    Ok(files)
+    if files.is_empty() {
+        Err(format!("{}: no .jsonl, .csv, .txt or .md file in it", path.display()))
+    } else {
+        Ok(files)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -101,60 +125,149 @@ fn format(path: &Path) -> Option<Format> {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Row>, String> {
-    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let format = format(path)
-        .ok_or_else(|| format!("{}: not a .jsonl, .csv, .txt or .md file (or one of them gzipped)", path.display()))?;
-    let reader = reader(path).map_err(failed)?;
-    match format {
-        Format::Jsonl => read_jsonl(path, reader).map_err(failed),
-        Format::Csv => Ok(read_csv(path, reader)),
-        Format::Text => read_text(path, reader).map_err(failed),
+fn read(path: &Path) -> std::io::Result<FileRows> {
+    let reader = reader(path)?;
+    match format(path) {
+        Some(Format::Csv) => Ok(read_csv(path, reader)),
+        Some(Format::Text) => read_text(path, reader),
+        Some(Format::Jsonl) | None => Ok(read_jsonl(path, reader)),
     }
 }
 
-/// The file's text, unpacked if it begins as gzip does.
-fn reader(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
+/// The file's text, unpacked if it begins as gzip does, without a byte order mark.
+fn reader(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
     let mut file = BufReader::new(File::open(path)?);
     let zipped = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    Ok(if zipped { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) })
-}
-
-fn read_jsonl(path: &Path, reader: Box<dyn BufRead>) -> std::io::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for (index, line) in reader.split(b'\n').enumerate() {
-        let line = line?;
-        let text = String::from_utf8_lossy(&line).into_owned();
-        let at = format!("{}:{}", path.display(), index + 1);
-        if text.trim().is_empty() {
-            continue;
-        }
-        // Python writes a missing number as NaN, which is not JSON: it is read as null.
-        rows.push(match serde_json::from_str(&text.replace(": NaN", ": null")) {
-            Ok(value) => Ok((text, value, at)),
-            Err(error) => Err((text, format!("{at}: not JSON: {error}"))),
-        });
+    let mut text: Box<dyn BufRead + Send> =
+        if zipped { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) };
+    if text.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
+        text.consume(3);
     }
-    Ok(rows)
+    Ok(text)
 }
 
-fn read_csv(path: &Path, reader: Box<dyn BufRead>) -> Vec<Row> {
+fn read_jsonl(path: &Path, reader: Box<dyn BufRead + Send>) -> FileRows {
+    let path = path.to_path_buf();
+    let rows = reader.split(b'\n').enumerate().filter_map(move |(index, line)| match line {
+        Ok(line) if line.trim_ascii().is_empty() => None,
+        Ok(line) => Some(json_row(line, format!("{}:{}", path.display(), index + 1))),
+        Err(error) => Some(unreadable(&path, error)),
+    });
+    Box::new(rows)
+}
+
+fn json_row(line: Vec<u8>, at: String) -> Result<Row, BadRow> {
+    let text = String::from_utf8(line)
+        .map_err(|e| (String::from_utf8_lossy(e.as_bytes()).into_owned(), format!("{at}: not UTF-8: {e}")))?;
+    let value = serde_json::from_str(&text).or_else(|e| serde_json::from_str(&without_nan(&text)).or(Err(e)));
+    match value {
+        Ok(value) => Ok(Row { text, value, at }),
+        Err(error) => Err((text, format!("{at}: not JSON: {error}"))),
+    }
+}
+
+/// Python writes a missing number as NaN, which is not JSON; it stands for null. Strings stay as they are.
+fn without_nan(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (index, part) in quoted(text).into_iter().enumerate() {
+        out.push_str(&if index % 2 == 0 { part.replace("NaN", "null").into() } else { std::borrow::Cow::from(part) });
+    }
+    out
+}
+
+/// The text cut at its string literals: what is outside of them has even indices.
+fn quoted(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut inside, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' if !escaped => {
+                parts.push(&text[start..at]);
+                (start, inside) = (at, !inside);
+            }
+            _ => {}
+        }
+        escaped = byte == b'\\' && inside && !escaped;
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn read_csv(path: &Path, reader: Box<dyn BufRead + Send>) -> FileRows {
     let mut csv = csv::Reader::from_reader(reader);
-    let headers = csv.headers().cloned().unwrap_or_default();
-    let row = |(index, record): (usize, Result<csv::StringRecord, csv::Error>)| {
+    let headers = csv.headers().cloned();
+    let path = path.to_path_buf();
+    let headers = match headers {
+        Ok(headers) => headers,
+        Err(error) => return one(Err((String::new(), format!("{}: {error}", path.display())))),
+    };
+    Box::new(csv.into_records().enumerate().map(move |(index, record)| {
         let at = format!("{}: row {}", path.display(), index + 1);
         let record = record.map_err(|e| (String::new(), format!("{at}: {e}")))?;
         let fields = headers.iter().zip(&record).map(|(h, v)| (h.to_string(), Value::String(v.to_string())));
         let value = Value::Object(fields.collect::<Map<_, _>>());
-        Ok((value.to_string(), value, at))
-    };
-    csv.records().enumerate().map(row).collect()
+        Ok(Row { text: value.to_string(), value, at })
+    }))
 }
 
-fn read_text(path: &Path, mut reader: Box<dyn BufRead>) -> std::io::Result<Vec<Row>> {
+fn read_text(path: &Path, mut reader: Box<dyn BufRead + Send>) -> std::io::Result<FileRows> {
     let mut text = String::new();
     reader.read_to_string(&mut text)?;
     let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let value = serde_json::json!({ "id": id, "text": text });
-    Ok(vec![Ok((text, value, path.display().to_string()))])
+    Ok(one(Ok(Row { text, value, at: path.display().to_string() })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use obvert_api::erased::decode;
+
+    /// The rows of a file of that name and content.
+    fn rows<R: Record>(name: &str, content: &[u8]) -> Vec<Result<R, String>> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), content).unwrap();
+        let settings = serde_json::json!({ "path": folder.path() });
+        let rows = open::<R>(&settings).unwrap();
+        rows.map(|row| row.map(|bytes| decode(&bytes).unwrap()).map_err(|(_, cause)| cause)).collect()
+    }
+
+    #[test]
+    fn json_lines_are_read_one_by_one_and_bad_ones_named() {
+        let text = b"\xef\xbb\xbf{\"a\": NaN, \"b\": \"\\\": NaN\"}\n\n{\"a\"\n\"\xff\"\n3";
+        let found = rows::<Json>("rows.jsonl", text);
+        assert_eq!(found[0].as_ref().unwrap().0, serde_json::json!({ "a": null, "b": "\": NaN" }));
+        assert!(found[1].as_ref().unwrap_err().contains("rows.jsonl:3: not JSON"), "{found:?}");
+        assert!(found[2].as_ref().unwrap_err().contains("rows.jsonl:4: not UTF-8"), "{found:?}");
+        assert_eq!(found[3].as_ref().unwrap().0, serde_json::json!(3));
+    }
+
+    #[test]
+    fn tables_hold_records() {
+        let text = b"id,text,queries\nu1,likes tea,\"[\"\"Hello\"\", \"\"Bye\"\"]\"\nu2,\"[sic]\"\n";
+        let found = rows::<Persona>("personas.csv", text);
+        let first = found[0].as_ref().unwrap();
+        assert_eq!((first.text.as_str(), first.queries.len()), ("likes tea", 2));
+        assert!(found[1].as_ref().unwrap_err().contains("row 2"), "{found:?}");
+    }
+
+    #[test]
+    fn a_text_file_is_a_profile_of_that_name() {
+        let found = rows::<Profile>("guide.md", "You guide visitors.".as_bytes());
+        let profile = found[0].as_ref().unwrap();
+        assert_eq!((profile.id.as_str(), profile.system().as_str()), ("guide", "You guide visitors."));
+    }
+
+    #[test]
+    fn what_cannot_be_a_source_is_named() {
+        let opened = |path: &str| open::<Json>(&serde_json::json!({ "path": path })).err().unwrap();
+        assert!(opened("/nowhere/rows.jsonl").starts_with("/nowhere/rows.jsonl: "));
+        let folder = tempfile::tempdir().unwrap();
+        assert!(opened(folder.path().to_str().unwrap()).contains("no .jsonl"));
+    }
+
+    #[test]
+    fn a_damaged_gzip_file_is_a_bad_row() {
+        let found = rows::<Json>("rows.jsonl.gz", &[0x1f, 0x8b, 8, 0, 1, 2, 3]);
+        assert!(found.len() == 1 && found[0].is_err(), "{found:?}");
+    }
 }

@@ -144,7 +144,10 @@ impl SessionRow {
             query: turn.user.clone(),
             active: turn.criteria.iter().map(id).collect(),
         };
-        Ok(Judged { response: Response { turn, sample, text: row.response, model: row.model }, verdicts })
+        Ok(Judged {
+            response: Response { turn, sample, text: row.response, model: row.model, finished: true },
+            verdicts,
+        })
     }
 
     /// The dialogue before turn `number`, counted from 1, on the file's own history.

@@ -1,20 +1,25 @@
 //! `train`: fine-tunes an adapter on the stream of pairs, while it still flows.
 //!
-//! Pairs are taken in the order of their roots, and a pair only when no earlier one can come any more. So the order, the
-//! batches and the adapter do not depend on which model call was the faster, and a resumed run makes the same adapter.
+//! Pairs are taken in the order of their roots, and a pair only when no earlier one can come any more; a window of them
+//! is shuffled from the seed. So the order, the batches and the adapter do not depend on which model call was the
+//! faster, and a resumed run makes the same adapter.
 
 mod learner;
+mod shuffle;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use obvert_api::abi::reason_of;
 use obvert_api::erased::{decode, encode};
 use obvert_api::record::{Adapter, Pair};
 use obvert_api::{ModelName, Record};
-use obvert_engine::registry::{Body, Entry};
+use obvert_engine::pipeline::Plan;
+use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Poll, Registry, RunContext, Settled, View, Waker};
 use obvert_trainer::{LoraSettings, Projection, TrainSettings};
 use schemars::JsonSchema;
@@ -24,6 +29,7 @@ use serde_json::Value;
 use crate::findings::Findings;
 use crate::policy::{Shelf, path_of};
 use learner::Learner;
+pub use shuffle::Shuffle;
 
 /// Settings of `train`.
 #[derive(Clone, Deserialize, JsonSchema)]
@@ -38,6 +44,9 @@ struct Train {
     #[serde(default = "batch_size")]
     #[schemars(range(min = 1))]
     batch_size: usize,
+    /// Pairs that are held to draw the next one from; 0 trains in the order of the stream.
+    #[serde(default = "shuffle_window")]
+    shuffle: usize,
     /// `rpo` or `dpo`.
     #[serde(default)]
     loss: Loss,
@@ -107,6 +116,9 @@ enum Schedule {
 fn batch_size() -> usize {
     32
 }
+fn shuffle_window() -> usize {
+    1024
+}
 fn beta() -> f64 {
     0.1
 }
@@ -173,26 +185,26 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
         let learner = open_learner(&settings, context, &shelf, &findings)?;
         Ok(Box::new(Trainee::new(learner)))
     };
-    let entry = Entry {
-        body: Body::View(Arc::new(open)),
-        input: Some(Pair::NAME.into()),
-        with: None,
-        output: Some(Adapter::NAME.into()),
-        schema: schemars::schema_for!(Train).to_value(),
-        closes_loop: false,
-        admits: false,
-        origin: "built in".into(),
-    };
+    let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Train).to_value(), Arc::new(open));
+    entry.output = Some(Adapter::NAME.into());
+    entry.check = Some(Arc::new(|settings, plan| {
+        let settings = Train::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
+        model_path(&settings, plan).map(drop).map_err(|cause| ("model".to_string(), cause))
+    }));
     registry.add("train", entry);
 }
 
 fn open_learner(settings: &Train, context: &RunContext, shelf: &Shelf, findings: &Findings) -> Result<Learner, String> {
-    let name = &settings.model.0;
-    let model = context.plan.models.iter().find(|model| model.name == *name && model.kind == "local");
-    let model =
-        model.ok_or_else(|| format!("model: [model.{name}] is not of kind `local`, so it cannot be trained"))?;
-    let path: PathBuf = path_of(&model.settings)?;
+    let path = model_path(settings, &context.plan)?;
     Learner::open(settings, shelf.get(&path)?, &path, context, findings.clone())
+}
+
+/// Where the model lies that is to be fine-tuned.
+fn model_path(settings: &Train, plan: &Plan) -> Result<PathBuf, String> {
+    let name = &settings.model.0;
+    let model = plan.models.iter().find(|model| model.name == *name && model.kind == "local");
+    let model = model.ok_or_else(|| format!("[model.{name}] is not of kind `local`, so it cannot be trained"))?;
+    path_of(&model.settings)
 }
 
 /// What the dataflow tells the learner.
@@ -211,13 +223,15 @@ struct Trainee {
     made: Option<Receiver<Result<Adapter, String>>>,
     waiting: BTreeMap<(u64, String), (Pair, isize)>,
     taken: BTreeMap<String, isize>,
+    /// Tells the learner to leave the pairs that it was told of untouched.
+    stop: Arc<AtomicBool>,
     busy: bool,
 }
 
 impl Trainee {
     fn new(learner: Learner) -> Self {
-        let (waiting, taken) = (BTreeMap::new(), BTreeMap::new());
-        Trainee { learner: Some(learner), thread: None, to: None, made: None, waiting, taken, busy: true }
+        let (waiting, taken, stop) = (BTreeMap::new(), BTreeMap::new(), Arc::default());
+        Trainee { learner: Some(learner), thread: None, to: None, made: None, waiting, taken, stop, busy: true }
     }
 
     fn take_in(&mut self, change: Change) -> Result<(), String> {
@@ -230,7 +244,11 @@ impl Trainee {
             return Ok(());
         }
         let key = (change.root, pair.id.clone());
-        let (_, copies) = self.waiting.entry(key.clone()).or_insert((pair, 0));
+        let (held, copies) = self.waiting.entry(key.clone()).or_insert_with(|| (pair.clone(), 0));
+        // A new version of a pair may come before its old one goes, under the same id.
+        if change.diff > 0 {
+            *held = pair;
+        }
         *copies += change.diff;
         if *copies == 0 {
             self.waiting.remove(&key);
@@ -238,8 +256,10 @@ impl Trainee {
         Ok(())
     }
 
-    fn hand_over(&mut self, settled: Settled) {
-        let Some(to) = &self.to else { return };
+    fn hand_over(&mut self, settled: Settled) -> Result<(), String> {
+        let Some(to) = &self.to else {
+            return if self.waiting.is_empty() { Ok(()) } else { Err("pairs came after the last one".into()) };
+        };
         let final_below = |root: u64| match settled {
             Settled::Below(bound) => root < bound,
             Settled::All => true,
@@ -254,10 +274,20 @@ impl Trainee {
             let _ = to.send(Told::End);
             self.to = None;
         }
+        Ok(())
+    }
+
+    fn join(&mut self) -> Result<(), String> {
+        self.to = None;
+        self.thread.take().map_or(Ok(()), JoinHandle::join).map_err(|panic| reason_of(panic.as_ref()).0)
     }
 }
 
 impl View for Trainee {
+    fn accepts(&self, record: &[u8]) -> Result<(), String> {
+        decode::<Pair>(record).map(drop).map_err(|e| e.0)
+    }
+
     fn start(&mut self, waker: Waker) {
         let (to, told) = channel();
         let (made_to, made) = channel();
@@ -266,7 +296,8 @@ impl View for Trainee {
                 let _ = made_to.send(made);
                 waker.wake();
             };
-            self.thread = Some(std::thread::spawn(move || learner.learn(told, tell)));
+            let stop = Arc::clone(&self.stop);
+            self.thread = Some(std::thread::spawn(move || learner.learn(told, &stop, tell)));
         }
         (self.to, self.made) = (Some(to), Some(made));
     }
@@ -275,8 +306,7 @@ impl View for Trainee {
         for change in changes {
             self.take_in(change)?;
         }
-        self.hand_over(settled);
-        Ok(())
+        self.hand_over(settled)
     }
 
     fn poll(&mut self) -> Result<Poll, String> {
@@ -290,11 +320,12 @@ impl View for Trainee {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        // An interrupted learner saves its checkpoint when nobody can tell it anything any more.
-        self.to = None;
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Err(_)) => Err("the learner's thread panicked".into()),
-            _ => Ok(()),
-        }
+        self.join()
+    }
+
+    fn abandon(&mut self) -> Result<(), String> {
+        // The learner saves its checkpoint after the update that it is at.
+        self.stop.store(true, Relaxed);
+        self.join()
     }
 }

@@ -9,11 +9,10 @@ use arrow_array::types::Int32Type;
 use obvert_api::record::{Message, Pair, PairConstraint};
 use obvert_stages::output::card::CardFacts;
 use obvert_stages::output::metrics::MetricsFile;
-use obvert_stages::output::rejected::Rejected;
 use obvert_stages::output::report::{ModelUse, ReportFacts, ScoreRow, StageCount};
 use obvert_stages::output::tensorboard::EventFile;
 use obvert_stages::output::{
-    Error, card, jsonl, llama_factory, metrics, parquet, rejected, report, side_by_side, summary, tensorboard,
+    Error, card, jsonl, llama_factory, metrics, parquet, report, side_by_side, summary, tensorboard,
 };
 use parquet_crate::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -58,6 +57,8 @@ fn pair() -> Pair {
         rejected_sample: 3,
         chosen_model: "base".into(),
         rejected_model: "base@7".into(),
+        chosen_finished: true,
+        rejected_finished: true,
     }
 }
 
@@ -383,16 +384,6 @@ fn tensorboard_events_carry_the_tags_of_trl() {
     assert_eq!(events(resumed.path()), [version(), Event { step: 201, session: true, ..Event::default() }]);
     assert!(resumed.path() > first.path(), "TensorBoard reads files in the order of their names");
     assert_eq!(tensorboard::tag("eval_loss"), "eval/loss");
-}
-
-#[test]
-fn rejected_items_come_back_with_stage_and_reason() {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("deep/rejected.jsonl");
-    let item = |n: u32| Rejected { stage: "judge".into(), reason: HOSTILE.into(), item: json!({"n": n, "x": null}) };
-    rejected::write(&path, &[item(1), item(2)]).unwrap();
-    let back: Vec<Rejected> = lines(&path).into_iter().map(|line| serde_json::from_value(line).unwrap()).collect();
-    assert_eq!(back, [item(1), item(2)]);
 }
 
 fn card_facts() -> CardFacts {

@@ -83,19 +83,26 @@ pub struct Plugin {
     /// The stage's manifest, as JSON.
     pub manifest: Bytes,
     /// Makes an instance from settings in JSON. Null: it failed, and said why through `fail` (item 0).
-    pub create: extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void,
-    /// Handles a batch (see [`crate::frame`]); may be called from several threads at once. Not 0: the batch itself
-    /// was unusable, and the reason went through `fail` (item 0).
-    pub process: extern "C" fn(instance: *mut c_void, host: *const Host, call: *mut c_void, batch: Bytes) -> i32,
+    pub create: Option<CreateFn>,
+    /// Handles a batch (see [`crate::frame`]); may be called from several threads at once, and calls back on the thread
+    /// that it was called on. Not 0: the batch itself was unusable, and the reason went through `fail` (item 0).
+    pub process: Option<ProcessFn>,
     /// Frees an instance.
-    pub destroy: extern "C" fn(instance: *mut c_void),
+    pub destroy: Option<DestroyFn>,
 }
+
+/// See [`Plugin::create`].
+pub type CreateFn = extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void;
+/// See [`Plugin::process`].
+pub type ProcessFn = extern "C" fn(instance: *mut c_void, host: *const Host, call: *mut c_void, batch: Bytes) -> i32;
+/// See [`Plugin::destroy`].
+pub type DestroyFn = extern "C" fn(instance: *mut c_void);
 
 /// The exported function: the library's stages by index, null past the last.
 pub type Entry = unsafe extern "C" fn(index: u32) -> *const Plugin;
 
 /// Builds the leaked, process-long description of one stage; used by [`crate::plugin!`].
-pub fn describe(manifest: &Manifest, functions: Functions) -> Plugin {
+pub fn describe(manifest: &Manifest, create: CreateFn) -> Plugin {
     let text: &'static mut [u8] = serde_json::to_vec(manifest).unwrap_or_default().leak();
     Plugin {
         size: size_of::<Plugin>(),
@@ -103,17 +110,10 @@ pub fn describe(manifest: &Manifest, functions: Functions) -> Plugin {
         minor: MINOR,
         flags: if cfg!(panic = "unwind") { UNWINDS } else { 0 },
         manifest: Bytes::of(text),
-        create: functions.create,
-        process,
-        destroy,
+        create: Some(create),
+        process: Some(process),
+        destroy: Some(destroy),
     }
-}
-
-/// What `plugin!` generates per stage.
-#[derive(Clone, Copy, Debug)]
-pub struct Functions {
-    /// See [`Plugin::create`].
-    pub create: extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void,
 }
 
 /// The body of a stage's `create`.
@@ -183,7 +183,9 @@ pub fn reason_of(panic: &(dyn std::any::Any + Send)) -> Error {
 extern "C" fn destroy(instance: *mut c_void) {
     if !instance.is_null() {
         // SAFETY: `instance` came from `create` and the host gives it up here, once.
-        drop(unsafe { Box::from_raw(instance.cast::<Box<dyn Erased>>()) });
+        let stage = unsafe { Box::from_raw(instance.cast::<Box<dyn Erased>>()) };
+        // A panic while the stage is dropped has nobody to go to.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(stage)));
     }
 }
 
@@ -195,6 +197,13 @@ pub struct Table(pub Vec<Plugin>);
 unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}
+
+impl Table {
+    /// Describes a library's stages; none if describing them panics.
+    pub fn make(stages: impl FnOnce() -> Vec<Plugin>) -> Self {
+        Table(catch_unwind(AssertUnwindSafe(stages)).unwrap_or_default())
+    }
+}
 
 /// Exports the given stages from a plugin library.
 ///
@@ -243,7 +252,7 @@ macro_rules! plugin {
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn obvert_plugin_v1(index: u32) -> *const $crate::abi::Plugin {
             static TABLE: std::sync::OnceLock<$crate::abi::Table> = std::sync::OnceLock::new();
-            let table = TABLE.get_or_init(|| $crate::abi::Table(vec![$({
+            let table = TABLE.get_or_init(|| $crate::abi::Table::make(|| vec![$({
                 extern "C" fn create(
                     host: *const $crate::abi::Host,
                     settings: $crate::abi::Bytes,
@@ -258,7 +267,7 @@ macro_rules! plugin {
                 use $crate::erased::{ProbeGroup as _, ProbeMap as _};
                 let (manifest, _) =
                     (&$crate::erased::Probe::<$stage>(std::marker::PhantomData)).entry(env!("CARGO_PKG_VERSION"));
-                $crate::abi::describe(&manifest, $crate::abi::Functions { create })
+                $crate::abi::describe(&manifest, create)
             }),+]));
             table.0.get(index as usize).map_or(std::ptr::null(), |plugin| plugin as *const _)
         }

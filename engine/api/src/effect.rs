@@ -64,4 +64,11 @@ pub struct Reply {
     pub prompt_tokens: u32,
     /// Tokens of the reply.
     pub reply_tokens: u32,
+    /// Whether the model ended the message itself; false where `max_tokens` cut it.
+    #[serde(default = "whole")]
+    pub finished: bool,
+}
+
+fn whole() -> bool {
+    true
 }

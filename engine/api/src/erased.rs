@@ -127,10 +127,14 @@ pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
     bincode::serde::encode_to_vec(record, bincode::config::standard()).map_err(Error::new)
 }
 
+/// No record is larger in memory (bytes): a damaged length must not be believed.
+const MAX_RECORD: usize = 1 << 28;
+
 /// A record from all of `bytes`.
 pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, Error> {
-    let (record, used) = bincode::serde::decode_from_slice(bytes, bincode::config::standard())
-        .map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?;
+    let config = bincode::config::standard().with_limit::<MAX_RECORD>();
+    let (record, used) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?;
     if used == bytes.len() {
         Ok(record)
     } else {

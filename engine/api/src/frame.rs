@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn batch() -> Vec<u8> {
-        let reply = Reply { text: "yes".into(), prompt_tokens: 3, reply_tokens: 1 };
+        let reply = Reply { text: "yes".into(), prompt_tokens: 3, reply_tokens: 1, finished: true };
         let mut writer = Writer::new(Operation::Run, "Turn");
         writer.record(&encode_invocation("k", &[b"one", b""], &[b"side"], &[reply]).unwrap());
         writer.record(&encode_invocation("", &[b"two"], &[], &[]).unwrap());

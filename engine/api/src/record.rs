@@ -23,6 +23,11 @@ pub trait Record: Serialize + DeserializeOwned + Send + 'static {
     const NAME: &'static str;
 }
 
+/// An answer is complete unless it says otherwise.
+fn whole() -> bool {
+    true
+}
+
 /// The record of an input that a stage does not have.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Nothing {}

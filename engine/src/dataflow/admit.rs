@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use differential_dataflow::{AsCollection, Hashable};
 use timely::container::CapacityContainerBuilder;
@@ -13,11 +12,12 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator as _;
 
+use super::ending::Ending;
 use super::item::{Event, Item};
 use super::{Events, Items, Settlement, Tick};
 
 /// The operator; all of it happens on the first worker.
-pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, closing: Arc<AtomicBool>) -> Events<'s> {
+pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, ending: Ending) -> Events<'s> {
     let scope = input.scope();
     let route = Exchange::new(|_: &(Item, Tick, isize)| 0);
     input
@@ -36,7 +36,7 @@ pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, closing: 
                 gate.open(&settlement, *capability.time());
                 output.session(&*capability).give_iterator(gate.events.drain(..));
                 match frontier.frontier().first() {
-                    Some(time) if !closing.load(Relaxed) => capability.downgrade(time),
+                    Some(time) if !ending.is_closing() => capability.downgrade(time),
                     _ => front = None,
                 }
             }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use differential_dataflow::{AsCollection, Hashable};
@@ -13,11 +12,12 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator as _;
 use timely::scheduling::SyncActivator;
 
+use super::ending::Ending;
 use super::item::{Bytes, Event, Item, Place};
 use super::{Events, Items, Tick};
 use crate::count::Counts;
 use crate::memo::{self, Key};
-use crate::model::{Endpoints, ReplyTo, Ticket};
+use crate::model::{Endpoints, ReplyTo, Submitted, Ticket};
 use crate::stage::Runner;
 
 /// A stage as its operator needs it.
@@ -33,7 +33,7 @@ pub(crate) struct Applied {
     pub(crate) counts: Arc<Counts>,
     /// The n-th record of an item gets a root of its own: each begins a dialogue.
     pub(crate) spreads: bool,
-    pub(crate) closing: Arc<AtomicBool>,
+    pub(crate) ending: Ending,
 }
 
 /// The operator. **Invariant**: `front` never passes a time that may still arrive, so everything that lands late lands
@@ -60,7 +60,7 @@ pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Events<'s> {
                 session.give_iterator(state.events.drain(..));
                 drop(session);
                 match frontier.frontier().first() {
-                    Some(time) if !state.stage.closing.load(Relaxed) => capability.downgrade(time),
+                    Some(time) if !state.stage.ending.is_closing() => capability.downgrade(time),
                     _ => front = None,
                 }
             }
@@ -68,10 +68,15 @@ pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Events<'s> {
         .as_collection()
 }
 
+/// Rounds of requests that one item may take: a stage that never stops asking is broken.
+const MAX_ROUNDS: usize = 64;
+
 /// A run of the stage that is due: on an item, with the replies so far, on behalf of so many copies.
 struct Run {
     item: Item,
     replies: Vec<Reply>,
+    /// Rounds of requests before this run.
+    rounds: usize,
     at: Tick,
     net: isize,
     /// A `Busy` row stands for the item.
@@ -81,7 +86,10 @@ struct Run {
 /// An item that waits for replies.
 struct Job {
     replies: Vec<Reply>,
+    rounds: usize,
     asked: Vec<Option<Result<Reply, String>>>,
+    /// What it waits for: the call, its model and its ticket.
+    calls: Vec<(Key, String, Ticket)>,
     at: Tick,
     net: isize,
 }
@@ -89,8 +97,9 @@ struct Job {
 struct State {
     stage: Applied,
     jobs: HashMap<Item, Job>,
-    /// Why items failed whose calls are not in the memo: their retraction must find the same outcome.
-    failed: HashMap<Item, String>,
+    /// Items present whose calls failed, with the reason and the copies: the memo does not know them, and further
+    /// copies and their retraction must find the same outcome.
+    failed: HashMap<Item, (String, isize)>,
     tickets: HashMap<Ticket, (Item, usize)>,
     issued: Ticket,
     events: Vec<(Event, Tick, isize)>,
@@ -125,6 +134,10 @@ impl State {
         let mut due = Vec::new();
         for (item, at, net) in changes {
             self.stage.counts.take(net);
+            if let Some(reason) = self.fail_again(&item, net) {
+                self.reject(item, reason, at, net);
+                continue;
+            }
             match self.jobs.get_mut(&item) {
                 Some(job) => {
                     job.net += net;
@@ -133,10 +146,21 @@ impl State {
                         self.give_up(item, at);
                     }
                 }
-                None => due.push(Run { item, replies: Vec::new(), at, net, busy: false }),
+                None => due.push(Run { item, replies: Vec::new(), rounds: 0, at, net, busy: false }),
             }
         }
         self.run(due);
+    }
+
+    /// The reason why an item failed before, if it is still there; more or fewer copies of it then.
+    fn fail_again(&mut self, item: &Item, net: isize) -> Option<String> {
+        let (reason, copies) = self.failed.get_mut(item)?;
+        *copies += net;
+        let (reason, gone) = (reason.clone(), *copies == 0);
+        if gone {
+            self.failed.remove(item);
+        }
+        Some(reason)
     }
 
     /// Takes in replies; what they complete lands at `front` at the earliest.
@@ -160,11 +184,11 @@ impl State {
             match job.asked.into_iter().flatten().collect::<Result<Vec<_>, _>>() {
                 Ok(new) => {
                     job.replies.extend(new);
-                    due.push(Run { item, replies: job.replies, at, net: job.net, busy: true });
+                    due.push(Run { item, replies: job.replies, rounds: job.rounds + 1, at, net: job.net, busy: true });
                 }
                 Err(reason) => {
                     self.settle(&item, at);
-                    self.failed.insert(item.clone(), reason.clone());
+                    self.failed.insert(item.clone(), (reason.clone(), job.net));
                     self.reject(item, reason, at, job.net);
                 }
             }
@@ -200,17 +224,19 @@ impl State {
         match outcome {
             Ok(outcome) if outcome.requests.is_empty() => self.emit(run, outcome.records),
             Ok(outcome) => return self.ask(run, outcome.requests),
-            Err(error) => {
-                self.settle_if(run.busy, &run.item, run.at);
-                self.reject(run.item, error.0, run.at, run.net);
-            }
+            Err(error) => self.conclude_rejected(run, error.0),
         }
         None
     }
 
+    fn conclude_rejected(&mut self, run: Run, reason: String) {
+        self.settle_if(run.busy, &run.item, run.at);
+        self.reject(run.item, reason, run.at, run.net);
+    }
+
     fn emit(&mut self, run: Run, records: Vec<Vec<u8>>) {
         self.settle_if(run.busy, &run.item, run.at);
-        self.stage.counts.make(records.len() as isize * run.net);
+        self.stage.counts.finish(run.net, records.len() as isize * run.net);
         for (index, record) in records.into_iter().enumerate() {
             let Place { root, lap } = run.item.place;
             let root = if self.stage.spreads { root + index as u64 } else { root };
@@ -221,27 +247,22 @@ impl State {
 
     /// Answers requests from the memo, or makes the item wait for the calls.
     fn ask(&mut self, mut run: Run, requests: Vec<Request>) -> Option<Run> {
-        let asked = requests.iter().map(|request| self.recall(request)).collect::<Result<Vec<_>, _>>();
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(reason) => {
-                self.settle_if(run.busy, &run.item, run.at);
-                self.reject(run.item, reason, run.at, run.net);
-                return None;
-            }
-        };
-        if asked.iter().all(|(_, reply)| reply.is_some()) {
-            asked.iter().for_each(|_| self.stage.counts.hit());
-            run.replies.extend(asked.into_iter().filter_map(|(_, reply)| reply));
-            return Some(run);
-        }
-        if run.net < 0 {
-            // A reply is missing, so the item failed before: take back the same outcome.
-            let reason = self.failed.remove(&run.item).unwrap_or_else(|| "its calls are gone from the memo".into());
-            self.reject(run.item, reason, run.at, run.net);
+        if run.rounds >= MAX_ROUNDS {
+            self.conclude_rejected(run, format!("it asked for replies {MAX_ROUNDS} times and still asks"));
             return None;
         }
-        self.wait(run, requests, asked);
+        let asked = requests.iter().map(|request| self.recall(request)).collect::<Result<Vec<_>, _>>();
+        match asked {
+            Err(reason) => self.conclude_rejected(run, reason),
+            Ok(asked) if asked.iter().all(|(_, reply)| reply.is_some()) => {
+                asked.iter().for_each(|_| self.stage.counts.hit());
+                run.replies.extend(asked.into_iter().filter_map(|(_, reply)| reply));
+                run.rounds += 1;
+                return Some(run);
+            }
+            Ok(_) if run.net < 0 => self.conclude_rejected(run, "its replies are gone from the memo".into()),
+            Ok(asked) => self.wait(run, requests, asked),
+        }
         None
     }
 
@@ -255,29 +276,44 @@ impl State {
         if !run.busy {
             self.events.push((busy(&run.item), run.at, 1));
         }
-        let Place { root, lap } = run.item.place;
+        let mut calls = Vec::new();
         for (index, (request, (key, reply))) in requests.into_iter().zip(&asked).enumerate() {
-            if reply.is_some() {
-                self.stage.counts.hit();
-                continue;
-            }
-            self.issued += 1;
-            self.tickets.insert(self.issued, (run.item.clone(), index));
-            if let Ok(endpoint) = self.stage.endpoints.get(&request.model) {
-                let endpoint = Arc::clone(endpoint);
-                if endpoint.submit(*key, request, lap, root, self.issued, Arc::clone(&self.reply_to)) {
-                    self.stage.counts.call();
-                }
+            match reply {
+                Some(_) => self.stage.counts.hit(),
+                None => calls.push(self.call(&run.item, index, *key, request)),
             }
         }
         let asked = asked.into_iter().map(|(_, reply)| reply.map(Ok)).collect();
-        self.jobs.insert(run.item, Job { replies: run.replies, asked, at: run.at, net: run.net });
+        let Run { item, replies, rounds, at, net, .. } = run;
+        self.jobs.insert(item, Job { replies, rounds, asked, calls, at, net });
     }
 
-    /// Forgets an item that was withdrawn while it waited; replies still on their way are memoized and ignored.
+    /// Queues the call for the item's request of that index.
+    fn call(&mut self, item: &Item, index: usize, key: Key, request: Request) -> (Key, String, Ticket) {
+        self.issued += 1;
+        self.tickets.insert(self.issued, (item.clone(), index));
+        let (Place { root, lap }, model) = (item.place, request.model.clone());
+        if let Ok(endpoint) = self.stage.endpoints.get(&model) {
+            match endpoint.submit(key, request, lap, root, self.issued, Arc::clone(&self.reply_to)) {
+                Submitted::Queued => self.stage.counts.call(),
+                Submitted::Known => self.stage.counts.hit(),
+                Submitted::Joined => {}
+            }
+        }
+        (key, model, self.issued)
+    }
+
+    /// Forgets an item that was withdrawn while it waited, and its calls that have not begun; replies still on their
+    /// way are memoized and ignored.
     fn give_up(&mut self, item: Item, at: Tick) {
-        self.jobs.remove(&item);
-        self.tickets.retain(|_, (waiting, _)| *waiting != item);
+        let calls = self.jobs.remove(&item).map(|job| job.calls).unwrap_or_default();
+        for (key, model, ticket) in calls {
+            self.tickets.remove(&ticket);
+            let withdrawn = self.stage.endpoints.get(&model).is_ok_and(|endpoint| endpoint.withdraw(&key, ticket));
+            if withdrawn {
+                self.stage.counts.withdraw();
+            }
+        }
         self.settle(&item, at);
     }
 

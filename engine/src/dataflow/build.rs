@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use differential_dataflow::input::InputSession;
 use differential_dataflow::operators::iterate::Variable;
@@ -11,6 +10,7 @@ use timely::dataflow::operators::probe::Handle;
 
 use super::admit::admit;
 use super::apply::{Applied, apply};
+use super::ending::Ending;
 use super::group::group;
 use super::item::{Event, Item, Place, Rejection};
 use super::settle::{Settlement, settle};
@@ -45,7 +45,7 @@ pub(crate) struct Node {
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) settlement: Arc<Settlement>,
-    pub(crate) closing: Arc<AtomicBool>,
+    pub(crate) ending: Ending,
     pub(crate) fail: OnFailure,
     /// Receives rejections on the first worker.
     pub(crate) rejected: Option<Box<dyn View>>,
@@ -61,23 +61,28 @@ pub(crate) struct Built {
 
 /// Builds the graph in `scope`. All workers must build the same one.
 pub(crate) fn build<'s>(scope: Scope<'s, Tick>, graph: Graph) -> Built {
-    let order = order(&graph.nodes);
     let upstream: Vec<BTreeSet<usize>> = (0..graph.nodes.len()).map(|node| upstream(&graph.nodes, node)).collect();
-    let mut builder = Builder::new(scope, &graph);
-    let Graph { nodes, settlement, closing, fail, rejected } = graph;
+    let order = order(&graph.nodes, &upstream);
+    let Graph { nodes, settlement, ending, fail, rejected } = graph;
+    let mut builder = Builder::new(scope, &nodes, settlement, ending, fail);
     let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
     for index in order {
         if let Some(node) = nodes[index].take() {
-            builder.node(index, node, &upstream[index], &settlement, &closing, &fail);
+            builder.node(index, node, &upstream[index]);
         }
     }
-    builder.finish(settlement, closing, fail, rejected)
+    builder.finish(rejected)
 }
 
 struct Builder<'s> {
     scope: Scope<'s, Tick>,
+    settlement: Arc<Settlement>,
+    ending: Ending,
+    fail: OnFailure,
     outputs: Vec<Option<Items<'s>>>,
     busy: Vec<Option<Events<'s>>>,
+    /// What is under way between two laps, by the node that closes the loop.
+    under_way: Vec<Option<Events<'s>>>,
     loops: Vec<Option<(Variable<'s, Tick, Vec<(Item, Tick, isize)>>, Items<'s>)>>,
     all_busy: Vec<Events<'s>>,
     rejections: Vec<Items<'s>>,
@@ -86,7 +91,13 @@ struct Builder<'s> {
 }
 
 impl<'s> Builder<'s> {
-    fn new(scope: Scope<'s, Tick>, graph: &Graph) -> Self {
+    fn new(
+        scope: Scope<'s, Tick>,
+        nodes: &[Node],
+        settlement: Arc<Settlement>,
+        ending: Ending,
+        fail: OnFailure,
+    ) -> Self {
         let looped = |node: &Node| {
             node.closes_loop.then(|| {
                 let (variable, back) = Variable::new(scope, 1);
@@ -95,9 +106,13 @@ impl<'s> Builder<'s> {
         };
         Builder {
             scope,
-            outputs: graph.nodes.iter().map(|_| None).collect(),
-            busy: graph.nodes.iter().map(|_| None).collect(),
-            loops: graph.nodes.iter().map(looped).collect(),
+            settlement,
+            ending,
+            fail,
+            outputs: nodes.iter().map(|_| None).collect(),
+            busy: nodes.iter().map(|_| None).collect(),
+            under_way: nodes.iter().map(|_| None).collect(),
+            loops: nodes.iter().map(looped).collect(),
             all_busy: Vec::new(),
             rejections: Vec::new(),
             sources: Vec::new(),
@@ -105,15 +120,7 @@ impl<'s> Builder<'s> {
         }
     }
 
-    fn node(
-        &mut self,
-        index: usize,
-        node: Node,
-        upstream: &BTreeSet<usize>,
-        settlement: &Arc<Settlement>,
-        closing: &Arc<AtomicBool>,
-        fail: &OnFailure,
-    ) {
+    fn node(&mut self, index: usize, node: Node, upstream: &BTreeSet<usize>) {
         let events = match node.operator {
             Operator::Source => {
                 let mut input = InputSession::new();
@@ -122,22 +129,24 @@ impl<'s> Builder<'s> {
                 events
             }
             Operator::Apply(applied) => {
-                let mut input = self.inputs(&node.from);
+                let input = self.inputs(&node.from);
                 if applied.grouped {
                     let with = (!node.with.is_empty()).then(|| self.inputs(&node.with));
-                    let busy = self.busy_of(upstream);
-                    input = group(input, with, busy, Arc::clone(&applied.runner));
+                    let (busy, counts) = (self.busy_of(upstream), Arc::clone(&node.counts));
+                    let (groups, rejected) = group(input, with, busy, Arc::clone(&applied.runner), counts);
+                    apply(groups, applied).concat(rejected)
+                } else {
+                    apply(input, applied)
                 }
-                apply(input, applied)
             }
             Operator::Watch(view) => {
-                let (input, busy) = (self.inputs(&node.from), self.busy_of(upstream));
-                let (name, counts) = (node.name, node.counts);
-                watch(input, busy, Watched { name, view, counts, closing: Arc::clone(closing), fail: Arc::clone(fail) })
+                let under_way = upstream.iter().filter_map(|node| self.under_way[*node].clone());
+                let busy = self.busy_of(upstream).concatenate(under_way.collect::<Vec<_>>());
+                watch(self.inputs(&node.from), busy, self.watched(node.name, view, node.counts))
             }
         };
         let events = if node.admits {
-            let gate = admit(outs(events.clone()), Arc::clone(settlement), Arc::clone(closing));
+            let gate = admit(outs(events.clone()), Arc::clone(&self.settlement), self.ending.clone());
             events.filter(|event| !matches!(event, Event::Out(_))).concat(gate)
         } else {
             events
@@ -158,8 +167,12 @@ impl<'s> Builder<'s> {
         self.outputs[index] = Some(output);
     }
 
+    fn watched(&self, name: String, view: Option<Box<dyn View>>, counts: Arc<Counts>) -> Watched {
+        Watched { name, view, counts, ending: self.ending.clone(), fail: Arc::clone(&self.fail) }
+    }
+
     /// Leads the next laps back. What is under way between two ticks is at work: else a dialogue would look finished
-    /// between its turns.
+    /// between its turns, to the account as to a view that waits for its last pair.
     fn close(&mut self, index: usize, next: Items<'s>) {
         let Some((variable, back)) = self.loops[index].take() else {
             return;
@@ -168,7 +181,9 @@ impl<'s> Builder<'s> {
             let hash = differential_dataflow::Hashable::hashed(&item);
             Event::Busy(item.place, hash)
         };
-        self.all_busy.push(next.clone().map(hashed).concat(back.map(hashed).negate()));
+        let under_way = next.clone().map(hashed).concat(back.map(hashed).negate());
+        self.all_busy.push(under_way.clone());
+        self.under_way[index] = Some(under_way);
         variable.set(next);
     }
 
@@ -186,20 +201,13 @@ impl<'s> Builder<'s> {
         differential_dataflow::collection::concatenate(self.scope, all)
     }
 
-    fn finish(
-        self,
-        settlement: Arc<Settlement>,
-        closing: Arc<AtomicBool>,
-        fail: OnFailure,
-        rejected: Option<Box<dyn View>>,
-    ) -> Built {
+    fn finish(self, rejected: Option<Box<dyn View>>) -> Built {
+        let watched = self.watched("rejected".into(), rejected, Arc::default());
         let rows = differential_dataflow::collection::concatenate(self.scope, self.rejections);
         let none = differential_dataflow::collection::concatenate(self.scope, Vec::<Events<'s>>::new());
-        let counts = Arc::new(Counts::default());
-        let watched = Watched { name: "rejected".into(), view: rejected, counts, closing, fail };
         let done = watch(rows, none, watched);
         let busy = differential_dataflow::collection::concatenate(self.scope, self.all_busy).concat(done);
-        settle(busy, settlement, &self.probe);
+        settle(busy, self.settlement, &self.probe);
         Built { sources: self.sources, probe: self.probe }
     }
 }
@@ -221,13 +229,17 @@ fn outs<'s>(events: Events<'s>) -> Items<'s> {
     })
 }
 
-/// Nodes so that every input comes first, loop edges apart.
-fn order(nodes: &[Node]) -> Vec<usize> {
+/// Nodes so that every input comes first, loop edges apart; views come after all that is upstream of them.
+fn order(nodes: &[Node], upstream: &[BTreeSet<usize>]) -> Vec<usize> {
     let mut order = Vec::new();
     while order.len() < nodes.len() {
+        let built = |from: &usize| order.contains(from);
         let ready = |i: &usize| {
-            let inputs = nodes[*i].from.iter().chain(&nodes[*i].with);
-            !order.contains(i) && inputs.into_iter().all(|from| order.contains(from) || nodes[*from].closes_loop)
+            let mut inputs = nodes[*i].from.iter().chain(&nodes[*i].with);
+            let views = matches!(nodes[*i].operator, Operator::Watch(_));
+            !built(i)
+                && inputs.all(|from| built(from) || nodes[*from].closes_loop)
+                && (!views || upstream[*i].iter().all(built))
         };
         let next: Vec<usize> = (0..nodes.len()).filter(ready).collect();
         if next.is_empty() {

@@ -10,65 +10,90 @@ use obvert_api::{Operation, frame};
 
 use super::item::{Bytes, Event, Item, Place};
 use super::{Events, Items, Tick};
+use crate::count::Counts;
 use crate::stage::Runner;
 
 /// One entry of a group: from the input (0) or the side input (1).
 type Member = (u8, Item);
-/// Entries by group key.
-type Members<'s> = VecCollection<'s, Tick, (Bytes, Member), isize>;
+/// A record with its group's key and the key of the side records that it looks up.
+type Keyed = (Item, Bytes, Option<Bytes>);
 
-/// Groups `input` (held back while `busy`) with what it looks up in `with`; each item of the result is one invocation.
+/// Groups `input` (held back while `busy`) with what it looks up in `with`; each item of the first result is one
+/// invocation. Records whose keys cannot be told are the second result, set aside.
 pub(crate) fn group<'s>(
     input: Items<'s>,
     with: Option<Items<'s>>,
     busy: Events<'s>,
     runner: Arc<dyn Runner>,
-) -> Items<'s> {
-    let ready = ready(input, busy);
-    let members = keyed(ready.clone(), Arc::clone(&runner), Operation::Key).map(|(key, item)| (key, (0, item)));
-    let members = match with {
-        Some(with) => members.concat(sides(ready, with, runner)),
-        None => members,
-    };
-    members
-        .reduce(|key, entries, output: &mut Vec<(Item, isize)>| {
-            output.extend(invocation(key, entries.iter().map(|(member, _)| *member)).map(|item| (item, 1)));
-        })
-        .map(|(_, item)| item)
+    counts: Arc<Counts>,
+) -> (Items<'s>, Events<'s>) {
+    let (keyed, mut rejected) = keyed(input, Arc::clone(&runner), &counts);
+    let ready = ready(keyed, busy);
+    let mut members = ready.clone().map(|(item, key, _)| (key, (0, item)));
+    if let Some(with) = with {
+        let (offers, unknown) = asked(with, &counts, move |record| ask(&*runner, Operation::WithKey, record));
+        rejected = rejected.concat(unknown);
+        members = members.concat(sides(ready, offers));
+    }
+    let invocations = members.reduce(|key, entries, output: &mut Vec<(Item, isize)>| {
+        output.extend(invocation(key, entries.iter().map(|(member, _)| *member)).map(|item| (item, 1)));
+    });
+    (invocations.map(|(_, item)| item), rejected)
 }
 
-fn ready<'s>(input: Items<'s>, busy: Events<'s>) -> Items<'s> {
+/// What the stage answers to an operation on a record; a record that it has no answer for belongs nowhere.
+fn ask(runner: &dyn Runner, operation: Operation, record: &[u8]) -> Result<Option<Bytes>, String> {
+    let answer = runner.ask(operation, &[record]).into_iter().next();
+    let answer = answer.unwrap_or_else(|| Err(obvert_api::Error::new("the stage gave no answer")));
+    answer.map(|key| key.map(Bytes::from)).map_err(|error| error.0)
+}
+
+fn keyed<'s>(
+    input: Items<'s>,
+    runner: Arc<dyn Runner>,
+    counts: &Arc<Counts>,
+) -> (VecCollection<'s, Tick, Keyed, isize>, Events<'s>) {
+    let (keyed, rejected) = asked(input, counts, move |record| {
+        let key = ask(&*runner, Operation::Key, record)?;
+        let wanted = ask(&*runner, Operation::LooksUp, record)?;
+        Ok(key.map(|key| (key, wanted)))
+    });
+    (keyed.map(|(item, (key, wanted))| (item, key, wanted)), rejected)
+}
+
+/// Items with the answer to a question; those for which there is an error instead are counted and set aside.
+fn asked<'s, A: differential_dataflow::ExchangeData>(
+    items: Items<'s>,
+    counts: &Arc<Counts>,
+    question: impl Fn(&[u8]) -> Result<Option<A>, String> + 'static,
+) -> (VecCollection<'s, Tick, (Item, A), isize>, Events<'s>) {
+    let counts = Arc::clone(counts);
+    let answers = items.map(move |item| (question(&item.bytes.0), item));
+    let known = answers.clone().flat_map(|(answer, item)| answer.ok().flatten().map(|answer| (item, answer)));
+    let rejected = answers.flat_map(|(answer, item)| answer.err().map(|reason| Event::Rejected(item, reason)));
+    let counted = rejected.inspect(move |(_, _, net)| {
+        counts.take(*net);
+        counts.reject(*net);
+    });
+    (known, counted)
+}
+
+fn ready<'s>(input: VecCollection<'s, Tick, Keyed, isize>, busy: Events<'s>) -> VecCollection<'s, Tick, Keyed, isize> {
     let places = busy.flat_map(|event| match event {
         Event::Busy(place, _) => Some(place),
         _ => None,
     });
-    input.map(|item| (item.place, item.bytes)).antijoin(places.distinct()).map(|(place, bytes)| Item { place, bytes })
+    let placed = input.map(|(item, key, wanted)| (item.place, (item.bytes, key, wanted)));
+    placed.antijoin(places.distinct()).map(|(place, (bytes, key, wanted))| (Item { place, bytes }, key, wanted))
 }
 
-/// Records by what the stage answers to `operation`; records that it answers nothing for drop out.
-fn keyed<'s>(
-    items: Items<'s>,
-    runner: Arc<dyn Runner>,
-    operation: Operation,
-) -> VecCollection<'s, Tick, (Bytes, Item), isize> {
-    items.flat_map(move |item| {
-        let answer = runner.ask(operation, &[&item.bytes.0]).into_iter().next();
-        match answer {
-            Some(Ok(key)) => key.map(|key| (Bytes::from(key), item)),
-            Some(Err(error)) => {
-                tracing::error!(%error, "a record has no key and is left out of its group");
-                None
-            }
-            None => None,
-        }
-    })
-}
-
-fn sides<'s>(ready: Items<'s>, with: Items<'s>, runner: Arc<dyn Runner>) -> Members<'s> {
-    let keys = keyed(ready.clone(), Arc::clone(&runner), Operation::Key).map(|(key, item)| (item, key));
-    let wanted = keyed(ready, Arc::clone(&runner), Operation::LooksUp).map(|(wanted, item)| (item, wanted));
-    let wants = keys.join_map(wanted, |_, key, wanted| (wanted.clone(), key.clone())).distinct();
-    let offers = keyed(with, runner, Operation::WithKey);
+/// The side records that a group's records look up, as members of the group.
+fn sides<'s>(
+    ready: VecCollection<'s, Tick, Keyed, isize>,
+    offers: VecCollection<'s, Tick, (Item, Bytes), isize>,
+) -> VecCollection<'s, Tick, (Bytes, Member), isize> {
+    let wants = ready.flat_map(|(_, key, wanted)| wanted.map(|wanted| (wanted, key))).distinct();
+    let offers = offers.map(|(item, key)| (key, item));
     wants.join_map(offers, |_, key, item| (key.clone(), (1, item.clone())))
 }
 

@@ -48,10 +48,6 @@ impl Ledger {
         self.roots.first_key_value().map(|(root, _)| *root)
     }
 
-    fn rows(&self) -> usize {
-        self.roots.values().map(HashMap::len).sum()
-    }
-
     fn holds(&self, root: u64) -> bool {
         self.roots.contains_key(&root)
     }
@@ -93,10 +89,10 @@ impl Settlement {
         false
     }
 
-    /// The number of rows at work at the last closed tick, if that tick is `since` or later.
-    pub(crate) fn at_work(&self, since: Tick) -> Option<usize> {
+    /// Whether nothing was at work any more at the last closed tick.
+    pub(crate) fn is_quiet(&self) -> bool {
         let state = self.lock();
-        (state.closed > since).then(|| state.ledger.rows())
+        state.closed > 0 && state.ledger.roots.is_empty()
     }
 
     fn advance(&self, changes: &mut Vec<(Event, Tick, isize)>, closed: Tick) {

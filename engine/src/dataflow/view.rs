@@ -1,7 +1,7 @@
 //! Stages that see a whole collection as it changes: sinks and the trainer.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use differential_dataflow::AsCollection;
 use timely::container::CapacityContainerBuilder;
@@ -10,10 +10,12 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator as _;
 use timely::scheduling::SyncActivator;
 
+use super::ending::Ending;
 use super::item::{Bytes, Event, Item, Place};
 use super::settle::Ledger;
 use super::{Events, Items, Tick};
 use crate::count::Counts;
+use obvert_api::abi::reason_of;
 
 /// A record that came (`diff` > 0) or was withdrawn (`diff` < 0).
 #[derive(Clone, Debug)]
@@ -59,7 +61,12 @@ impl Waker {
 /// A sink, or a stage that consumes a whole collection in order.
 ///
 /// **Contract**: `update` gets every change exactly once, tick by tick, and returns soon; long work belongs on a thread.
+/// A view that panics ends the run as one that fails.
 pub trait View: Send {
+    /// Whether the record is one that the view can use; one that is not is set aside. Must be pure.
+    fn accepts(&self, _record: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
     /// Called once, before anything else.
     fn start(&mut self, _waker: Waker) {}
     /// Takes in the changes of one tick.
@@ -68,14 +75,18 @@ pub trait View: Send {
     fn poll(&mut self) -> Result<Poll, String> {
         Ok(Poll::default())
     }
-    /// Called once, when nothing will change any more.
+    /// Called once, when nothing will change any more. This is where a sink replaces its files.
     fn finish(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+    /// Called instead of `finish` when the run is cut off: what came so far is not the whole.
+    fn abandon(&mut self) -> Result<(), String> {
         Ok(())
     }
 }
 
-/// How a view's failure ends the run.
-pub(crate) type OnFailure = Arc<dyn Fn(String) + Send + Sync>;
+/// How a view's failure ends the run: its name and the cause.
+pub(crate) type OnFailure = Arc<dyn Fn(&str, String) + Send + Sync>;
 
 /// What the operator needs besides its inputs.
 pub(crate) struct Watched {
@@ -83,14 +94,14 @@ pub(crate) struct Watched {
     /// Present on the first worker only.
     pub(crate) view: Option<Box<dyn View>>,
     pub(crate) counts: Arc<Counts>,
-    pub(crate) closing: Arc<AtomicBool>,
+    pub(crate) ending: Ending,
     pub(crate) fail: OnFailure,
 }
 
 /// The operator; all of it happens on the first worker. `busy` is what is at work upstream.
 pub(crate) fn watch<'s>(input: Items<'s>, busy: Events<'s>, watched: Watched) -> Events<'s> {
     let scope = input.scope();
-    let Watched { name, mut view, counts, closing, fail } = watched;
+    let name = watched.name.clone();
     let (route, busy_route) = (Exchange::new(|_: &(Item, Tick, isize)| 0), Exchange::new(|_: &(Event, Tick, isize)| 0));
     input
         .inner
@@ -100,26 +111,23 @@ pub(crate) fn watch<'s>(input: Items<'s>, busy: Events<'s>, watched: Watched) ->
             busy_route,
             &name,
             move |capability, info| {
-                if let Some(view) = &mut view {
-                    view.start(Waker(scope.worker().sync_activator_for(info.address.to_vec())));
-                }
                 let mut front: Option<Capability<Tick>> = Some(capability);
-                let mut watch = Watch::new(view, counts);
+                let mut watch = Watch::new(watched);
+                watch.start(Waker(scope.worker().sync_activator_for(info.address.to_vec())));
                 move |(input, frontier), (busy, busy_frontier), output| {
                     input.for_each(|_, data| watch.changes.append(data));
                     busy.for_each(|_, data| watch.ledger.take(data));
-                    let Some(capability) = front.as_mut() else {
-                        watch.advance(None).unwrap_or_else(|cause| fail(cause));
-                        return;
-                    };
                     let next = frontier.frontier().iter().chain(busy_frontier.frontier().iter()).min().copied();
-                    let advanced = watch.advance(next).and_then(|()| watch.poll(*capability.time()));
-                    advanced.unwrap_or_else(|cause| fail(cause));
+                    let Some(capability) = front.as_mut() else {
+                        return watch.end(next);
+                    };
+                    watch.turn(next, *capability.time());
                     output.session(&*capability).give_iterator(watch.events.drain(..));
                     match next {
-                        Some(time) if !closing.load(Relaxed) => capability.downgrade(&time),
+                        Some(time) if !watch.ending.is_closing() => capability.downgrade(&time),
                         _ => front = None,
                     }
+                    watch.end(next);
                 }
             },
         )
@@ -127,66 +135,86 @@ pub(crate) fn watch<'s>(input: Items<'s>, busy: Events<'s>, watched: Watched) ->
 }
 
 struct Watch {
+    name: String,
+    /// Gone once it has finished, failed or was abandoned.
     view: Option<Box<dyn View>>,
     counts: Arc<Counts>,
+    ending: Ending,
+    fail: OnFailure,
     changes: Vec<(Item, Tick, isize)>,
     ledger: Ledger,
     closed: Tick,
     settled: Option<Settled>,
     busy: bool,
     events: Vec<(Event, Tick, isize)>,
-    finished: bool,
 }
 
 /// The row that stands for a view at work; no source has this root.
 const AT_WORK: Event = Event::Busy(Place { root: u64::MAX, lap: 0 }, 0);
 
 impl Watch {
-    fn new(view: Option<Box<dyn View>>, counts: Arc<Counts>) -> Self {
+    fn new(watched: Watched) -> Self {
+        let Watched { name, view, counts, ending, fail } = watched;
         let (changes, events, ledger) = (Vec::new(), Vec::new(), Ledger::default());
-        Watch { view, counts, changes, ledger, closed: 0, settled: None, busy: false, events, finished: false }
+        Watch { name, view, counts, ending, fail, changes, ledger, closed: 0, settled: None, busy: false, events }
     }
 
-    /// Hands over what happened before `next`; `None` is the end.
-    fn advance(&mut self, next: Option<Tick>) -> Result<(), String> {
-        let Some(view) = &mut self.view else {
-            return Ok(());
-        };
+    fn start(&mut self, waker: Waker) {
+        self.guarded(|view| Ok(view.start(waker)));
+    }
+
+    /// Hands over what happened before `next`, at `front` or earlier, and takes what the view made since.
+    fn turn(&mut self, next: Option<Tick>, front: Tick) {
         let closed = next.unwrap_or(Tick::MAX);
         if closed > self.closed {
             self.closed = closed;
             self.ledger.advance(closed);
-            let (mut now, later): (Vec<_>, Vec<_>) = self.changes.drain(..).partition(|(_, at, _)| *at < closed);
-            self.changes = later;
-            now.iter_mut().for_each(|(_, at, _)| *at = 0);
-            differential_dataflow::consolidation::consolidate_updates(&mut now);
-            self.counts.take(now.iter().map(|(_, _, net)| net).sum());
-            let settled = match (next, self.ledger.lowest()) {
-                // An end says nothing about what an interrupted run left undone.
-                (None, _) => self.settled.unwrap_or(Settled::Below(0)),
-                (_, Some(root)) => Settled::Below(root),
-                (_, None) => Settled::All,
-            };
-            if !now.is_empty() || self.settled != Some(settled) {
+            let changes = self.closed_changes(closed, front);
+            let settled = self.ledger.lowest().map_or(Settled::All, Settled::Below);
+            if !changes.is_empty() || self.settled != Some(settled) {
                 self.settled = Some(settled);
-                let change =
-                    |(item, _, diff): (Item, Tick, isize)| Change { root: item.place.root, record: item.bytes.0, diff };
-                view.update(now.into_iter().map(change).collect(), settled)?;
+                self.guarded(|view| view.update(changes, settled));
             }
         }
-        if next.is_none() && !self.finished {
-            self.finished = true;
-            view.finish()?;
-        }
-        Ok(())
+        self.poll(front);
     }
 
-    fn poll(&mut self, front: Tick) -> Result<(), String> {
-        let Some(view) = &mut self.view else {
+    /// The net changes before `closed`; records that the view cannot use are set aside.
+    fn closed_changes(&mut self, closed: Tick, front: Tick) -> Vec<Change> {
+        let (mut now, later): (Vec<_>, Vec<_>) = self.changes.drain(..).partition(|(_, at, _)| *at < closed);
+        self.changes = later;
+        now.iter_mut().for_each(|(_, at, _)| *at = 0);
+        differential_dataflow::consolidation::consolidate_updates(&mut now);
+        let mut changes = Vec::new();
+        for (item, _, diff) in now {
+            self.counts.take(diff);
+            match self.accepts(&item) {
+                Ok(()) => {
+                    self.counts.finish(diff, 0);
+                    changes.push(Change { root: item.place.root, record: item.bytes.0, diff });
+                }
+                Err(reason) => {
+                    self.counts.reject(diff);
+                    self.events.push((Event::Rejected(item, reason), front, diff));
+                }
+            }
+        }
+        changes
+    }
+
+    fn accepts(&self, item: &Item) -> Result<(), String> {
+        let Some(view) = &self.view else {
             return Ok(());
         };
-        let poll = view.poll()?;
-        self.counts.make(poll.records.len() as isize);
+        let accepted = catch_unwind(AssertUnwindSafe(|| view.accepts(&item.bytes.0)));
+        accepted.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0))
+    }
+
+    fn poll(&mut self, front: Tick) {
+        let Some(poll) = self.guarded(|view| view.poll()) else {
+            return;
+        };
+        self.counts.finish(0, poll.records.len() as isize);
         for (index, record) in poll.records.into_iter().enumerate() {
             let item = Item { place: Place { root: index as u64, lap: 0 }, bytes: Bytes::from(record) };
             self.events.push((Event::Out(item), front, 1));
@@ -195,6 +223,30 @@ impl Watch {
             self.busy = poll.busy;
             self.events.push((AT_WORK, front, if poll.busy { 1 } else { -1 }));
         }
-        Ok(())
+    }
+
+    /// Lets the view finish once the inputs have ended, or give up if the run was cut off.
+    fn end(&mut self, next: Option<Tick>) {
+        if self.ending.is_closing() && !self.ending.is_quiet() {
+            self.guarded(|view| view.abandon());
+            self.view = None;
+        } else if next.is_none() {
+            self.guarded(|view| view.finish());
+            self.view = None;
+        }
+    }
+
+    /// Does something with the view; a view that fails or panics ends the run and is not asked again.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut dyn View) -> Result<T, String>) -> Option<T> {
+        let view = self.view.as_deref_mut()?;
+        let done = catch_unwind(AssertUnwindSafe(|| work(view)));
+        match done.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)) {
+            Ok(value) => Some(value),
+            Err(cause) => {
+                (self.fail)(&self.name, cause);
+                self.view = None;
+                None
+            }
+        }
     }
 }

@@ -26,12 +26,29 @@ pub struct Endpoint {
     wake: Condvar,
 }
 
+/// What became of a submitted call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submitted {
+    /// A new call was queued.
+    Queued,
+    /// The same call is under way already.
+    Joined,
+    /// The reply was in the memo by now, and has been handed over.
+    Known,
+}
+
 #[derive(Default)]
 struct State {
     queue: BTreeMap<Priority, (Key, Request)>,
-    waiting: HashMap<Key, Vec<(Ticket, ReplyTo)>>,
+    waiting: HashMap<Key, Waiting>,
     submitted: u64,
     closed: bool,
+}
+
+/// Who waits for a call, and where it stands in the queue.
+struct Waiting {
+    priority: Priority,
+    waiters: Vec<(Ticket, ReplyTo)>,
 }
 
 impl Endpoint {
@@ -57,19 +74,40 @@ impl Endpoint {
         self.memo.get(key)
     }
 
-    /// Queues a call; the reply reaches `to` with the ticket. Returns whether a new call was queued.
-    pub fn submit(&self, key: Key, request: Request, lap: u32, root: u64, ticket: Ticket, to: ReplyTo) -> bool {
+    /// Queues a call; the reply reaches `to` with the ticket.
+    pub fn submit(&self, key: Key, request: Request, lap: u32, root: u64, ticket: Ticket, to: ReplyTo) -> Submitted {
         let mut state = self.lock();
-        let waiters = state.waiting.entry(key).or_default();
-        waiters.push((ticket, to));
-        if waiters.len() > 1 {
-            return false;
+        if let Some(waiting) = state.waiting.get_mut(&key) {
+            waiting.waiters.push((ticket, to));
+            return Submitted::Joined;
+        }
+        // The call may have ended since the caller looked; replies are kept before their waiters are forgotten.
+        if let Ok(Some(reply)) = self.memo.get(&key) {
+            drop(state);
+            to(ticket, Ok(reply));
+            return Submitted::Known;
         }
         state.submitted += 1;
         let priority = (Reverse(lap), root, state.submitted);
+        state.waiting.insert(key, Waiting { priority, waiters: vec![(ticket, to)] });
         state.queue.insert(priority, (key, request));
         self.wake.notify_one();
-        true
+        Submitted::Queued
+    }
+
+    /// Withdraws a ticket. Returns whether the call, wanted by nobody else, had not begun and is not made.
+    pub fn withdraw(&self, key: &Key, ticket: Ticket) -> bool {
+        let mut state = self.lock();
+        let Some(waiting) = state.waiting.get_mut(key) else {
+            return false;
+        };
+        waiting.waiters.retain(|(other, _)| *other != ticket);
+        let (unwanted, priority) = (waiting.waiters.is_empty(), waiting.priority);
+        let withdrawn = unwanted && state.queue.remove(&priority).is_some();
+        if withdrawn {
+            state.waiting.remove(key);
+        }
+        withdrawn
     }
 
     /// Ends the lanes once their present calls are done.
@@ -102,8 +140,9 @@ impl Endpoint {
     }
 
     fn deliver(&self, key: &Key, reply: &Result<Reply, String>) {
-        let waiters = self.lock().waiting.remove(key).unwrap_or_default();
-        waiters.into_iter().for_each(|(ticket, to)| to(ticket, reply.clone()));
+        let waiting = self.lock().waiting.remove(key);
+        let waiters = waiting.into_iter().flat_map(|waiting| waiting.waiters);
+        waiters.for_each(|(ticket, to)| to(ticket, reply.clone()));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -85,7 +85,7 @@ impl Script {
             .render_str(reply, context! { sample => request.sample, turn => turn, ..groups })
             .map_err(|e| e.to_string())?;
         let (prompt_tokens, reply_tokens) = (words(&captures[0]), words(&text));
-        Ok(Reply { text, prompt_tokens, reply_tokens })
+        Ok(Reply { text, prompt_tokens, reply_tokens, finished: true })
     }
 }
 

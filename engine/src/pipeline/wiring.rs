@@ -21,6 +21,8 @@ pub(super) struct Draft<'a> {
     pub from_place: Option<&'a Place>,
     /// Whether a key that is probably meant to be `from` is reported already.
     pub from_reported: bool,
+    /// As `from_reported`, of `with`.
+    pub with_reported: bool,
     pub with: Vec<Input<'a>>,
     pub with_place: Option<&'a Place>,
     pub settings: Value,
@@ -65,8 +67,14 @@ fn presence(draft: &Draft<'_>) -> Vec<Problem> {
         }
         _ => None,
     };
-    let with = draft.with_place.filter(|_| kind.with.is_none());
-    let with = with.map(|place| Problem::new(place, format!("{called} takes no `with`")));
+    let with = match (kind.with, draft.with_place) {
+        (None, Some(place)) => Some(Problem::new(place, format!("{called} takes no `with`"))),
+        (Some(record), place) if draft.with.is_empty() && !draft.with_reported => {
+            let message = format!("{called} needs `with`: it looks up {}", records(record));
+            Some(Problem::new(place.unwrap_or(draft.place), message))
+        }
+        _ => None,
+    };
     from.into_iter().chain(with).collect()
 }
 

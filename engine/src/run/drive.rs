@@ -1,6 +1,6 @@
 //! Each worker's loop: feed the sources, tick, stop when the first worker sees that nothing is at work.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,22 @@ pub(super) fn drive(shared: Arc<Shared>, workers: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// Drives one worker. Where its part of the dataflow panics, the others are told, and everything is dropped as it
+/// stands: timely itself would wait for the lost worker for ever.
 fn run_worker(worker: &mut Worker, shared: &Shared) {
+    let driven = catch_unwind(AssertUnwindSafe(|| drive_worker(worker, shared)));
+    if driven.is_err() {
+        shared.ending.lose();
+    }
+    if shared.ending.is_lost() {
+        worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
+    }
+    if let Err(panic) = driven {
+        resume_unwind(panic);
+    }
+}
+
+fn drive_worker(worker: &mut Worker, shared: &Shared) {
     let graph = shared.graph(worker.index());
     let mut built: Built = worker.dataflow(|scope| build(scope, graph));
     if worker.index() == 0 {
@@ -31,7 +46,7 @@ fn run_worker(worker: &mut Worker, shared: &Shared) {
     }
     let mut tick = 0;
     let mut ticked = Instant::now();
-    while !shared.closing.load(Relaxed) {
+    while !shared.ending.is_closing() {
         if tick == 0 || (!built.probe.less_than(&tick) && ticked.elapsed() > PARK / 2) {
             tick += 1;
             ticked = Instant::now();
@@ -43,13 +58,10 @@ fn run_worker(worker: &mut Worker, shared: &Shared) {
         worker.step_or_park(Some(PARK));
         if worker.index() == 0 {
             shared.watch_over();
-            if shared.settlement.at_work(0) == Some(0) {
-                shared.closing.store(true, Relaxed);
-            }
         }
     }
     drop(built.sources);
-    while worker.has_dataflows() {
+    while worker.has_dataflows() && !shared.ending.is_lost() {
         worker.step_or_park(Some(PARK));
     }
 }
@@ -66,7 +78,7 @@ fn feed(shared: &Shared, built: &mut Built) {
             stage.counts.take(1);
             let event = match row {
                 Ok(record) => {
-                    stage.counts.make(1);
+                    stage.counts.finish(1, 1);
                     Event::Out(Item { place, bytes: record.into() })
                 }
                 Err((found, reason)) => {

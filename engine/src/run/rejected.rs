@@ -48,8 +48,9 @@ impl Rejections {
         let failed = |e: std::io::Error| format!("{}: {e}", self.path.display());
         let part = self.path.with_extension("jsonl.part");
         let mut file = std::io::BufWriter::new(std::fs::File::create(&part).map_err(failed)?);
-        for (_, row) in self.rows.keys() {
-            writeln!(file, "{}", self.line(row)?).map_err(failed)?;
+        for ((_, row), copies) in &self.rows {
+            let line = self.line(row)?;
+            (0..*copies).try_for_each(|_| writeln!(file, "{line}")).map_err(failed)?;
         }
         file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
         std::fs::rename(&part, &self.path).map_err(failed)
@@ -75,6 +76,6 @@ impl View for Rejections {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        self.write().map_err(|cause| format!("rejected\n{cause}"))
+        self.write()
     }
 }

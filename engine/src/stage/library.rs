@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
-use obvert_api::abi::{self, Bytes, Entry, Host, Plugin};
+use obvert_api::abi::{self, Bytes, CreateFn, DestroyFn, Entry, Host, Plugin, ProcessFn};
 use obvert_api::frame::Writer;
 use obvert_api::{Error, Manifest, Operation, Outcome};
 
@@ -19,17 +19,16 @@ pub struct Library {
     pub manifest: Manifest,
     /// Hash of the library's file: a changed plugin is another one.
     pub build: String,
-    plugin: &'static Shared,
+    plugin: Arc<Shared>,
 }
 
-/// A plugin's description, which the library keeps for the life of the process.
+/// A plugin's functions, mapped for the life of the process.
 #[derive(Debug)]
-struct Shared(*const Plugin);
-
-// SAFETY: the description is immutable and its functions may be called from any thread, as `abi` demands.
-unsafe impl Send for Shared {}
-// SAFETY: as above.
-unsafe impl Sync for Shared {}
+struct Shared {
+    create: CreateFn,
+    process: ProcessFn,
+    destroy: DestroyFn,
+}
 
 static HOST: Host = Host { size: size_of::<Host>(), major: abi::MAJOR, minor: abi::MINOR, log, emit, request, fail };
 
@@ -77,8 +76,10 @@ fn describe(plugin: *const Plugin, build: &str) -> Result<Library, String> {
     // SAFETY: the manifest's bytes live as long as the process.
     let manifest = serde_json::from_slice(unsafe { known.manifest.slice() })
         .map_err(|e| format!("its manifest is unreadable: {e}"))?;
-    let plugin = Box::leak(Box::new(Shared(plugin)));
-    Ok(Library { manifest, build: build.to_string(), plugin })
+    let (Some(create), Some(process), Some(destroy)) = (known.create, known.process, known.destroy) else {
+        return Err("its stage description has a null function".into());
+    };
+    Ok(Library { manifest, build: build.to_string(), plugin: Arc::new(Shared { create, process, destroy }) })
 }
 
 impl Library {
@@ -86,16 +87,11 @@ impl Library {
     pub fn create(&self, settings: &serde_json::Value) -> Result<Arc<dyn Runner>, Error> {
         let text = settings.to_string();
         let mut answers = Answers::for_items(1);
-        let instance = (self.plugin().create)(&HOST, Bytes::of(text.as_bytes()), answers.call());
+        let instance = (self.plugin.create)(&HOST, Bytes::of(text.as_bytes()), answers.call());
         if instance.is_null() {
             return Err(answers.0.remove(0).failure.unwrap_or_else(|| Error::new("it gave no reason")));
         }
         Ok(Arc::new(Instance { library: self.clone(), instance }))
-    }
-
-    fn plugin(&self) -> &'static Plugin {
-        // SAFETY: checked by `describe`; lives as long as the process.
-        unsafe { &*self.plugin.0 }
     }
 }
 
@@ -111,7 +107,7 @@ unsafe impl Sync for Instance {}
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        (self.library.plugin().destroy)(self.instance);
+        (self.library.plugin.destroy)(self.instance);
     }
 }
 
@@ -119,7 +115,7 @@ impl Instance {
     fn process(&self, batch: Writer, items: usize) -> Vec<Answer> {
         let batch = batch.finish();
         let mut answers = Answers::for_items(items);
-        let code = (self.library.plugin().process)(self.instance, &HOST, answers.call(), Bytes::of(&batch));
+        let code = (self.library.plugin.process)(self.instance, &HOST, answers.call(), Bytes::of(&batch));
         if code != 0 {
             let reason = answers.0.first_mut().and_then(|a| a.failure.take());
             let reason = reason.unwrap_or_else(|| Error(format!("the plugin refused the batch with code {code}")));

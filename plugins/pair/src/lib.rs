@@ -109,6 +109,8 @@ fn out_direction(
         rejected_sample: samples.1,
         chosen_model: chosen.response.model.clone(),
         rejected_model: rejected.response.model.clone(),
+        chosen_finished: chosen.response.finished,
+        rejected_finished: rejected.response.finished,
     });
 }
 

@@ -1,18 +1,21 @@
 //! The learner: pairs in order in, updates, checkpoints and adapters out. Runs on a thread of its own.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 
+use obvert_api::abi::reason_of;
 use obvert_api::record::{Adapter, Pair, id_of};
 use obvert_engine::RunContext;
 use obvert_trainer::{Metrics, TokenPair, Trainer, peft};
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use super::{Told, Train};
-use crate::findings::Findings;
-use crate::output::metrics::MetricsFile;
+use super::{Shuffle, Told, Train};
+use crate::findings::{Findings, Skipped};
+use crate::output::metrics::{self, MetricsFile};
 use crate::output::tensorboard::EventFile;
 use crate::policy::{Policy, chat};
 
@@ -20,10 +23,15 @@ use crate::policy::{Policy, chat};
 pub(super) const BASE: &str = "base";
 
 /// How far into the sequence of pairs a trainer has come: the number of pairs and a hash over all of them in order.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Cursor {
     pairs: u64,
     chain: String,
+    /// Pairs that could not be trained on, and why the first of them could not.
+    skipped: Skipped,
+    /// What the adapter depends on besides the pairs.
+    #[serde(default)]
+    settings: String,
 }
 
 pub(super) struct Learner {
@@ -31,7 +39,8 @@ pub(super) struct Learner {
     policy: Arc<Policy>,
     base_model: String,
     trainer: Trainer<f32>,
-    /// Where the trainer stands.
+    window: Shuffle<Pair>,
+    /// Where the trainer stands in the shuffled sequence.
     cursor: Cursor,
     /// Set while the sequence of pairs, told from its beginning, is still behind a resumed trainer: the pairs so far.
     replayed: Option<Vec<Pair>>,
@@ -53,7 +62,8 @@ impl Learner {
     ) -> Result<Self, String> {
         let checkpoint = context.out.join("state").join(format!("{}.checkpoint", context.stage));
         let (trainer, cursor) = resume(settings, &policy, &checkpoint)?;
-        let mut metrics = MetricsFile::open(&context.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+        let out = context.folder();
+        let mut metrics = MetricsFile::open(&out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
         metrics.truncate(trainer.steps()).map_err(|e| e.to_string())?;
         let base_model = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Learner {
@@ -61,48 +71,64 @@ impl Learner {
             policy,
             base_model,
             trainer,
+            window: Shuffle::new(settings.shuffle, settings.seed),
             replayed: (cursor.pairs > 0).then(Vec::new),
             cursor,
             batch: Vec::new(),
             checkpoint,
-            out: context.out.clone(),
+            out,
             metrics,
             events: None,
             findings,
         })
     }
 
-    /// Learns until it is told the end, or until nobody tells it anything any more.
-    pub(super) fn learn(mut self, told: Receiver<Told>, tell: impl Fn(Result<Adapter, String>)) {
+    /// Learns until it is told the end, or to stop, or until nobody tells it anything any more.
+    pub(super) fn learn(mut self, told: Receiver<Told>, stop: &AtomicBool, tell: impl Fn(Result<Adapter, String>)) {
         tell(Ok(Adapter { version: BASE.into(), path: String::new(), steps: 0 }));
-        match self.follow(told) {
-            Ok(true) => tell(self.conclude()),
-            Ok(false) => self.save().unwrap_or_else(|cause| tracing::error!(cause, "no checkpoint")),
+        let learned = catch_unwind(AssertUnwindSafe(|| match self.follow(told, stop)? {
+            true => self.conclude().map(Some),
+            false => self.save().map(|()| None),
+        }));
+        match learned.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)) {
+            Ok(None) => {}
+            Ok(Some(adapter)) => tell(Ok(adapter)),
             Err(cause) => tell(Err(cause)),
         }
     }
 
-    /// Whether the end was told.
-    fn follow(&mut self, told: Receiver<Told>) -> Result<bool, String> {
-        let mut more = true;
-        while let Ok(message) = told.recv() {
+    /// Whether the end was told and reached.
+    fn follow(&mut self, told: Receiver<Told>, stop: &AtomicBool) -> Result<bool, String> {
+        while let (false, Ok(message)) = (stop.load(Relaxed), told.recv()) {
             match message {
-                Told::Pair(pair, still) => {
-                    more = still;
-                    self.take(*pair, more)?;
-                }
-                Told::End => {
-                    if self.replayed.is_some() {
-                        self.restart("the inputs now make fewer pairs", false)?;
+                Told::Pair(pair, more) => {
+                    if let Some(pair) = self.window.push(*pair) {
+                        self.take(pair, more)?;
                     }
-                    if !self.batch.is_empty() {
-                        self.update(more)?;
-                    }
-                    return Ok(true);
                 }
+                Told::End => return self.drain(stop),
             }
         }
         Ok(false)
+    }
+
+    /// Takes what is left in the window; whether it came to the end of it.
+    fn drain(&mut self, stop: &AtomicBool) -> Result<bool, String> {
+        while let Some(pair) = self.window.pop() {
+            if stop.load(Relaxed) {
+                return Ok(false);
+            }
+            self.take(pair, false)?;
+        }
+        if self.replayed.is_some() {
+            self.restart("the inputs now make fewer pairs", false)?;
+        }
+        // The checkpoint stays before the last batch, which is a short one: pairs that are appended later fill it up.
+        self.save()?;
+        if !self.batch.is_empty() {
+            self.update(false)?;
+        }
+        Ok(true)
     }
 
     fn take(&mut self, pair: Pair, more: bool) -> Result<(), String> {
@@ -118,6 +144,9 @@ impl Learner {
             return self.restart("the inputs now make other pairs", more);
         }
         self.replayed = None;
+        let mut found = self.findings.lock();
+        found.metrics = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+        found.skipped = self.cursor.skipped.clone();
         Ok(())
     }
 
@@ -127,7 +156,9 @@ impl Learner {
             Some(events) => Ok(events),
             none => {
                 let folder = self.out.join("tensorboard");
-                let events = EventFile::create(&folder, (steps > 1).then(|| steps - 1)).map_err(|e| e.to_string())?;
+                // Whatever earlier files hold of later steps belongs to a run that this one takes the place of.
+                let resumed = folder.exists().then(|| steps.saturating_sub(1));
+                let events = EventFile::create(&folder, resumed).map_err(|e| e.to_string())?;
                 Ok(none.insert(events))
             }
         }
@@ -140,9 +171,9 @@ impl Learner {
         let (training, lora) = (self.settings.training(), self.settings.lora());
         self.trainer =
             Trainer::new(Arc::clone(&self.policy.model), training, &lora, seed).map_err(|e| e.to_string())?;
-        self.cursor = Cursor::default();
+        self.cursor = Cursor::new(&self.settings, &self.policy);
+        self.events = None;
         self.metrics.truncate(0).map_err(|e| e.to_string())?;
-        self.findings.lock().metrics.clear();
         for pair in self.replayed.take().unwrap_or_default() {
             self.take(pair, more)?;
         }
@@ -152,14 +183,18 @@ impl Learner {
     /// One update on the batch.
     fn update(&mut self, more: bool) -> Result<(), String> {
         let batch = std::mem::take(&mut self.batch);
-        self.cursor = Cursor {
-            pairs: self.cursor.pairs + batch.len() as u64,
-            chain: batch.iter().fold(self.cursor.chain.clone(), |chain, pair| id_of(&[&chain, &pair.id])),
-        };
+        self.cursor.pairs += batch.len() as u64;
+        self.cursor.chain = batch.iter().fold(std::mem::take(&mut self.cursor.chain), link);
         if self.trainer.steps() >= self.settings.updates {
             return Ok(());
         }
-        let tokens: Vec<TokenPair> = batch.iter().filter_map(|pair| self.tokens(pair)).collect();
+        let mut tokens = Vec::new();
+        for pair in &batch {
+            match self.encode(pair) {
+                Ok(pair) => tokens.push(pair),
+                Err(cause) => self.skip(pair, &cause),
+            }
+        }
         if tokens.is_empty() {
             return Ok(());
         }
@@ -170,16 +205,13 @@ impl Learner {
         if self.trainer.steps().is_multiple_of(self.settings.checkpoint_every) { self.save() } else { Ok(()) }
     }
 
-    /// A pair as token ids, if the model can be trained on it.
-    fn tokens(&self, pair: &Pair) -> Option<TokenPair> {
-        let tokens = self.encode(pair);
-        if let Err(cause) = &tokens {
-            tracing::warn!(pair = pair.id, cause, "a pair is not trained on");
-            self.findings.lock().skipped.push(format!("{}: {cause}", pair.id));
-        }
-        tokens.ok()
+    fn skip(&mut self, pair: &Pair, cause: &str) {
+        tracing::warn!(pair = pair.id, cause, "a pair is not trained on");
+        self.cursor.skipped.count(&format!("{}: {cause}", pair.id));
+        self.findings.lock().skipped = self.cursor.skipped.clone();
     }
 
+    /// A pair as token ids, if the model can be trained on it.
     fn encode(&self, pair: &Pair) -> Result<TokenPair, String> {
         let messages = chat(&pair.prompt);
         let dialect = &self.policy.dialect;
@@ -210,19 +242,17 @@ impl Learner {
     }
 
     fn save(&self) -> Result<(), String> {
-        let cursor =
-            json!({ "pairs": self.cursor.pairs, "chain": self.cursor.chain, "settings": fingerprint(&self.settings) });
+        let cursor = serde_json::to_value(&self.cursor).map_err(|e| e.to_string())?;
         self.trainer.save(&self.checkpoint, &cursor).map_err(|e| e.to_string())
     }
 
-    /// Saves the last checkpoint and the adapter, once under its version and once where people look for it.
+    /// Saves the adapter, once under its version and once where people look for it.
     fn conclude(&mut self) -> Result<Adapter, String> {
-        self.save()?;
         let adapter = self.trainer.adapter();
         let weights: Vec<u8> =
             adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
         let version = hash(&weights);
-        let folder = self.out.join("state").join("adapters").join(&version);
+        let folder = self.checkpoint.with_file_name("adapters").join(&version);
         for folder in [&folder, &self.out.join("adapter")] {
             peft::save(folder, adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
         }
@@ -232,33 +262,40 @@ impl Learner {
 
 /// The trainer of the last checkpoint, if there is one for these settings; else a new one.
 fn resume(settings: &Train, policy: &Policy, checkpoint: &Path) -> Result<(Trainer<f32>, Cursor), String> {
-    let (model, training) = (Arc::clone(&policy.model), settings.training());
+    let (model, training, new) = (Arc::clone(&policy.model), settings.training(), Cursor::new(settings, policy));
     if checkpoint.exists() {
         match Trainer::resume(Arc::clone(&model), training.clone(), checkpoint) {
-            Ok((trainer, cursor)) if cursor["settings"] == fingerprint(settings) => {
-                let pairs = cursor["pairs"].as_u64().unwrap_or_default();
-                let chain = cursor["chain"].as_str().unwrap_or_default().to_string();
-                return Ok((trainer, Cursor { pairs, chain }));
-            }
-            Ok(_) => tracing::warn!("the settings of `train` changed: training starts over"),
+            Ok((trainer, cursor)) => match Cursor::deserialize(cursor) {
+                Ok(cursor) if cursor.settings == new.settings => return Ok((trainer, cursor)),
+                _ => tracing::warn!("the settings of `train` or its model changed: training starts over"),
+            },
             Err(error) => {
                 tracing::warn!(%error, "the checkpoint cannot be used: training starts over")
             }
         }
     }
     let trainer = Trainer::new(model, training, &settings.lora(), settings.seed).map_err(|e| e.to_string())?;
-    Ok((trainer, Cursor::default()))
+    Ok((trainer, new))
 }
 
-/// A number for all settings that the adapter depends on.
-fn fingerprint(settings: &Train) -> String {
-    let training = serde_json::to_string(&(settings.training(), settings.lora())).unwrap_or_default();
-    let sizes = format!("{} {} {}", settings.batch_size, settings.max_tokens, settings.seed);
-    id_of(&[&training, &sizes])
+impl Cursor {
+    /// The beginning.
+    fn new(settings: &Train, policy: &Policy) -> Self {
+        let training = serde_json::to_string(&(settings.training(), settings.lora())).unwrap_or_default();
+        let Train { batch_size, max_tokens, shuffle, seed, .. } = settings;
+        let sizes = format!("{batch_size} {max_tokens} {shuffle} {seed}");
+        Cursor { settings: id_of(&[&training, &sizes, policy.identity()]), ..Cursor::default() }
+    }
 }
 
 fn chain(pairs: &[Pair]) -> String {
-    pairs.iter().fold(String::new(), |chain, pair| id_of(&[&chain, &pair.id]))
+    pairs.iter().fold(String::new(), link)
+}
+
+/// The hash of a sequence that a pair is added to. All of the pair counts, not its id alone: a reversal may be worded
+/// anew.
+fn link(chain: String, pair: &Pair) -> String {
+    id_of(&[&chain, &serde_json::to_string(pair).unwrap_or_default()])
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -94,6 +94,9 @@ pub struct Response {
     pub text: String,
     /// The model that answered, with the version of its adapter if it has one.
     pub model: String,
+    /// Whether the model ended the answer itself; false where the limit of tokens cut it.
+    #[serde(default = "super::whole")]
+    pub finished: bool,
 }
 
 impl Record for Response {

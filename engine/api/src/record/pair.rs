@@ -59,6 +59,12 @@ pub struct Pair {
     pub chosen_model: String,
     /// The model that wrote the rejected response.
     pub rejected_model: String,
+    /// Whether the chosen response was ended by its model; training teaches no end of an answer that was cut.
+    #[serde(default = "super::whole")]
+    pub chosen_finished: bool,
+    /// Whether the rejected response was ended by its model.
+    #[serde(default = "super::whole")]
+    pub rejected_finished: bool,
 }
 
 impl Record for Pair {

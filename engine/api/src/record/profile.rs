@@ -42,14 +42,17 @@ impl Constraint {
 pub struct Profile {
     /// Unique among the profiles of a pipeline.
     pub id: String,
-    /// The role's name.
+    /// The role's name; may be empty.
+    #[serde(default)]
     pub name: String,
     /// Who the system is, as it stands at the head of the system prompt.
+    #[serde(alias = "text")]
     pub description: String,
     /// What the system can do; may be empty.
     #[serde(default)]
     pub skills: Vec<String>,
     /// What the system must obey.
+    #[serde(default)]
     pub constraints: Vec<Constraint>,
 }
 

@@ -34,6 +34,8 @@ impl<'a> Resolver<'a> {
         let catalog = self.catalog;
         let selected = self.selected(STAGE, entry, table, |kind| catalog.stage(kind), &catalog.stage_kinds());
         let settings = selected.map(|(kind, stage)| self.typed(STAGE, kind, stage.schema, entry, table));
+        let misspelt = |key: &str| table.0.iter().any(|entry| is_misspelt(&entry.key, key) && self.reported(entry));
+        let (from_reported, with_reported) = (misspelt("from"), misspelt("with"));
         Draft {
             name: &entry.key,
             place: &entry.key_place,
@@ -41,7 +43,8 @@ impl<'a> Resolver<'a> {
             kind: selected.map(|(_, stage)| stage),
             from: self.inputs(table.get("from"), names),
             from_place: table.get("from").map(|entry| &entry.key_place),
-            from_reported: table.0.iter().any(|entry| is_misspelt(&entry.key, "from") && self.reported(entry)),
+            from_reported,
+            with_reported,
             with: self.inputs(table.get("with"), names),
             with_place: table.get("with").map(|entry| &entry.key_place),
             settings: settings.unwrap_or_default(),

@@ -98,6 +98,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
         "",
         &[
             "20:8 nothing reads the source `personas` | name `personas` in the `from` or `with` of a stage, or remove it",
+            "23:8 stage `sessions` (`session`) needs `with`: it looks up Persona",
         ],
     ),
     (
