@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use obvert_api::{Reply, Request};
 
-pub use endpoint::{Endpoint, ReplyTo, Submitted, Ticket};
+pub use endpoint::{Endpoint, ReplyTo, Submitted, Ticket, Usage};
 pub use scripted::Scripted;
 
 /// Something that answers requests.

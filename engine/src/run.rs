@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::dataflow::{Applied, Ending, Graph, Node, Operator, Settlement, View};
 use crate::memo::Memo;
-use crate::model::{Endpoint, Endpoints};
+use crate::model::{Endpoint, Endpoints, Usage};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::{Body, Rows};
 use crate::{Counts, Error, Registry, RunContext, StageCount};
@@ -29,6 +29,8 @@ pub struct Options {
 pub struct Outcome {
     /// What each stage did, in the order of the file.
     pub stages: Vec<StageCount>,
+    /// What each model was asked, by name.
+    pub models: Vec<(String, Usage)>,
     /// Wall time.
     pub elapsed: Duration,
     /// Stopped from outside before it was quiet.
@@ -88,7 +90,8 @@ pub fn run(plan: Plan, registry: &Registry, options: &Options, watch: impl FnOnc
     }
     driven?;
     let interrupted = !shared.ending.is_quiet();
-    Ok(Outcome { stages: progress.stages(), elapsed: begin.elapsed(), interrupted })
+    let models = endpoints.0.iter().map(|(name, endpoint)| (name.clone(), endpoint.usage())).collect();
+    Ok(Outcome { stages: progress.stages(), models, elapsed: begin.elapsed(), interrupted })
 }
 
 fn open_endpoints(plan: &Plan, registry: &Registry, options: &Options) -> Result<Endpoints, Error> {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use obvert_api::{Reply, Request};
 
@@ -24,6 +25,22 @@ pub struct Endpoint {
     memo: Arc<Memo>,
     state: Mutex<State>,
     wake: Condvar,
+    usage: Mutex<Usage>,
+}
+
+/// What a model has been asked so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Calls that it answered.
+    pub calls: u64,
+    /// Replies taken from the memo.
+    pub memo_hits: u64,
+    /// Tokens read in calls.
+    pub prompt_tokens: u64,
+    /// Tokens written in calls.
+    pub reply_tokens: u64,
+    /// Time spent in calls, summed over concurrent ones.
+    pub time: Duration,
 }
 
 /// What became of a submitted call.
@@ -54,7 +71,8 @@ struct Waiting {
 impl Endpoint {
     /// Starts the lanes of a model; never more than `max_in_flight` requests are with it.
     pub fn start(model: Arc<dyn Model>, memo: Arc<Memo>, max_in_flight: usize) -> Arc<Self> {
-        let endpoint = Arc::new(Endpoint { model, memo, state: Mutex::default(), wake: Condvar::new() });
+        let endpoint =
+            Arc::new(Endpoint { model, memo, state: Mutex::default(), wake: Condvar::new(), usage: Mutex::default() });
         let lanes = endpoint.model.lanes().clamp(1, max_in_flight.max(1));
         let batch = endpoint.model.batch().clamp(1, (max_in_flight / lanes).max(1));
         for _ in 0..lanes {
@@ -71,7 +89,18 @@ impl Endpoint {
 
     /// The memo's reply to a call, if it was made before.
     pub fn recall(&self, key: &Key) -> Result<Option<Reply>, String> {
-        self.memo.get(key)
+        let reply = self.memo.get(key)?;
+        self.usage_mut().memo_hits += u64::from(reply.is_some());
+        Ok(reply)
+    }
+
+    /// What the model has been asked so far.
+    pub fn usage(&self) -> Usage {
+        self.usage_mut().clone()
+    }
+
+    fn usage_mut(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Queues a call; the reply reaches `to` with the ticket.
@@ -82,7 +111,7 @@ impl Endpoint {
             return Submitted::Joined;
         }
         // The call may have ended since the caller looked; replies are kept before their waiters are forgotten.
-        if let Ok(Some(reply)) = self.memo.get(&key) {
+        if let Ok(Some(reply)) = self.recall(&key) {
             drop(state);
             to(ticket, Ok(reply));
             return Submitted::Known;
@@ -119,7 +148,9 @@ impl Endpoint {
     fn lane(&self, batch: usize) {
         while let Some(calls) = self.next(batch) {
             let (keys, requests): (Vec<Key>, Vec<Request>) = calls.into_iter().unzip();
+            let begin = Instant::now();
             let mut replies = guarded(&*self.model, &requests);
+            self.count(&replies, begin.elapsed());
             let paid: Vec<_> =
                 keys.iter().zip(&replies).filter_map(|(k, r)| Some((*k, r.as_ref().ok()?.clone()))).collect();
             // A reply that is not on disk is not used: a restart would pay it again and might get another.
@@ -127,6 +158,16 @@ impl Endpoint {
                 replies.iter_mut().for_each(|r| *r = Err(format!("the memo could not keep the reply: {cause}")));
             }
             keys.iter().zip(replies).for_each(|(key, reply)| self.deliver(key, &reply));
+        }
+    }
+
+    fn count(&self, replies: &[Result<Reply, String>], time: Duration) {
+        let mut usage = self.usage_mut();
+        usage.time += time;
+        for reply in replies.iter().flatten() {
+            usage.calls += 1;
+            usage.prompt_tokens += u64::from(reply.prompt_tokens);
+            usage.reply_tokens += u64::from(reply.reply_tokens);
         }
     }
 

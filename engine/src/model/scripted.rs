@@ -1,9 +1,11 @@
 //! A model that follows a script: deterministic, for tests, quickstarts and runs at scale.
 
+use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 use minijinja::{Environment, Value, context};
-use obvert_api::{Reply, Request};
+use obvert_api::{PathSetting, Reply, Request};
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -19,6 +21,8 @@ pub struct Scripted {
     /// Milliseconds that a call takes.
     #[serde(default)]
     pub latency_ms: u64,
+    /// A file to which every call adds a line before it is answered: what has been paid for.
+    pub log: Option<PathSetting>,
 }
 
 /// One rule of a script.
@@ -36,6 +40,7 @@ pub struct Rule {
 struct Script {
     rules: Vec<(Regex, String)>,
     latency: Duration,
+    log: Option<File>,
     identity: String,
 }
 
@@ -49,8 +54,11 @@ impl Scripted {
             Environment::new().template_from_str(&rule.reply).map_err(|e| format!("rule {}: reply: {e}", index + 1))?;
             rules.push((pattern, rule.reply));
         }
-        let identity = format!("scripted {}", blake3::hash(settings.to_string().as_bytes()).to_hex());
-        Ok(Script { rules, latency: Duration::from_millis(script.latency_ms), identity })
+        let text = rules.iter().map(|(pattern, reply)| format!("{pattern}\n{reply}\n")).collect::<String>();
+        let identity = format!("scripted {}", blake3::hash(text.as_bytes()).to_hex());
+        let open = |path: &PathSetting| File::options().append(true).create(true).open(&path.0);
+        let log = script.log.as_ref().map(open).transpose().map_err(|e| format!("log: {e}"))?;
+        Ok(Script { rules, latency: Duration::from_millis(script.latency_ms), log, identity })
     }
 }
 
@@ -68,12 +76,24 @@ impl Model for Script {
     }
 
     fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
+        for request in requests {
+            if let Err(error) = self.record(request) {
+                return vec![Err(format!("log: {error}")); requests.len()];
+            }
+        }
         std::thread::sleep(self.latency);
         requests.iter().map(|request| self.answer(request)).collect()
     }
 }
 
 impl Script {
+    fn record(&self, request: &Request) -> std::io::Result<()> {
+        let Some(mut log) = self.log.as_ref() else {
+            return Ok(());
+        };
+        log.write_all(format!("{:016x} {}\n", seed(request), request.sample).as_bytes())
+    }
+
     fn answer(&self, request: &Request) -> Result<Reply, String> {
         let text = request.messages.iter().map(|m| m.content.as_str()).collect::<Vec<_>>().join("\n\n");
         let matched = self.rules.iter().find_map(|(pattern, reply)| Some((pattern, pattern.captures(&text)?, reply)));

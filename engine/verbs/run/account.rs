@@ -1,0 +1,69 @@
+//! The account at the end of a run: one pair, what went in and came out, scores, and what to do next.
+
+use std::path::Path;
+
+use obvert_engine::{Outcome, StageCount};
+use obvert_stages::output::{self, PairsSummary, report::ScoreRow};
+use obvert_stages::{Found, Skipped};
+
+/// Columns of the terminal that one pair takes.
+const WIDTH: usize = 100;
+
+/// Prints it.
+pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Found) {
+    if let Some(pair) = &found.example {
+        println!("\nOne pair\n{}", output::side_by_side(pair, WIDTH));
+    }
+    stages(&outcome.stages, out);
+    pairs(&found.pairs, &found.skipped);
+    scores(&found.scores);
+    println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
+    println!("look at  {}", out.join("report.html").display());
+    if found.pairs.pairs > 0 {
+        let pairs = out.join("pairs/pairs.jsonl");
+        println!("try      obvert train --model FOLDER_OR_GGUF --pairs {} --out DIR", pairs.display());
+    }
+    println!("or       edit an input of {} and run it again: what does not depend on it is kept", pipeline.display());
+}
+
+/// `in = done + rejected` in every row: nothing is lost on the way.
+fn stages(stages: &[StageCount], out: &Path) {
+    let width = stages.iter().map(|stage| stage.name.len()).max().unwrap_or_default().max(5);
+    let row = |name: &str, cells: [&str; 6]| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>9}")).collect();
+        println!("{name:<width$}{cells}");
+    };
+    row("stage", ["in", "done", "rejected", "records", "calls", "memo"]);
+    for stage in stages {
+        let counts = [stage.inputs, stage.done, stage.rejected, stage.outputs].map(|count| count.to_string());
+        let [inputs, done, rejected, outputs] = counts.each_ref().map(String::as_str);
+        row(&stage.name, [inputs, done, rejected, outputs, &stage.calls.to_string(), &stage.memo_hits.to_string()]);
+    }
+    let rejected: i64 = stages.iter().map(|stage| stage.rejected).sum();
+    if rejected > 0 {
+        println!("\n{rejected} items were set aside, each with its reason in {}", out.join("rejected.jsonl").display());
+    }
+}
+
+fn pairs(pairs: &PairsSummary, skipped: &Skipped) {
+    if pairs.pairs > 0 {
+        let cases = pairs.by_case.map(|count| count.to_string()).join("/");
+        let by_g: Vec<String> = pairs.by_g.iter().map(|(g, count)| format!("{g}:{count}")).collect();
+        let (all, unordered) = (pairs.pairs, pairs.unordered);
+        println!("\npairs {all} ({unordered} unordered), cases 1 to 6: {cases}, by g: {}", by_g.join(" "));
+    }
+    if skipped.pairs > 0 {
+        println!("{} pairs were not trained on, the first one {}", skipped.pairs, skipped.first);
+    }
+}
+
+fn scores(scores: &[ScoreRow]) {
+    if scores.is_empty() {
+        return;
+    }
+    println!("\n{:<16} {:>7} {:>7} {:>7} {:>7}", "answers by", "CSR", "ISR", "SSR", "turns");
+    for row in scores {
+        let label = if row.model == "base" { "base (before)" } else { "trained (after)" };
+        println!("{label:<16} {:>7.3} {:>7.3} {:>7.3} {:>7}", row.csr, row.isr, row.ssr, row.turns);
+    }
+}

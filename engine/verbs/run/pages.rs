@@ -1,0 +1,88 @@
+//! The pages that explain a run: `report.html` and the card of the pairs.
+
+use std::path::Path;
+
+use anyhow::Context;
+use obvert_engine::model::Usage;
+use obvert_engine::{Outcome, StageCount};
+use obvert_stages::Found;
+use obvert_stages::output::card::{self, CardFacts};
+use obvert_stages::output::report::{self, ModelUse, ReportFacts};
+
+/// What the pages are about.
+pub(super) struct Pages<'a> {
+    pub(super) name: &'a str,
+    pub(super) pipeline: &'a Path,
+    pub(super) text: &'a str,
+    pub(super) out: &'a Path,
+    pub(super) outcome: &'a Outcome,
+    pub(super) found: &'a Found,
+}
+
+impl Pages<'_> {
+    /// Writes them.
+    pub(super) fn write(&self) -> anyhow::Result<()> {
+        report::write(&self.out.join("report.html"), &self.report()).context("report.html")?;
+        let pairs = self.out.join("pairs");
+        if pairs.is_dir() {
+            card::write(&pairs, &self.card()).context("the card of the pairs")?;
+        }
+        Ok(())
+    }
+
+    fn report(&self) -> ReportFacts {
+        ReportFacts {
+            name: self.name.to_string(),
+            date: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string(),
+            elapsed: self.outcome.elapsed.as_secs_f64(),
+            pipeline: self.text.to_string(),
+            stages: self.outcome.stages.iter().map(stage).collect(),
+            pairs: self.found.pairs.clone(),
+            example: self.found.example.clone(),
+            metrics: self.found.metrics.clone(),
+            scores: self.found.scores.clone(),
+            models: self.outcome.models.iter().map(|(name, usage)| model(name, usage)).collect(),
+        }
+    }
+
+    fn card(&self) -> CardFacts {
+        let file = self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned());
+        CardFacts {
+            name: self.name.to_string(),
+            license: None,
+            parquet: "pairs.parquet".into(),
+            jsonl: "pairs.jsonl".into(),
+            pairs: self.found.pairs.clone(),
+            sample: self.found.example.clone(),
+            pipeline_file: file.unwrap_or_default(),
+            pipeline: self.text.to_string(),
+            lock: vec![("obvert".into(), env!("CARGO_PKG_VERSION").into())],
+            rerun: format!("obvert run {}", self.pipeline.display()),
+        }
+    }
+}
+
+fn stage(stage: &StageCount) -> report::StageCount {
+    let count = |value: i64| u64::try_from(value).unwrap_or_default();
+    report::StageCount {
+        name: stage.name.clone(),
+        kind: stage.kind.clone(),
+        inputs: count(stage.inputs),
+        handled: count(stage.done),
+        rejected: count(stage.rejected),
+        outputs: count(stage.outputs),
+        calls: stage.calls + stage.memo_hits,
+        memo_hits: stage.memo_hits,
+    }
+}
+
+fn model(name: &str, usage: &Usage) -> ModelUse {
+    ModelUse {
+        model: name.to_string(),
+        calls: usage.calls + usage.memo_hits,
+        memo_hits: usage.memo_hits,
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.reply_tokens,
+        seconds: usage.time.as_secs_f64(),
+    }
+}

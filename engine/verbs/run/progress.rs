@@ -1,0 +1,89 @@
+//! What is going on while a pipeline runs: a bar per stage on a terminal, else a line every few seconds.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use obvert_engine::{Progress, StageCount};
+
+/// Between two looks at the figures.
+const EVERY: Duration = Duration::from_millis(100);
+/// Between two lines where there is no terminal.
+const LINES: Duration = Duration::from_secs(2);
+
+/// A display on a thread of its own.
+#[derive(Default)]
+pub(super) struct Display {
+    done: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Display {
+    /// Shows the figures until the end.
+    pub(super) fn show(&self, progress: Progress) {
+        let done = Arc::clone(&self.done);
+        let terminal = std::io::stderr().is_terminal();
+        let thread =
+            std::thread::spawn(move || if terminal { bars(&progress, &done) } else { lines(&progress, &done) });
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+    }
+
+    /// Takes the display away.
+    pub(super) fn end(&self) {
+        self.done.store(true, Relaxed);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A display that panicked is gone already.
+        let _ = thread.map(JoinHandle::join);
+    }
+}
+
+fn lines(progress: &Progress, done: &AtomicBool) {
+    let (begin, mut shown) = (Instant::now(), Duration::ZERO);
+    while !done.load(Relaxed) {
+        std::thread::sleep(EVERY);
+        if begin.elapsed() >= shown + LINES {
+            shown = begin.elapsed();
+            eprintln!("{:>4}s  {}", shown.as_secs(), line(&progress.stages()));
+        }
+    }
+}
+
+/// `stage in>out`, and what was rejected, for all stages that have begun.
+fn line(stages: &[StageCount]) -> String {
+    let one = |stage: &StageCount| {
+        let rejected = if stage.rejected > 0 { format!(" -{}", stage.rejected) } else { String::new() };
+        format!("{} {}>{}{rejected}", stage.name, stage.inputs, stage.outputs)
+    };
+    stages.iter().filter(|stage| stage.inputs > 0).map(one).collect::<Vec<_>>().join("  ")
+}
+
+fn bars(progress: &Progress, done: &AtomicBool) {
+    let all = MultiProgress::new();
+    let width = progress.stages().iter().map(|stage| stage.name.len()).max().unwrap_or_default();
+    let style = ProgressStyle::with_template("{prefix} {bar:24} {pos:>6}/{len:<6} {msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ");
+    let bar = |stage: &StageCount| {
+        all.add(ProgressBar::new(0).with_style(style.clone()).with_prefix(format!("{:>width$}", stage.name)))
+    };
+    let bars: Vec<ProgressBar> = progress.stages().iter().map(bar).collect();
+    while !done.load(Relaxed) {
+        std::thread::sleep(EVERY);
+        bars.iter().zip(progress.stages()).for_each(|(bar, stage)| update(bar, &stage));
+    }
+    // Ignored: the terminal may be gone by now.
+    let _ = all.clear();
+}
+
+fn update(bar: &ProgressBar, stage: &StageCount) {
+    let count = |value: i64| u64::try_from(value).unwrap_or_default();
+    bar.set_length(count(stage.inputs));
+    bar.set_position(count(stage.done + stage.rejected));
+    let mut parts = vec![format!("{} records", stage.outputs)];
+    parts.extend((stage.calls > 0).then(|| format!("{} calls", stage.calls)));
+    parts.extend((stage.memo_hits > 0).then(|| format!("{} from the memo", stage.memo_hits)));
+    parts.extend((stage.rejected > 0).then(|| format!("{} rejected", stage.rejected)));
+    bar.set_message(parts.join(", "));
+}

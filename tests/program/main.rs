@@ -1,0 +1,11 @@
+//! Whole-program tests: pipelines in, files out.
+
+// A helper that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+mod quickstart;
+mod refused;
+mod resume;
+mod sysbench;
+mod verbs;

@@ -1,0 +1,209 @@
+//! Stages overlap, and a run that was killed or interrupted goes on without paying anything twice.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::common::{Ran, counts, done, folder, obvert, program, repository, rows};
+
+/// Dialogues whose policy answers after 100 ms from a script; the tiny model is trained on them.
+const PIPELINE: &str = r#"
+name = "slow"
+
+[run]
+dialogues = 2
+
+[model.tiny]
+kind = "local"
+path = "MODEL"
+
+[model.policy]
+kind = "scripted"
+latency_ms = 100
+max_in_flight = 4
+log = "calls.log"
+[[model.policy.rule]]
+match = "."
+reply = '{{ ["Bread is good.", "bread is good", "Bread, is it good? 5 say so!", "well, 3 loaves"] | pick }} {{ turn }}'
+
+[stage.profiles]
+type = "profiles"
+path = "PROFILES"
+limit = 10
+
+[stage.personas]
+type = "personas"
+path = "personas.jsonl"
+
+[stage.session]
+type = "session"
+from = "profiles"
+with = "personas"
+
+[stage.play]
+type = "persona-play"
+from = ["session", "next"]
+
+[stage.respond]
+type = "respond"
+from = "play"
+model = "policy"
+
+[stage.judge]
+type = "judge"
+from = "respond"
+
+[stage.next]
+type = "next"
+from = "judge"
+turns = 3
+
+[stage.reverse]
+type = "reverse"
+from = "profiles"
+
+[stage.pair]
+type = "pair"
+from = "judge"
+with = "reverse"
+
+[stage.verify]
+type = "verify"
+from = "pair"
+
+[stage.pairs]
+type = "pairs"
+from = "verify"
+
+[stage.train]
+type = "train"
+from = "verify"
+model = "tiny"
+updates = 6
+batch_size = 4
+shuffle = 8
+checkpoint_every = 1
+lr = 1e-3
+"#;
+
+/// Calls of ten dialogues of three turns with five answers each.
+const CALLS: usize = 150;
+/// Calls that may be under way when a run is killed: the model's `max_in_flight`.
+const IN_FLIGHT: usize = 4;
+
+fn prepared() -> TempDir {
+    let path = |path: &str| repository(path).display().to_string();
+    let pipeline = PIPELINE
+        .replace("MODEL", &path("pipelines/quickstart/model"))
+        .replace("PROFILES", &path("pipelines/quickstart/profiles.jsonl"));
+    let persona = r#"{"id": "u1", "queries": ["What is bread?", "And tea?", "And the sea?"]}"#;
+    folder(&[("slow.toml", &pipeline), ("personas.jsonl", persona)])
+}
+
+fn start(folder: &Path) -> Child {
+    let mut command = program(folder, &["run", "slow.toml", "--out", "out"]);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits until so many lines are in a file of the running program.
+fn wait_for(child: &mut Child, file: &Path, lines: usize) {
+    while fs::read_to_string(file).map_or(0, |text| text.lines().count()) < lines {
+        assert!(child.try_wait().unwrap().is_none(), "the program ended before {} had {lines} lines", file.display());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn calls(folder: &Path) -> Vec<String> {
+    fs::read_to_string(folder.join("calls.log")).unwrap().lines().map(str::to_string).collect()
+}
+
+/// What must not depend on how often a run was cut off.
+fn results(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
+    let read = |file: &str| fs::read(folder.join("out").join(file)).unwrap();
+    let mut metrics = rows(&folder.join("out/metrics.jsonl"));
+    for row in &mut metrics {
+        let row = row.as_object_mut().unwrap();
+        row.remove("tokens_per_second");
+        row.remove("stream/open");
+    }
+    (read("pairs/pairs.jsonl"), read("adapter/adapter_model.safetensors"), metrics)
+}
+
+fn undisturbed() -> (TempDir, Ran) {
+    let folder = prepared();
+    let ran = done(folder.path(), &["run", "slow.toml", "--out", "out"]);
+    (folder, ran)
+}
+
+#[test]
+fn a_killed_run_goes_on_and_pays_only_what_was_in_flight_again() {
+    let (expected, _) = undisturbed();
+    assert_eq!(calls(expected.path()).len(), CALLS);
+    let folder = prepared();
+    let metrics = folder.path().join("out/metrics.jsonl");
+    let log = folder.path().join("calls.log");
+    // Killed at the first call, at the first update, and later on.
+    let mut kills = 0;
+    for (file, lines) in [(&log, 3), (&metrics, 1), (&metrics, 3), (&log, 120)] {
+        let mut child = start(folder.path());
+        wait_for(&mut child, file, lines);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        if (file, lines) == (&metrics, 1) {
+            assert!(calls(folder.path()).len() < CALLS, "the first update came after the last call");
+        }
+    }
+    done(folder.path(), &["run", "slow.toml", "--out", "out"]);
+    assert!(results(folder.path()) == results(expected.path()), "the kills changed the results");
+    let mut paid = HashMap::new();
+    for call in calls(folder.path()) {
+        *paid.entry(call).or_insert(0) += 1;
+    }
+    let twice: usize = paid.values().map(|times| times - 1).sum();
+    assert_eq!(paid.len(), CALLS);
+    assert!(twice <= kills * IN_FLIGHT, "{twice} calls were paid again after {kills} kills");
+}
+
+#[test]
+fn the_first_update_comes_before_the_last_dialogue_ends() {
+    let (folder, ran) = undisturbed();
+    let updates = rows(&folder.path().join("out/metrics.jsonl"));
+    assert_eq!(updates.len(), 6);
+    assert_eq!(updates[0]["stream/open"], 1.0, "{updates:?}");
+    assert_eq!(counts(&ran, "train")[1], counts(&ran, "verify")[3]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_says_so_and_goes_on() {
+    let (expected, _) = undisturbed();
+    let folder = prepared();
+    let mut child = start(folder.path());
+    wait_for(&mut child, &folder.path().join("out/metrics.jsonl"), 1);
+    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let before = calls(folder.path()).len();
+    assert!(before < CALLS, "the run was over before it was interrupted");
+    assert!(!folder.path().join("out/pairs/pairs.jsonl").exists(), "a part of the pairs passes for all of them");
+    done(folder.path(), &["run", "slow.toml", "--out", "out"]);
+    assert!(results(folder.path()) == results(expected.path()), "the interruption changed the results");
+    assert!(calls(folder.path()).len() <= CALLS + IN_FLIGHT);
+}
+
+#[test]
+fn two_runs_in_one_folder_are_one_too_many() {
+    let folder = prepared();
+    let mut child = start(folder.path());
+    wait_for(&mut child, &folder.path().join("calls.log"), 1);
+    let second = obvert(folder.path(), &["run", "slow.toml", "--out", "out"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(second.code, 1);
+    assert!(second.err.contains("another run"), "{}", second.err);
+}

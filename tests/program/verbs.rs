@@ -1,0 +1,115 @@
+//! `check`, `graph`, `train` and `logprobs` by hand.
+
+use std::fs;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+
+use crate::common::{done, folder, obvert, repository, rows, shared};
+
+#[test]
+fn every_pipeline_of_the_repository_checks_and_draws() {
+    let folder = folder(&[]);
+    let pipeline = repository("pipelines/quickstart.toml");
+    let pipeline = pipeline.to_str().unwrap();
+    assert!(done(folder.path(), &["check", pipeline]).out.contains("no errors"));
+    let draw = |format: &str| done(folder.path(), &["graph", pipeline, "--format", format]).out;
+    let (dot, mermaid, svg) = (draw("dot"), draw("mermaid"), draw("svg"));
+    assert!(dot.starts_with("digraph") && mermaid.starts_with("flowchart") && svg.contains("<svg"));
+    for stage in ["play", "respond", "judge", "reverse", "pair", "verify", "train"] {
+        assert!([&dot, &mermaid, &svg].iter().all(|drawing| drawing.contains(stage)), "{stage} is not drawn");
+    }
+}
+
+/// Relative distance in the Euclidean norm.
+fn distance(found: impl Iterator<Item = f64>, expected: impl Iterator<Item = f64>) -> f64 {
+    let (mut off, mut size, mut count) = (0.0, 0.0, 0);
+    for (a, b) in found.zip(expected) {
+        off += (a - b) * (a - b);
+        size += b * b;
+        count += 1;
+    }
+    assert!(count > 0);
+    (off / size).sqrt()
+}
+
+fn numbers(value: &Value) -> impl Iterator<Item = f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap())
+}
+
+#[test]
+fn log_probs_are_those_of_the_reference() {
+    let Some(fixtures) = shared("fixtures") else { return };
+    for name in ["llama", "llama31", "qwen2"] {
+        let path = |file: &str| fixtures.join(name).join(file).display().to_string();
+        let arguments = ["--model", &path("model"), "--adapter", &path("adapter"), "--batch", &path("batch.json")];
+        let ran = done(Path::new("."), &[&["logprobs"], &arguments[..]].concat());
+        let found: Value = serde_json::from_str(&ran.out).unwrap();
+        let bytes = fs::read(path("reference.safetensors")).unwrap();
+        let reference = SafeTensors::deserialize(&bytes).unwrap();
+        for side in ["policy", "reference"] {
+            for response in ["chosen", "rejected"] {
+                let expected = doubles(&reference, &format!("logp.{side}.{response}"));
+                let off = distance(numbers(&found[side][response]), expected.into_iter());
+                assert!(off < 1e-4, "{name} {side} {response}: {off}");
+            }
+        }
+    }
+}
+
+fn doubles(tensors: &SafeTensors, name: &str) -> Vec<f64> {
+    let data = tensors.tensor(name).unwrap().data();
+    data.chunks_exact(8).map(|bytes| f64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+#[test]
+fn three_updates_by_hand_end_where_the_reference_ends() {
+    let Some(fixtures) = shared("fixtures") else { return };
+    for name in ["llama", "llama31", "qwen2"] {
+        let folder = folder(&[]);
+        let path = |file: &str| fixtures.join(name).join(file).display().to_string();
+        let inputs = ["--model", &path("model"), "--adapter", &path("adapter"), "--pairs", &path("batch.json")];
+        let settings = "--loss rpo --beta 0.1 --gamma 0.05 --lr 5e-4 --steps 3 --batch-size 6 --schedule constant \
+                        --weight-decay 0 --max-grad-norm 0 --no-shuffle --seed 1 --out out";
+        let settings: Vec<&str> = settings.split_whitespace().collect();
+        done(folder.path(), &[&["train"], &inputs[..], &settings].concat());
+        let (bytes, expected) = (
+            fs::read(folder.path().join("out/adapter_model.safetensors")).unwrap(),
+            fs::read(path("reference.safetensors")).unwrap(),
+        );
+        let (found, expected) =
+            (SafeTensors::deserialize(&bytes).unwrap(), SafeTensors::deserialize(&expected).unwrap());
+        let mut compared = 0;
+        for tensor in expected.names().into_iter().filter_map(|name| name.strip_prefix("param.step3.")) {
+            let data = found.tensor(&format!("base_model.model.{tensor}")).unwrap().data();
+            let floats = data.chunks_exact(4).map(|bytes| f64::from(f32::from_le_bytes(bytes.try_into().unwrap())));
+            let off = distance(floats, doubles(&expected, &format!("param.step3.{tensor}")).into_iter());
+            assert!(off < 1e-4, "{name} {tensor}: {off}");
+            compared += 1;
+        }
+        assert_eq!(compared, found.len());
+        assert_eq!(rows(&folder.path().join("out/metrics.jsonl")).len(), 3);
+    }
+}
+
+const PAIRS: &str = r#"
+{"prompt": [{"role": "system", "content": "You are Leo.\nRules:\n- Write at most 5 words."}, {"role": "user", "content": "What do you know about bread?"}], "chosen": [{"role": "assistant", "content": "Bread is warm."}], "rejected": [{"role": "assistant", "content": "Bread is warm and I like it in the kitchen every day."}], "g": 1}
+{"prompt": [{"role": "user", "content": "And tea?"}], "chosen": [{"role": "assistant", "content": "Tea is sweet!"}], "rejected": [{"role": "assistant", "content": "tea"}], "g": 2}
+"#;
+
+#[test]
+fn a_file_of_conversations_is_trained_on() {
+    let folder = folder(&[("pairs.jsonl", PAIRS), ("bad.jsonl", "{\"prompt\": 3}\n")]);
+    let model = repository("pipelines/quickstart/model").display().to_string();
+    let arguments =
+        |pairs| ["train", "--model", &model, "--pairs", pairs, "--steps", "8", "--lr", "5e-3", "--out", "out"];
+    let ran = done(folder.path(), &arguments("pairs.jsonl"));
+    let metrics = rows(&folder.path().join("out/metrics.jsonl"));
+    let loss = |row: &Value| row["loss"].as_f64().unwrap();
+    assert!(loss(&metrics[7]) < 0.8 * loss(&metrics[0]), "{}", ran.out);
+    assert_eq!(metrics[7]["rewards/accuracies"], 1.0);
+    let refused = obvert(folder.path(), &arguments("bad.jsonl"));
+    assert_eq!(refused.code, 1);
+    assert!(refused.err.contains("bad.jsonl:1") && refused.err.contains("`prompt`"), "{}", refused.err);
+}
