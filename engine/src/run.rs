@@ -156,6 +156,7 @@ fn prepare_stage(
         build,
         endpoints: Arc::clone(&context.endpoints),
         counts: Arc::clone(&counts),
+        seed: context.plan.run.seed,
         spreads: entry.admits,
         ending: ending.clone(),
     });

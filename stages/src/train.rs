@@ -181,7 +181,8 @@ impl Train {
 pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findings) {
     let (shelf, findings) = (shelf.clone(), findings.clone());
     let open = move |settings: &Value, context: &RunContext| -> Result<Box<dyn View>, String> {
-        let settings = Train::deserialize(settings).map_err(|e| e.to_string())?;
+        let mut settings = Train::deserialize(settings).map_err(|e| e.to_string())?;
+        settings.seed = settings.seed.wrapping_add(context.plan.run.seed);
         let learner = open_learner(&settings, context, &shelf, &findings)?;
         Ok(Box::new(Trainee::new(learner)))
     };

@@ -31,6 +31,8 @@ pub(crate) struct Applied {
     pub(crate) build: String,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) counts: Arc<Counts>,
+    /// The run's seed: added to that of every request, so that one number gives other draws everywhere.
+    pub(crate) seed: u64,
     /// The n-th record of an item gets a root of its own: each begins a dialogue.
     pub(crate) spreads: bool,
     pub(crate) ending: Ending,
@@ -246,10 +248,13 @@ impl State {
     }
 
     /// Answers requests from the memo, or makes the item wait for the calls.
-    fn ask(&mut self, mut run: Run, requests: Vec<Request>) -> Option<Run> {
+    fn ask(&mut self, mut run: Run, mut requests: Vec<Request>) -> Option<Run> {
         if run.rounds >= MAX_ROUNDS {
             self.conclude_rejected(run, format!("it asked for replies {MAX_ROUNDS} times and still asks"));
             return None;
+        }
+        for request in &mut requests {
+            request.sampling.seed = request.sampling.seed.wrapping_add(self.stage.seed);
         }
         let asked = requests.iter().map(|request| self.recall(request)).collect::<Result<Vec<_>, _>>();
         match asked {

@@ -27,7 +27,7 @@ pub struct RunSettings {
     pub dialogues: usize,
     /// How many items may fail before the run stops.
     pub max_failures: u64,
-    /// The seed of all that is random.
+    /// Added to the seed of every draw: another number gives another run of the same pipeline.
     pub seed: u64,
 }
 

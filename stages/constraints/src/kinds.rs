@@ -16,7 +16,7 @@ pub struct Kind {
 }
 
 /// Every type that can be built.
-pub static KINDS: [Kind; 30] = [
+pub static KINDS: [Kind; 32] = [
     ifeval::constrained_response::KIND,
     ifeval::end_checker::KIND,
     ifeval::forbidden_words::KIND,
@@ -40,12 +40,14 @@ pub static KINDS: [Kind; 30] = [
     plain::begins_with::KIND,
     plain::contains::KIND,
     plain::ends_with::KIND,
+    plain::lines::KIND,
     plain::lower_case::KIND,
     plain::marks::COMMA,
     plain::marks::DIGIT,
     plain::marks::EXCLAMATION,
     plain::marks::QUESTION,
     plain::sentences::KIND,
+    plain::upper_case::KIND,
     plain::words::KIND,
 ];
 

@@ -50,10 +50,13 @@ fn forms() -> Vec<Value> {
         json!({"type": "digit"}),
         json!({"type": "ends_with", "phrase": "that is all"}),
         json!({"type": "exclamation"}),
+        json!({"type": "lines", "at_least": 2}),
+        json!({"type": "lines", "at_most": 1}),
         json!({"type": "lower_case"}),
         json!({"type": "question"}),
         json!({"type": "sentences", "at_least": 2}),
         json!({"type": "sentences", "at_most": 2}),
+        json!({"type": "upper_case"}),
         json!({"type": "words", "at_least": 3}),
         json!({"type": "words", "at_most": 5}),
     ]

@@ -17,6 +17,8 @@ fn plain_wordings_are_to_the_letter() {
         (json!({"type": "words", "at_most": 12}), "Write at most 12 words.", "Write at least 13 words."),
         (json!({"type": "sentences", "at_least": 3}), "Write at least 3 sentences.", "Write at most 2 sentences."),
         (json!({"type": "sentences", "at_least": 2}), "Write at least 2 sentences.", "Write at most 1 sentence."),
+        (json!({"type": "lines", "at_least": 2}), "Write at least 2 lines.", "Write at most 1 line."),
+        (json!({"type": "upper_case"}), "Write only in capital letters.", "Use at least one small letter."),
         (json!({"type": "lower_case"}), "Write only in lower case.", "Use at least one capital letter."),
         (
             json!({"type": "begins_with", "word": "Well"}),
