@@ -32,6 +32,16 @@ fn plain_wordings_are_to_the_letter() {
         ),
         (json!({"type": "contains", "word": "river"}), "Use the word \"river\".", "Do not use the word \"river\"."),
         (json!({"type": "comma"}), "Use at least one comma.", "Do not use any commas."),
+        (
+            count("river.", 1),
+            "Use the keyword \"river.\" at least 1 time.",
+            "Do not use the keyword \"river.\", not even inside a longer word.",
+        ),
+        (
+            count("river", 3),
+            "Use the keyword \"river\" at least 3 times.",
+            "Use the keyword \"river\" fewer than 3 times, counting it inside longer words too.",
+        ),
         (json!({"type": "digit"}), "Use at least one digit.", "Do not use any digits."),
         (json!({"type": "exclamation"}), "Use at least one exclamation mark.", "Do not use any exclamation marks."),
         (json!({"type": "question"}), "Ask at least one question.", "Do not ask any questions."),
@@ -99,6 +109,10 @@ fn keyword(pattern: &str) -> Value {
     json!({"type": "keywords:existence", "keywords": [pattern]})
 }
 
+fn ending(phrase: &str) -> Value {
+    json!({"type": "ends_with", "phrase": phrase})
+}
+
 fn count(pattern: &str, n: usize) -> Value {
     json!({"type": "keywords:frequency", "keyword": pattern, "frequency": n, "relation": "at least"})
 }
@@ -126,6 +140,18 @@ fn verdicts_are_those_of_python() {
         (words(2), "e\u{301}t", true),
         (words(2), "½ ²", true),
         (words(2), "x\u{200d}", false),
+        // A last word is not the end of a longer one, save for IFEval.
+        (ending("all"), "That is all.", true),
+        (ending("all"), "ALL", true),
+        (ending("all"), "I like football.", false),
+        (ending("all"), "my_all!", false),
+        (ending("all"), "non-all", true),
+        (ending("all"), "\u{301}all", true),
+        (ending("-all"), "non-all", true),
+        (ending("all of it"), "football of it", false),
+        (ending("ÉTÉ"), "un été \"", true),
+        (ending("ÉTÉ"), "l½été", false),
+        (json!({"type": "startend:end_checker", "end_phrase": "all"}), "I like football", true),
         // Boundaries follow the same notion of a word.
         (forbidden("caf"), "caf\u{301}e", false),
         (forbidden("river"), "riverbed rivers", true),

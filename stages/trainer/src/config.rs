@@ -99,8 +99,8 @@ impl Config {
             tied: flag(json, "tie_word_embeddings")?,
             qkv_bias: family == Family::Qwen2,
             max_positions: size_up_to(json, "max_position_embeddings", Some(defaults), 1 << 30)?,
-            bos: token_ids(json, "bos_token_id")?.first().copied(),
-            eos: token_ids(json, "eos_token_id")?,
+            bos: token_ids_of(json, "bos_token_id")?.first().copied(),
+            eos: token_ids_of(json, "eos_token_id")?,
         };
         config.check()?;
         Ok(config)
@@ -186,7 +186,20 @@ fn refuse_unsupported(json: &Value) -> Result<(), Error> {
     if let Some(tp) = json.get("pretraining_tp").and_then(Value::as_u64).filter(|tp| *tp > 1) {
         return Err(Error::unsupported("pretraining_tp", tp, "only 1 is"));
     }
+    refuse_partial_rotation(json)?;
     refuse_sliding_window(json)
+}
+
+/// Some models turn only the front of each head; the factor stands at the top or in either table of rotary settings.
+fn refuse_partial_rotation(json: &Value) -> Result<(), Error> {
+    const FIELD: &str = "partial_rotary_factor";
+    for holder in [Some(json), json.get("rope_parameters"), json.get("rope_scaling")] {
+        let part = holder.and_then(|holder| holder.get(FIELD)).filter(|part| !part.is_null());
+        if let Some(part) = part.filter(|part| part.as_f64() != Some(1.0)) {
+            return Err(Error::unsupported(FIELD, part, "only 1 is"));
+        }
+    }
+    Ok(())
 }
 
 /// Hugging Face slides the window in Qwen2 only with `use_sliding_window`, from block `max_window_layers` on.
@@ -237,13 +250,6 @@ fn rope_scaling(json: &Value) -> Result<Option<Llama3Scaling>, Error> {
     };
     if !table.is_object() {
         return Err(Error::field(name, "not a JSON object"));
-    }
-    for holder in [json, table] {
-        if let Some(part) =
-            holder.get("partial_rotary_factor").filter(|part| part.as_f64() != Some(1.0) && !part.is_null())
-        {
-            return Err(Error::unsupported("partial_rotary_factor", part, "only 1 is"));
-        }
     }
     let kind = table.get("rope_type").or_else(|| table.get("type"));
     match kind.and_then(Value::as_str) {
@@ -307,15 +313,19 @@ fn flag(json: &Value, field: &str) -> Result<bool, Error> {
     }
 }
 
+fn token_ids_of(json: &Value, field: &str) -> Result<Vec<u32>, Error> {
+    json.get(field).map_or(Ok(Vec::new()), |ids| token_ids(ids, field))
+}
+
 /// One id, a list of ids, or none.
-fn token_ids(json: &Value, field: &str) -> Result<Vec<u32>, Error> {
+pub(crate) fn token_ids(ids: &Value, field: &str) -> Result<Vec<u32>, Error> {
     let one = |value: &Value| {
         let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
         id.ok_or_else(|| Error::field(field, format!("{value} is not a token id")))
     };
-    match json.get(field) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(values)) => values.iter().map(one).collect(),
-        Some(value) => Ok(vec![one(value)?]),
+    match ids {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(values) => values.iter().map(one).collect(),
+        value => Ok(vec![one(value)?]),
     }
 }

@@ -1,4 +1,4 @@
-//! Loss and gradient of a batch of pairs, a few pairs at a time.
+//! Loss and gradient of a batch of pairs, as many pairs at a time as fit a number of tokens.
 
 use crate::backward::Pending;
 use crate::error::Error;
@@ -10,8 +10,8 @@ use crate::pack::Pack;
 use crate::pair::{TokenPair, check_all};
 use crate::real::Real;
 
-/// Pairs per forward pass when no activations are kept.
-const PAIRS_PER_PASS: usize = 8;
+/// Packed tokens per forward pass when no activations are kept.
+const TOKENS_PER_PASS: usize = 4_096;
 
 /// Summed log-probs of a pair's two responses, in nats.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -44,7 +44,7 @@ pub fn logprobs<F: Real>(
 ) -> Result<Vec<ResponseLogps>, Error> {
     adapter.map_or(Ok(()), |adapter| adapter.check(&model.config))?;
     check_all(pairs, &model.config)?;
-    let logps = pairs.chunks(PAIRS_PER_PASS).flat_map(|pairs| {
+    let logps = chunks(pairs, TOKENS_PER_PASS).flat_map(|pairs| {
         let pack = pack(pairs);
         let pass = Pass::new(model, adapter, &pack);
         let tokens = pass.target_logps(&pass.run(drop), false);
@@ -53,7 +53,7 @@ pub fn logprobs<F: Real>(
     Ok(logps.collect())
 }
 
-/// Mean loss and gradient of a batch, `micro_batch` pairs at a time.
+/// Mean loss and gradient of a batch, `micro_tokens` packed tokens at a time (at least one pair).
 ///
 /// # Errors
 /// A pair or an adapter that does not fit the model, or a number of reference log-probs other than that of pairs.
@@ -61,9 +61,9 @@ pub fn batch_gradient<F: Real>(
     model: &Model<F>,
     adapter: &Adapter<F>,
     pairs: &[TokenPair],
-    reference: &[ResponseLogps],
+    mut reference: &[ResponseLogps],
     loss: &dyn PreferenceLoss,
-    micro_batch: usize,
+    micro_tokens: usize,
 ) -> Result<BatchGradient<F>, Error> {
     adapter.check(&model.config)?;
     check_all(pairs, &model.config)?;
@@ -73,13 +73,14 @@ pub fn batch_gradient<F: Real>(
     }
     let weight = 1.0 / pairs.len() as f64;
     let mut batch = BatchGradient { loss: 0.0, logps: Vec::with_capacity(pairs.len()), gradient: adapter.zeros_like() };
-    let chunk = micro_batch.max(1);
-    for (pairs, reference) in pairs.chunks(chunk).zip(reference.chunks(chunk)) {
+    for pairs in chunks(pairs, micro_tokens) {
+        let (known, rest) = reference.split_at(pairs.len());
+        reference = rest;
         let pack = pack(pairs);
         let pending = Pending::forward(Pass::new(model, Some(adapter), &pack));
         let logps = responses(&pending.logps);
         let mut coefficients = Vec::with_capacity(pending.logps.len());
-        for ((pair, policy), reference) in pairs.iter().zip(&logps).zip(reference) {
+        for ((pair, policy), reference) in pairs.iter().zip(&logps).zip(known) {
             let result = loss.pair(&pair_logps(policy, reference, pair.gap));
             batch.loss += weight * result.loss;
             coefficients.extend([weight * result.d_chosen, weight * result.d_rejected]);
@@ -88,6 +89,21 @@ pub fn batch_gradient<F: Real>(
         batch.logps.extend(logps);
     }
     Ok(batch)
+}
+
+/// Consecutive pairs of at most `tokens` packed tokens together, or one that has more.
+fn chunks(mut pairs: &[TokenPair], tokens: usize) -> impl Iterator<Item = &[TokenPair]> {
+    std::iter::from_fn(move || {
+        let mut sum = 0_usize;
+        let beyond = pairs.iter().position(|pair| {
+            sum += pair.packed_tokens();
+            sum > tokens
+        });
+        let count = beyond.map_or(pairs.len(), |beyond| beyond.max(1));
+        let (chunk, rest) = pairs.split_at(count);
+        pairs = rest;
+        (!chunk.is_empty()).then_some(chunk)
+    })
 }
 
 fn pack(pairs: &[TokenPair]) -> Pack {
@@ -111,5 +127,24 @@ fn pair_logps(policy: &ResponseLogps, reference: &ResponseLogps, gap: f32) -> Pa
         reference_chosen: reference.chosen,
         reference_rejected: reference.rejected,
         gap: f64::from(gap),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_fill_up_and_hold_at_least_a_pair() {
+        let pair =
+            |tokens: usize| TokenPair { prompt: vec![0; tokens - 2], chosen: vec![0], rejected: vec![0], gap: 1.0 };
+        let lengths = |sizes: &[usize], tokens| {
+            let pairs: Vec<_> = sizes.iter().map(|size| pair(*size)).collect();
+            chunks(&pairs, tokens).map(<[_]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&[4, 6, 5, 12, 3, 3, 4], 10), [2, 1, 1, 3]);
+        assert_eq!(lengths(&[12, 4], 10), [1, 1]);
+        assert_eq!(lengths(&[4, 4], usize::MAX), [2]);
+        assert_eq!(lengths(&[], 10), [] as [usize; 0]);
     }
 }

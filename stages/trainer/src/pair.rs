@@ -48,6 +48,11 @@ impl TokenPair {
     pub fn tokens(&self) -> usize {
         2 * self.prompt.len() + self.chosen.len() + self.rejected.len()
     }
+
+    /// Tokens of both sequences, the prompt counted once: about the rows that the pair takes in a pack.
+    pub fn packed_tokens(&self) -> usize {
+        self.prompt.len() + self.chosen.len() + self.rejected.len()
+    }
 }
 
 /// Checks every pair of a batch.

@@ -13,9 +13,9 @@ pub enum Schedule {
 
 impl Schedule {
     /// The factor of the learning rate for the update after `done` updates, of `total`. Warm-up rises linearly
-    /// from 0 over ⌈`warmup_ratio` · total⌉ updates.
+    /// from 0 over ⌈`warmup_ratio` · total⌉ updates, but not over all of them: a run of one update learns.
     pub fn factor(self, done: u64, total: u64, warmup_ratio: f64) -> f64 {
-        let warmup = (warmup_ratio * total as f64).ceil();
+        let warmup = (warmup_ratio * total as f64).ceil().min(total.saturating_sub(1) as f64);
         let done = done as f64;
         if done < warmup {
             return done / warmup;
@@ -43,5 +43,14 @@ mod tests {
         assert!(rate(10) < 1e-12 && rate(99) < 1e-12);
         assert_eq!(Schedule::Constant.factor(7, 10, 0.0), 1.0);
         assert_eq!(Schedule::Constant.factor(1, 10, 0.4), 0.25);
+    }
+
+    #[test]
+    fn warm_up_leaves_an_update() {
+        for schedule in [Schedule::Constant, Schedule::Cosine] {
+            assert_eq!(schedule.factor(0, 1, 0.1), 1.0);
+            assert_eq!([0, 1].map(|done| schedule.factor(done, 2, 0.1)), [0.0, 1.0]);
+            assert_eq!([1, 2].map(|done| schedule.factor(done, 3, 1.0)), [0.5, 1.0]);
+        }
     }
 }

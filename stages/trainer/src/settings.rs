@@ -48,8 +48,9 @@ pub struct TrainSettings {
     pub adam_eps: f64,
     /// Gradients are scaled down to this global norm; 0 is off.
     pub max_grad_norm: f64,
-    /// Pairs computed at once; memory grows with it, the result does not change but for rounding.
-    pub micro_batch: usize,
+    /// Packed tokens of the pairs that are computed at once, a pair's prompt counted once; a longer pair is computed
+    /// alone. Memory grows with it, the result does not change but for rounding.
+    pub micro_tokens: usize,
 }
 
 impl Default for TrainSettings {
@@ -69,7 +70,7 @@ impl Default for TrainSettings {
             adam_beta2: 0.999,
             adam_eps: 1e-8,
             max_grad_norm: 1.0,
-            micro_batch: 4,
+            micro_tokens: 4_096,
         }
     }
 }
@@ -92,7 +93,7 @@ impl TrainSettings {
         in_range("adam_eps", self.adam_eps, f64::MIN_POSITIVE, most)?;
         in_range("max_grad_norm", self.max_grad_norm, 0.0, most)?;
         in_range("total_steps", self.total_steps as f64, 1.0, 1e15)?;
-        in_range("micro_batch", self.micro_batch as f64, 1.0, 1e6)
+        in_range("micro_tokens", self.micro_tokens as f64, 1.0, 1e9)
     }
 
     /// The loss that the settings describe.

@@ -128,7 +128,7 @@ impl<F: Real> Trainer<F> {
         let (settings, step) = (&self.settings, self.state.step + 1);
         let loss = settings.preference_loss();
         let adapter = &self.state.adapter;
-        let mut batch = batch_gradient(&self.model, adapter, pairs, reference, loss.as_ref(), settings.micro_batch)?;
+        let mut batch = batch_gradient(&self.model, adapter, pairs, reference, loss.as_ref(), settings.micro_tokens)?;
         finite(step, "the loss", batch.loss)?;
         let grad_norm = global_norm(&batch.gradient);
         finite(step, "the gradient's norm", grad_norm)?;

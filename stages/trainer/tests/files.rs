@@ -50,6 +50,17 @@ fn configurations_that_cannot_be_computed_are_refused_by_name() {
         ("rope_scaling", json!({"factor": 4}), "rope_scaling.rope_type: missing or not a string"),
         ("rope_parameters", json!({"rope_type": "linear"}), "rope_parameters.rope_type = linear is not supported"),
         ("rope_scaling", json!({"rope_type": "llama3", "factor": 8}), "low_freq_factor: missing"),
+        ("partial_rotary_factor", json!(0.5), "partial_rotary_factor = 0.5 is not supported"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "default", "partial_rotary_factor": 0.25}),
+            "partial_rotary_factor = 0.25",
+        ),
+        (
+            "rope_parameters",
+            json!({"rope_theta": 1e4, "rope_type": "default", "partial_rotary_factor": "x"}),
+            "partial_rotary_factor = \"x\"",
+        ),
         ("rope_theta", json!(0), "rope_theta: 0 is not a positive number"),
         ("num_hidden_layers", json!(0), "num_hidden_layers: 0 is not between 1 and"),
         ("vocab_size", json!(-3), "vocab_size: -3 is not a whole number"),

@@ -25,7 +25,7 @@ fn settings<F>(fixture: &Fixture<F>, loss: LossKind) -> TrainSettings {
         warmup_ratio: 0.0,
         total_steps: 3,
         max_grad_norm: 0.0,
-        micro_batch: 4,
+        micro_tokens: 512,
         ..TrainSettings::default()
     }
 }
@@ -62,7 +62,7 @@ fn gradient_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
     for (name, kind) in [("dpo", LossKind::Dpo), ("rpo", LossKind::Rpo)] {
         let loss = settings(fixture, kind).preference_loss();
         let Fixture { model, adapter, batch, .. } = fixture;
-        let found = batch_gradient(model, adapter, &batch.pairs, &reference, loss.as_ref(), 4).unwrap();
+        let found = batch_gradient(model, adapter, &batch.pairs, &reference, loss.as_ref(), 512).unwrap();
         let expected = fixture.json["losses"][name].as_f64().unwrap();
         errors.push((format!("loss.{name}"), (found.loss / expected - 1.0).abs()));
         errors.push((format!("grad.{name}"), worst_matrix(fixture, &found.gradient, &format!("grad.{name}"))));

@@ -3,8 +3,8 @@
 mod common;
 
 use common::{MODELS, fill, fixture, random_model, shared, tiny_config};
-use obvert_trainer::generate::{Generated, Job, Sampling, generate, generate_within};
-use obvert_trainer::{Adapter, LoraSettings, Model, logits};
+use obvert_trainer::generate::{self, Generated, Job, Outcome, Sampling, generate_within};
+use obvert_trainer::{Adapter, Error, LoraSettings, Model, logits};
 use serde_json::json;
 
 fn greedy(max_tokens: usize) -> Sampling {
@@ -21,6 +21,20 @@ fn tiny() -> (Model, Adapter) {
     let mut adapter = Adapter::new(&config, &LoraSettings::default(), 5).unwrap();
     fill(&mut adapter, 7);
     (model, adapter)
+}
+
+/// What every job gives, where all can be taken.
+fn generate(
+    model: &Model,
+    adapter: Option<&Adapter>,
+    jobs: &[Job],
+    stop: &[u32],
+) -> Result<Vec<Vec<Generated>>, Error> {
+    generate::generate(model, adapter, jobs, stop).map(taken)
+}
+
+fn taken(outcomes: Vec<Outcome>) -> Vec<Vec<Generated>> {
+    outcomes.into_iter().map(Result::unwrap).collect()
 }
 
 /// Jobs of different lengths, with several samples each.
@@ -62,7 +76,7 @@ fn together_alone_and_in_little_memory_are_the_same() {
         assert_eq!(together, singles);
         // Room for the longest sequence (37 tokens) and little more: 2 layers of 2 heads of 6 keys and values.
         let budget = 45 * 2 * 2 * 6 * 2 * 4;
-        assert_eq!(generate_within(&model, adapter, &jobs, &[3], budget).unwrap(), together);
+        assert_eq!(taken(generate_within(&model, adapter, &jobs, &[3], budget).unwrap()), together);
     }
 }
 
@@ -127,15 +141,23 @@ fn what_cannot_be_generated_is_refused() {
         (job(vec![1], Sampling { temperature: f32::NAN, ..greedy(1) }), "temperature NaN"),
         (job(vec![1], Sampling { top_p: 0.0, ..greedy(1) }), "top_p 0"),
     ];
+    let good = job(vec![1], greedy(2));
+    let alone = generate(&model, None, std::slice::from_ref(&good), &[]).unwrap();
     for (wrong, expected) in cases {
-        let message = generate(&model, None, &[job(vec![1], greedy(1)), wrong], &[]).unwrap_err().to_string();
+        // The others get what they would get without it.
+        let found = generate::generate(&model, None, &[good.clone(), wrong, good.clone()], &[]).unwrap();
+        assert_eq!([&found[0], &found[2]].map(|samples| samples.as_ref().unwrap()), [&alone[0]; 2]);
+        let message = found[1].as_ref().unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
-    let message = generate_within(&model, None, &[job(vec![1; 9], greedy(1))], &[], 1_000).unwrap_err().to_string();
+    let jobs = [job(vec![1; 9], greedy(1)), job(vec![1; 2], greedy(1))];
+    let found = generate_within(&model, None, &jobs, &[], 1_000).unwrap();
+    let message = found[0].as_ref().unwrap_err().to_string();
     assert!(
         message.contains("job 0: one sample's keys and values take 1920 bytes, over the limit of 1000"),
         "{message}"
     );
+    assert!(found[1].is_ok());
     let other = tiny_config(json!({ "num_hidden_layers": 3 }));
     let adapter = Adapter::new(&other, &LoraSettings::default(), 5).unwrap();
     assert!(generate(&model, Some(&adapter), &[], &[]).unwrap_err().to_string().contains("3 blocks"));

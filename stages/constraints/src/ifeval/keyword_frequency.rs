@@ -32,7 +32,13 @@ impl Rule for KeywordFrequency {
     }
 
     fn text(&self, negated: bool) -> String {
-        use_times(&format!("the keyword \"{}\"", self.keyword), self.least, negated)
+        let demand = use_times(&format!("the keyword \"{}\"", self.keyword), self.least, negated);
+        let inside = match (negated, self.least) {
+            (false, _) => return demand,
+            (true, 1) => "not even inside a longer word",
+            (true, _) => "counting it inside longer words too",
+        };
+        format!("{}, {inside}.", demand.trim_end_matches('.'))
     }
 
     fn state(&self, args: &mut Map<String, Value>, negated: bool) {

@@ -25,7 +25,7 @@ pub const KV_BUDGET: usize = 2 << 30;
 /// How one sample of a prompt is drawn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// What logits are divided by; 0 takes the most likely token always.
+    /// What logits are divided by; 0, or less than a millionth, takes the most likely token always.
     pub temperature: f32,
     /// Tokens are drawn from the smallest set of likeliest ones that holds this much probability, in (0, 1].
     pub top_p: f32,
@@ -53,45 +53,46 @@ pub struct Generated {
     pub finished: bool,
 }
 
+/// A job's samples in their order, or why the model cannot take the job.
+pub type Outcome = Result<Vec<Generated>, Error>;
+
 /// Draws every sample of every job, in the order of the jobs; `stop` are the tokens that end one.
 ///
+/// A job that cannot be taken (an unknown token, too long, senseless settings) has an error in its place, which names
+/// it; the others go on.
+///
 /// # Errors
-/// Names the job that the model cannot take: an unknown token, too long, senseless settings.
-pub fn generate(
-    model: &Model,
-    adapter: Option<&Adapter>,
-    jobs: &[Job],
-    stop: &[u32],
-) -> Result<Vec<Vec<Generated>>, Error> {
+/// What concerns the model: an adapter that does not fit it, logits that are not finite.
+pub fn generate(model: &Model, adapter: Option<&Adapter>, jobs: &[Job], stop: &[u32]) -> Result<Vec<Outcome>, Error> {
     generate_within(model, adapter, jobs, stop, KV_BUDGET)
 }
 
 /// As [`generate`], with a limit for the memory of keys and values (bytes). It decides how many sequences run at once,
-/// not what they become.
+/// not what they become; a job of which one sample alone would exceed it is refused.
 ///
 /// # Errors
-/// As [`generate`], and where one sample alone would exceed the limit.
+/// As [`generate`].
 pub fn generate_within(
     model: &Model,
     adapter: Option<&Adapter>,
     jobs: &[Job],
     stop: &[u32],
     kv_budget: usize,
-) -> Result<Vec<Vec<Generated>>, Error> {
+) -> Result<Vec<Outcome>, Error> {
     if let Some(adapter) = adapter {
         adapter.check(&model.config)?;
     }
-    for (index, job) in jobs.iter().enumerate() {
-        check(job, &model.config).map_err(|reason| refused(index, reason))?;
-    }
-    let positions = jobs.iter().map(longest).max().unwrap_or_default();
+    let check = |(index, job)| check(job, &model.config, kv_budget).map_err(|reason| refused(index, reason));
+    let checked: Vec<Result<(), Error>> = jobs.iter().enumerate().map(check).collect();
+    let accepted: Vec<usize> = (0..jobs.len()).filter(|job| checked[*job].is_ok()).collect();
+    let positions = accepted.iter().map(|job| longest(&jobs[*job])).max().unwrap_or_default();
     let decoder = Decoder::new(model, adapter, positions);
-    let mut queue = Queue::new(jobs, stop, cache::bytes_per_token(&model.config), kv_budget)?;
+    let mut queue = Queue::new(jobs, &accepted, stop, cache::bytes_per_token(&model.config), kv_budget);
     while queue.admit(&decoder)? {
         let logits = decoder.step(queue.running());
         queue.take(&logits)?;
     }
-    Ok(queue.into_results())
+    Ok(checked.into_iter().zip(queue.into_results()).map(|(checked, samples)| checked.map(|()| samples)).collect())
 }
 
 /// Tokens of a job's prompt and its longest sample.
@@ -100,7 +101,7 @@ fn longest(job: &Job) -> usize {
     job.prompt.len().saturating_add(most.unwrap_or_default())
 }
 
-fn check(job: &Job, config: &Config) -> Result<(), String> {
+fn check(job: &Job, config: &Config, kv_budget: usize) -> Result<(), String> {
     if job.prompt.is_empty() {
         return Err("the prompt is empty".into());
     }
@@ -115,6 +116,10 @@ fn check(job: &Job, config: &Config) -> Result<(), String> {
             longest(job) - job.prompt.len(),
             config.max_positions
         ));
+    }
+    let needed = longest(job).saturating_mul(cache::bytes_per_token(config));
+    if needed > kv_budget {
+        return Err(format!("one sample's keys and values take {needed} bytes, over the limit of {kv_budget}"));
     }
     job.samples.iter().try_for_each(check_sampling)
 }

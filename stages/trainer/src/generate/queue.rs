@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::cache::{Prefix, Suffix};
 use super::sample::Sampler;
 use super::step::Decoder;
-use super::{Generated, Job, longest, refused};
+use super::{Generated, Job, refused};
 use crate::error::Error;
 
 /// A sequence in the making. It has at least one token.
@@ -53,27 +53,19 @@ pub(super) struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(jobs: &'a [Job], stop: &'a [u32], token_bytes: usize, budget: usize) -> Result<Self, Error> {
-        for (index, job) in jobs.iter().enumerate() {
-            let needed = longest(job).saturating_mul(token_bytes);
-            if needed > budget {
-                return Err(refused(
-                    index,
-                    format!("one sample's keys and values take {needed} bytes, over the limit of {budget}"),
-                ));
-            }
-        }
-        let samples = |(index, job): (usize, &Job)| (0..job.samples.len()).map(move |sample| (index, sample));
-        Ok(Self {
+    /// `accepted` are the places of the jobs that are to be done.
+    pub(super) fn new(jobs: &'a [Job], accepted: &[usize], stop: &'a [u32], token_bytes: usize, budget: usize) -> Self {
+        let samples = |job: &usize| (0..jobs[*job].samples.len()).map(|sample| (*job, sample)).collect::<Vec<_>>();
+        Self {
             jobs,
             stop,
-            waiting: jobs.iter().enumerate().flat_map(samples).collect(),
+            waiting: accepted.iter().flat_map(samples).collect(),
             opened: None,
             running: Vec::new(),
             results: jobs.iter().map(|job| vec![Generated::default(); job.samples.len()]).collect(),
             token_bytes,
             budget,
-        })
+        }
     }
 
     pub(super) fn running(&mut self) -> &mut [Running] {

@@ -3,6 +3,9 @@
 use super::Sampling;
 use crate::ops::vector::{exponentiate, maximum, vectorised};
 
+/// Below this a temperature acts as 0: logits divided by it would leave the range of numbers.
+const COLDEST: f32 = 1e-6;
+
 /// One sequence's settings and random numbers.
 pub(super) struct Sampler {
     temperature: f32,
@@ -24,7 +27,7 @@ impl Sampler {
         if !greatest.is_finite() {
             return None;
         }
-        let place = if self.temperature == 0.0 {
+        let place = if self.temperature < COLDEST {
             logits.iter().position(|logit| *logit == greatest)
         } else {
             Some(self.sample(logits, greatest))
@@ -122,6 +125,13 @@ mod tests {
         assert_eq!(sampler(0.0, 1.0, 0).draw(&[1.0, 3.0, 3.0]), Some(1));
         for logits in [[f32::NAN, 1.0], [f32::INFINITY, 1.0], [f32::NEG_INFINITY; 2]] {
             assert_eq!(sampler(1.0, 0.9, 0).draw(&logits), None);
+        }
+    }
+
+    #[test]
+    fn hardly_any_temperature_is_none() {
+        for temperature in [1e-7, 1e-30, 1e-45] {
+            assert_eq!(sampler(temperature, 1.0, 1).draw(&[1.0, 3.0, 3.0, -1e30]), Some(1), "{temperature}");
         }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
 use super::safetensors::SafetensorsFile;
 use super::source::Source;
+use crate::config::token_ids;
 use crate::{Config, Error};
 
+/// What a model's replies depend on besides its configuration and weights.
+const DIALECT: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
 /// No JSON file of a checkpoint is larger (bytes); tokenizer.json reaches some 30 MB.
 const MAX_JSON: u64 = 1 << 28;
 
@@ -21,6 +24,7 @@ pub(super) struct Folder {
     /// Which shard holds a tensor.
     places: HashMap<String, usize>,
     config_bytes: Vec<u8>,
+    path: PathBuf,
 }
 
 impl Folder {
@@ -28,7 +32,10 @@ impl Folder {
         let config_path = path.join("config.json");
         let config_bytes = read_limited(&config_path)?;
         let mut json = parse(&config_path, &config_bytes)?;
-        merge_eos(&mut json, read_json(&path.join("generation_config.json"))?.as_ref());
+        let eos = merged_eos(&json, read_json(&path.join("generation_config.json"))?.as_ref());
+        if let Some(object) = json.as_object_mut() {
+            object.insert("eos_token_id".into(), Value::Array(eos));
+        }
         let config = Config::from_json(&json).map_err(|e| Error::malformed(&config_path, e))?;
         let shards = shard_names(path)?
             .iter()
@@ -37,7 +44,7 @@ impl Folder {
         let names =
             shards.iter().enumerate().flat_map(|(i, shard)| shard.names().into_iter().map(move |name| (name, i)));
         let places = names.collect();
-        Ok(Self { config, shards, places, config_bytes })
+        Ok(Self { config, shards, places, config_bytes, path: path.to_owned() })
     }
 
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
@@ -45,12 +52,30 @@ impl Folder {
         shard.ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?.take(name)
     }
 
-    /// Adds the configuration and every weights file to a hash.
+    /// Adds configuration, tokenizer, chat template and weights to a hash.
     pub(super) fn hash(&self, hasher: &mut blake3::Hasher) -> Result<(), Error> {
-        hasher.update(&(self.config_bytes.len() as u64).to_le_bytes());
-        hasher.update(&self.config_bytes);
+        update(hasher, &self.config_bytes);
+        for name in DIALECT {
+            // A file that is absent and one that is empty say the same.
+            update(hasher, &read_if_present(&self.path.join(name))?.unwrap_or_default());
+        }
         self.shards.iter().try_for_each(|shard| shard.source.hash(hasher))
     }
+}
+
+/// The length goes first, so that no byte can move from one file to the next unnoticed.
+fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+/// The tokens that a folder's config.json and generation_config.json name as ends of a text; none without the files.
+pub(super) fn eos(path: &Path) -> Result<Vec<u32>, Error> {
+    let config_path = path.join("config.json");
+    let config = read_json(&config_path)?.unwrap_or_default();
+    let generation = read_json(&path.join("generation_config.json"))?;
+    token_ids(&Value::Array(merged_eos(&config, generation.as_ref())), "eos_token_id")
+        .map_err(|e| Error::malformed(&config_path, e))
 }
 
 /// The weights files by name: what the index lists, or `model.safetensors` alone.
@@ -78,7 +103,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Hugging Face's generation stops at the generation configuration's tokens; a config.json often names fewer.
-fn merge_eos(config: &mut Value, generation: Option<&Value>) {
+fn merged_eos(config: &Value, generation: Option<&Value>) -> Vec<Value> {
     let ids = |json: Option<&Value>| match json.and_then(|json| json.get("eos_token_id")) {
         Some(Value::Array(ids)) => ids.clone(),
         Some(Value::Null) | None => Vec::new(),
@@ -90,17 +115,19 @@ fn merge_eos(config: &mut Value, generation: Option<&Value>) {
             merged.push(id);
         }
     }
-    if let Some(object) = config.as_object_mut() {
-        object.insert("eos_token_id".into(), Value::Array(merged));
-    }
+    merged
 }
 
 /// The contents of a JSON file, `None` where there is no such file.
 pub(super) fn read_json(path: &Path) -> Result<Option<Value>, Error> {
-    if !fs::exists(path).map_err(|e| Error::io(path, e))? {
-        return Ok(None);
+    read_if_present(path)?.map(|bytes| parse(path, &bytes)).transpose()
+}
+
+fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match fs::exists(path).map_err(|e| Error::io(path, e))? {
+        true => read_limited(path).map(Some),
+        false => Ok(None),
     }
-    parse(path, &read_limited(path)?).map(Some)
 }
 
 /// All of a small file.

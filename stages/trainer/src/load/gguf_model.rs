@@ -28,6 +28,7 @@ const MODULES: [(&str, &str); 9] = [
 pub(super) fn config(file: &GgufFile) -> Result<Config, Error> {
     let json = config_json(file)?;
     let mut config = Config::from_json(&json).map_err(|e| file.source.error(e))?;
+    refuse_partial_rotation(file, &config)?;
     if let Some(factors) = rope_factors(file)? {
         config.rope_scaling = Some(scaling(&factors, &config).ok_or_else(|| {
             file.source.tensor_error("rope_freqs.weight", "the factors are not those of Llama 3.1's scaling")
@@ -144,6 +145,18 @@ fn refuse_scaling(file: &GgufFile, arch: &str) -> Result<(), Error> {
         Some(other) => {
             Err(file.source.error(Error::unsupported(&key, other, "only Llama 3.1's (rope_freqs.weight) is")))
         }
+    }
+}
+
+/// Some models turn only the front of each head.
+fn refuse_partial_rotation(file: &GgufFile, config: &Config) -> Result<(), Error> {
+    let key = format!("{}.rope.dimension_count", file.text("general.architecture").unwrap_or_default());
+    match file.integer(&key) {
+        Some(turned) if turned != config.head_dim as i128 => {
+            let reason = format!("only {}, the size of a head, is", config.head_dim);
+            Err(file.source.error(Error::unsupported(&key, turned, &reason)))
+        }
+        _ => Ok(()),
     }
 }
 

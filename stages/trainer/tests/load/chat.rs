@@ -147,6 +147,57 @@ fn a_pair_ends_with_the_end_of_turn() {
 }
 
 #[test]
+fn an_answer_that_was_cut_has_no_end() {
+    let spaced = CHATML.replace("<|im_end|>' + '\n'", " \n<|im_end|>'");
+    for template in [CHATML, &spaced] {
+        let dialect = dialect(template);
+        for answer in ["1 the", "", "a <|im_end|> b"] {
+            let (prompt, response) = dialect.pair_cut(&talk(), answer).unwrap();
+            assert_eq!(prompt, dialect.prompt(&talk()).unwrap());
+            assert_eq!(dialect.tokenizer.decode_with_special(&response).unwrap(), answer);
+        }
+    }
+    // A template without an end of turn will do.
+    let endless = dialect(&CHATML.replace("<|im_end|>' + '\n'", "'"));
+    let (_, response) = endless.pair_cut(&talk(), "1 the").unwrap();
+    assert_eq!(endless.tokenizer.decode(&response).unwrap(), "1 the");
+}
+
+/// A folder with the tokenizer of [`dialect`], and what else its files say.
+fn folder(template: &str, config: &str, generation: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let set = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    set("tokenizer.json", &dialect(CHATML).tokenizer.to_json().unwrap());
+    set("tokenizer_config.json", r#"{"eos_token": "<|im_start|>"}"#);
+    set("chat_template.jinja", template);
+    set("config.json", config);
+    set("generation_config.json", generation);
+    folder
+}
+
+#[test]
+fn every_end_of_a_turn_stops() {
+    let stop = |template: &str, config: &str| {
+        let folder = folder(template, config, r#"{"eos_token_id": [5, 7]}"#);
+        Dialect::open(folder.path()).map(|dialect| dialect.stop().to_vec()).map_err(|e| e.to_string())
+    };
+    let [start, end] = ["<|im_start|>", "<|im_end|>"].map(|mark| dialect(CHATML).tokenizer.token(mark).unwrap());
+    let config = r#"{"eos_token_id": [6, 7]}"#;
+    assert_eq!(stop(CHATML, config).unwrap(), [start, 5, 7, 6, end]);
+    // Templates that refuse the conversation, or end no turn, add nothing.
+    let refusing = "{% if messages[0].role != 'system' %}{{ raise_exception('no') }}{% endif %}".to_owned() + CHATML;
+    for template in [&refusing, "{{ messages[-1].content }}"] {
+        assert_eq!(stop(template, config).unwrap(), [start, 5, 7, 6]);
+    }
+    // A mark that only config.json calls one may end the turn.
+    let letter = CHATML.replace("<|im_end|>' + '\n'", "\u{1}'");
+    assert_eq!(stop(&letter, r#"{"eos_token_id": 1}"#).unwrap(), [start, 5, 7, 1]);
+    assert!(stop(CHATML, r#"{"eos_token_id": "x"}"#).unwrap_err().contains("config.json: eos_token_id: \"x\""));
+    let gguf = dialect(CHATML);
+    assert_eq!((gguf.stop(), gguf.tokenizer.eos()), (&[end][..], &[end][..]));
+}
+
+#[test]
 fn pairs_that_would_train_something_else_are_refused() {
     let open = |suffix: &str| CHATML.replace("<|im_end|>' + '\n'", suffix);
     let spaced = CHATML.replace("'\n' + message", "' ' + message").replace("assistant\n'", "assistant '");

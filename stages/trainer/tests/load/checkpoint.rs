@@ -1,5 +1,6 @@
 //! The same model from a folder, from shards, and from GGUF.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -43,7 +44,13 @@ fn unknown_rotary_factors_and_scalings_are_refused() {
     other.tensors.remove(0);
     let mut yarn = gguf::from_checkpoint(&original);
     yarn.set("llama.rope.scaling.type", Meta::Text("yarn".into()));
-    for (gguf, expected) in [(other, "rope_freqs.weight"), (yarn, "llama.rope.scaling.type = yarn is not supported")] {
+    let mut partial = gguf::from_checkpoint(&original);
+    partial.set("llama.rope.dimension_count", Meta::Int(8));
+    for (gguf, expected) in [
+        (other, "rope_freqs.weight"),
+        (yarn, "llama.rope.scaling.type = yarn is not supported"),
+        (partial, "llama.rope.dimension_count = 8 is not supported: only 16"),
+    ] {
         fs::write(&file, gguf.bytes().0).unwrap();
         let message = Checkpoint::open(&file).map(drop).unwrap_err().to_string();
         assert!(message.contains(expected) && message.contains("model.gguf"), "{message}");
@@ -134,4 +141,12 @@ fn identity_follows_the_contents() {
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(&weights, bytes).unwrap();
     assert_ne!(identity(copies[0].path()), identity(copies[1].path()));
+    // Replies depend on what goes in and out as well. One more file, or the same bytes under another name, is seen.
+    let mut known = BTreeSet::from([identity(copies[0].path())]);
+    for name in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"] {
+        let file = copies[0].path().join(name);
+        fs::write(&file, "{}").unwrap();
+        assert!(known.insert(identity(copies[0].path())), "{name}");
+        fs::remove_file(&file).unwrap();
+    }
 }

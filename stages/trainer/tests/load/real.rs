@@ -25,7 +25,7 @@ fn smollm2_reads_chatml() {
         "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\nHello, world! It is 2026.<|im_end|>\n<|im_start|>assistant\n"
     );
     assert_eq!(prompt[..3], [1, 9690, 198]);
-    assert_eq!(dialect.tokenizer.eos(), [2]);
+    assert_eq!((dialect.tokenizer.eos(), dialect.stop()), (&[2][..], &[2][..]));
 }
 
 #[test]
@@ -39,8 +39,8 @@ fn smollm2_answers() {
         prompt: dialect.prompt(&[Message::new("user", question)]).unwrap(),
         samples: vec![Sampling { temperature: 0.0, top_p: 1.0, max_tokens: 40, seed: 0 }],
     });
-    let replies = generate(&model, None, &jobs, dialect.tokenizer.eos()).unwrap();
-    for (replies, expected) in replies.iter().zip(["Paris", "Berlin"]) {
+    let replies = generate(&model, None, &jobs, dialect.stop()).unwrap();
+    for (replies, expected) in replies.into_iter().map(Result::unwrap).zip(["Paris", "Berlin"]) {
         let text = dialect.tokenizer.decode(&replies[0].tokens).unwrap();
         eprintln!("{text:?} (finished: {})", replies[0].finished);
         assert!(text.contains(expected), "{text}");
