@@ -8,7 +8,7 @@ use obvert_api::record::Message;
 use obvert_api::{PathSetting, Reply, Request};
 use obvert_engine::Registry;
 use obvert_engine::model::Model;
-use obvert_trainer::generate::{Job, Sampling, generate};
+use obvert_trainer::generate::{Job, Outcome, Sampling, generate};
 use obvert_trainer::load::{self, Checkpoint, Dialect};
 use obvert_trainer::{Adapter, peft};
 use schemars::JsonSchema;
@@ -95,41 +95,47 @@ impl Policy {
         Ok(adapter)
     }
 
-    fn answer(&self, requests: &[&Request]) -> Result<Vec<Reply>, String> {
-        let adapter = requests[0].adapter.as_deref().map(|folder| self.adapter(folder)).transpose()?;
-        let mut jobs: Vec<(&[Message], Job)> = Vec::new();
+    /// Answers requests for one adapter. Samples of the same prompt are one job: the prompt is computed once for them.
+    fn answer(&self, adapter: Option<&str>, requests: &[&Request]) -> Result<Vec<Result<Reply, String>>, String> {
+        let adapter = adapter.map(|folder| self.adapter(folder)).transpose()?;
+        let mut jobs: Vec<(&[Message], Result<Job, String>)> = Vec::new();
         let mut places = Vec::new();
         for request in requests {
             let known = jobs.iter().position(|(messages, _)| *messages == request.messages);
-            let job = match known {
-                Some(job) => job,
-                None => {
-                    let prompt = self.dialect.prompt(&chat(&request.messages)).map_err(|e| e.to_string())?;
-                    jobs.push((&request.messages, Job { prompt, samples: Vec::new() }));
-                    jobs.len() - 1
-                }
-            };
-            let samples = &mut jobs[job].1.samples;
-            places.push((job, samples.len()));
-            samples.push(sampling(request));
+            let job = known.unwrap_or(jobs.len());
+            if known.is_none() {
+                jobs.push((&request.messages, self.job(&request.messages)));
+            }
+            let place = jobs[job].1.as_mut().map(|job| {
+                job.samples.push(sampling(request));
+                job.samples.len() - 1
+            });
+            places.push(place.map(|sample| (job, sample)).map_err(|cause| cause.clone()));
         }
-        let jobs: Vec<Job> = jobs.into_iter().map(|(_, job)| job).collect();
-        let stop = self.dialect.tokenizer.eos();
+        let (wanted, jobs): (Vec<usize>, Vec<Job>) =
+            jobs.into_iter().enumerate().filter_map(|(index, (_, job))| Some((index, job.ok()?))).unzip();
+        let stop = self.dialect.stop();
         let made = generate(&self.model, adapter.as_deref(), &jobs, stop).map_err(|e| e.to_string())?;
-        places
-            .into_iter()
-            .map(|(job, sample)| {
-                let tokens = &made[job][sample].tokens;
-                let text = self.dialect.tokenizer.decode(tokens).map_err(|e| e.to_string())?;
-                let (prompt_tokens, reply_tokens) = (jobs[job].prompt.len() as u32, tokens.len() as u32);
-                Ok(Reply {
-                    text: text.trim().to_string(),
-                    prompt_tokens,
-                    reply_tokens,
-                    finished: made[job][sample].finished,
-                })
-            })
-            .collect()
+        let made: HashMap<usize, _> = wanted.into_iter().zip(jobs.iter().zip(made)).collect();
+        Ok(places.into_iter().map(|place| self.reply(&made, place?)).collect())
+    }
+
+    fn job(&self, messages: &[Message]) -> Result<Job, String> {
+        let prompt = self.dialect.prompt(&chat(messages)).map_err(|e| e.to_string())?;
+        Ok(Job { prompt, samples: Vec::new() })
+    }
+
+    /// The reply at a place (job, sample) among what was made.
+    fn reply(&self, made: &HashMap<usize, (&Job, Outcome)>, (job, sample): (usize, usize)) -> Result<Reply, String> {
+        let (job, outcome) = made.get(&job).ok_or("the job was not run")?;
+        let made = outcome.as_ref().map_err(ToString::to_string)?.get(sample).ok_or("the sample was not drawn")?;
+        let text = self.dialect.tokenizer.decode(&made.tokens).map_err(|e| e.to_string())?;
+        Ok(Reply {
+            text: text.trim().to_string(),
+            prompt_tokens: job.prompt.len() as u32,
+            reply_tokens: made.tokens.len() as u32,
+            finished: made.finished,
+        })
     }
 }
 
@@ -174,17 +180,10 @@ impl Model for Local {
         for (index, request) in requests.iter().enumerate() {
             by_adapter.entry(request.adapter.as_deref()).or_default().push(index);
         }
-        for indices in by_adapter.values() {
+        for (adapter, indices) in &by_adapter {
             let group: Vec<&Request> = indices.iter().map(|index| &requests[*index]).collect();
-            match self.0.answer(&group) {
-                Ok(answers) => indices.iter().zip(answers).for_each(|(index, reply)| replies[*index] = Ok(reply)),
-                // One request that cannot be answered (a prompt that is too long) must not cost the others theirs.
-                Err(cause) if indices.len() == 1 => replies[indices[0]] = Err(cause),
-                Err(_) => indices.iter().for_each(|&index| {
-                    let alone = self.0.answer(&[&requests[index]]);
-                    replies[index] = alone.and_then(|mut answers| answers.pop().ok_or_else(|| "no answer".into()));
-                }),
-            }
+            let answers = self.0.answer(*adapter, &group).unwrap_or_else(|cause| vec![Err(cause); group.len()]);
+            indices.iter().zip(answers).for_each(|(index, reply)| replies[*index] = reply);
         }
         replies
     }

@@ -215,8 +215,13 @@ impl Learner {
     fn encode(&self, pair: &Pair) -> Result<TokenPair, String> {
         let messages = chat(&pair.prompt);
         let dialect = &self.policy.dialect;
-        let (prompt, chosen) = dialect.pair(&messages, &pair.chosen).map_err(|e| e.to_string())?;
-        let (_, rejected) = dialect.pair(&messages, &pair.rejected).map_err(|e| e.to_string())?;
+        // The end of an answer that was cut is no end to learn.
+        let tokens = |answer: &str, finished: bool| {
+            let tokens = if finished { dialect.pair(&messages, answer) } else { dialect.pair_cut(&messages, answer) };
+            tokens.map_err(|e| e.to_string())
+        };
+        let (prompt, chosen) = tokens(&pair.chosen, pair.chosen_finished)?;
+        let (_, rejected) = tokens(&pair.rejected, pair.rejected_finished)?;
         let tokens = TokenPair { prompt, chosen, rejected, gap: pair.g as f32 };
         tokens.check(0, &self.policy.model.config).map_err(|e| e.to_string())?;
         let longest = tokens.prompt.len() + tokens.chosen.len().max(tokens.rejected.len());
