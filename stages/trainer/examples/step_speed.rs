@@ -1,11 +1,13 @@
-//! Prints the speed of training steps on a random Llama of 135 million parameters (SmolLM2's shape):
-//! 4 pairs of 128 prompt and 96 response tokens, adapters of rank 8 on all seven projections.
+//! Prints the speed of training steps on a model, or on a random Llama of 135 million parameters (SmolLM2's shape): 4
+//! pairs, or as many as are wanted, of 128 prompt and 96 response tokens, adapters of rank 8 on all seven projections.
 //!
-//! `cargo run --release -p obvert-trainer --example step_speed -- [STEPS]`
+//! `cargo run --release -p obvert-trainer --example step_speed -- [STEPS [PAIRS [MODEL]]]`
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use obvert_trainer::load::Checkpoint;
 use obvert_trainer::{Config, Error, LoraSettings, Model, TokenPair, TrainSettings, Trainer};
 
 fn config() -> Result<Config, Error> {
@@ -46,12 +48,16 @@ fn random_model(config: Config) -> Result<Model<f32>, Error> {
 }
 
 fn main() -> Result<(), Error> {
-    let steps = std::env::args().nth(1).and_then(|steps| steps.parse().ok()).unwrap_or(5);
-    let model = Arc::new(random_model(config()?)?);
-    let mut noise = noise();
-    let mut tokens = |count| (0..count).map(|_| ((noise() + 1.0) * 24_000.0) as u32).collect::<Vec<u32>>();
+    let number = |at: usize, default| std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (steps, count) = (number(1, 5), number(2, 4));
+    let model = Arc::new(match std::env::args().nth(3) {
+        Some(path) => Checkpoint::open(Path::new(&path))?.model()?,
+        None => random_model(config()?)?,
+    });
+    let (mut noise, half) = (noise(), 0.49 * model.config.vocab_size as f32);
+    let mut tokens = |count| (0..count).map(|_| ((noise() + 1.0) * half) as u32).collect::<Vec<u32>>();
     let mut pair = || TokenPair { prompt: tokens(128), chosen: tokens(96), rejected: tokens(96), gap: 2.0 };
-    let pairs: Vec<_> = (0..4).map(|_| pair()).collect();
+    let pairs: Vec<_> = (0..count).map(|_| pair()).collect();
     let mut trainer = Trainer::new(model, TrainSettings::default(), &LoraSettings::default(), 1)?;
     let start = Instant::now();
     let reference = trainer.reference_logps(&pairs)?;

@@ -68,20 +68,29 @@ impl AdamW {
         let rate = F::from_f64(lr / (1.0 - self.beta1.powf(t)));
         let correction = F::from_f64((1.0 - self.beta2.powf(t)).sqrt());
         let eps = F::from_f64(self.eps);
-        vectorised(|| {
-            let state = m.data.iter_mut().zip(&mut v.data);
-            for ((x, g), (m, v)) in matrix.data.iter_mut().zip(&gradient.data).zip(state) {
-                *m = beta1 * *m + rest1 * *g;
-                *v = beta2 * *v + rest2 * *g * *g;
-                *x = *x * decay - rate * *m / (v.sqrt() / correction + eps);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                let state = m.data.iter_mut().zip(&mut v.data);
+                for ((x, g), (m, v)) in matrix.data.iter_mut().zip(&gradient.data).zip(state) {
+                    *m = beta1 * *m + rest1 * *g;
+                    *v = beta2 * *v + rest2 * *g * *g;
+                    *x = *x * decay - rate * *m / (v.sqrt() / correction + eps);
+                }
+            },
+        );
     }
 }
 
 /// The Euclidean norm of all gradients together.
 pub fn global_norm<F: Real>(gradient: &Adapter<F>) -> f64 {
-    let squares = gradient.matrices().map(|matrix| vectorised(|| dot(&matrix.data, &matrix.data)).to_f64());
+    let squares = gradient.matrices().map(|matrix| {
+        vectorised(
+            #[inline(always)]
+            || dot(&matrix.data, &matrix.data),
+        )
+        .to_f64()
+    });
     squares.sum::<f64>().sqrt()
 }
 

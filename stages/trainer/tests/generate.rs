@@ -1,5 +1,8 @@
 //! Generated text against the numeric fixtures, and against itself: alone, together, under a tight memory limit.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod common;
 
 use common::{MODELS, fill, fixture, random_model, shared, tiny_config};

@@ -1,14 +1,14 @@
 //! Attention of one new token per sequence over its prompt and what it has written since.
 //!
-//! The samples of a prompt go through its keys and values together: each is read once for all of them and for all the
-//! query heads of its group.
+//! The samples of a prompt go through its keys and values together, a block at a time: each is read once for all of them
+//! and for all the query heads of its group.
 
 use rayon::prelude::*;
 
-use super::cache::{HeadCache, Prefix};
+use super::cache::{BLOCK, HeadCache, Prefix};
 use super::queue::Running;
 use crate::config::Config;
-use crate::ops::vector::{dot, exponentiate, maximum, vectorised};
+use crate::ops::vector::{add_weighted, dot, exponentiate, maximum, multiply_by, vectorised};
 
 /// The heads' outputs `[rows, heads·d]` from rotated queries `[rows, heads·d]`; row i is sequence i's new token, whose
 /// keys and values its cache already holds.
@@ -23,7 +23,12 @@ pub(super) fn attend(config: &Config, layer: usize, q: &[f32], running: &[Runnin
         tasks.extend(tasks_of(config, layer, q, out, samples));
         (q_left, out_left) = (q_rest, out_rest);
     }
-    tasks.into_par_iter().for_each(|task| vectorised(|| task.run()));
+    tasks.into_par_iter().for_each(|task| {
+        vectorised(
+            #[inline(always)]
+            || task.run(),
+        )
+    });
     out
 }
 
@@ -67,46 +72,53 @@ fn tasks_of<'a>(
     tasks
 }
 
-impl Task<'_> {
+/// One query head of one sample.
+struct Query<'a> {
+    q: &'a [f32],
+    out: &'a mut [f32],
+    own: &'a HeadCache,
+    /// Scores, then probabilities: of the prompt's positions, then of the sample's own.
+    p: Vec<f32>,
+}
+
+impl<'a> Task<'a> {
     #[inline(always)]
     fn run(self) {
         let (d, shared) = (self.d, self.prefix_k.len() / self.d);
         let scale = 1.0 / (d as f32).sqrt();
-        let mut heads: Vec<(&[f32], &mut [f32], &HeadCache, Vec<f32>)> = Vec::new();
-        for sample in self.samples {
-            let tokens = shared + sample.own.k.len() / d;
-            for (q, out) in sample.q.chunks_exact(d).zip(sample.out.chunks_exact_mut(d)) {
-                heads.push((q, out, sample.own, vec![0.0; tokens]));
+        let (prefix_k, prefix_v) = (self.prefix_k, self.prefix_v);
+        let mut queries = self.queries();
+        for (block, k) in prefix_k.chunks(BLOCK * d).enumerate() {
+            let tokens = k.len() / d;
+            for query in &mut queries {
+                add_weighted(&mut query.p[block * BLOCK..][..tokens], query.q, k);
             }
         }
-        for (position, k) in self.prefix_k.chunks_exact(d).enumerate() {
-            for (q, _, _, scores) in &mut heads {
-                scores[position] = scale * dot(q, k);
+        for Query { q, own, p, .. } in &mut queries {
+            for (score, k) in p[shared..].iter_mut().zip(own.k.chunks_exact(d)) {
+                *score = dot(q, k);
+            }
+            multiply_by(p, scale);
+            let greatest = maximum(p);
+            let inverse = 1.0 / exponentiate(p, greatest);
+            multiply_by(p, inverse);
+        }
+        for (block, v) in prefix_v.chunks(BLOCK * d).enumerate() {
+            for query in &mut queries {
+                add_weighted(query.out, &query.p[block * BLOCK..], v);
             }
         }
-        for (q, _, own, scores) in &mut heads {
-            for (score, k) in scores[shared..].iter_mut().zip(own.k.chunks_exact(d)) {
-                *score = scale * dot(q, k);
-            }
-            let greatest = maximum(scores);
-            let inverse = 1.0 / exponentiate(scores, greatest);
-            scores.iter_mut().for_each(|p| *p *= inverse);
-        }
-        for (position, v) in self.prefix_v.chunks_exact(d).enumerate() {
-            for (_, out, _, p) in &mut heads {
-                add_scaled(out, p[position], v);
-            }
-        }
-        for (_, out, own, p) in &mut heads {
-            for (p, v) in p[shared..].iter().zip(own.v.chunks_exact(d)) {
-                add_scaled(out, *p, v);
-            }
+        for Query { out, own, p, .. } in queries {
+            add_weighted(out, &p[shared..], &own.v);
         }
     }
-}
 
-/// y += a x.
-#[inline(always)]
-pub(super) fn add_scaled(y: &mut [f32], a: f32, x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += a * x);
+    fn queries(self) -> Vec<Query<'a>> {
+        let (d, shared) = (self.d, self.prefix_k.len() / self.d);
+        let of_sample = |Sample { q, out, own }: Sample<'a>| {
+            let parts = q.chunks_exact(d).zip(out.chunks_exact_mut(d));
+            parts.map(move |(q, out)| Query { q, out, own, p: vec![0.0; shared + own.k.len() / d] })
+        };
+        self.samples.into_iter().flat_map(of_sample).collect()
+    }
 }

@@ -2,9 +2,13 @@
 
 use crate::config::Config;
 
-/// Keys and values of one layer.
+/// Tokens of a prompt whose keys are stored together: they stay in the nearest cache while all queries go through them.
+pub(super) const BLOCK: usize = 64;
+
+/// A prompt's keys and values of one layer.
 pub(super) struct LayerCache {
-    /// Rotated keys, `[kv_heads][tokens][d]`.
+    /// Rotated keys, `[kv_heads]`, and for each block of [`BLOCK`] tokens (the last may have fewer) `[d][tokens]`, so that
+    /// the scores of neighbouring tokens are computed together.
     pub(super) k: Vec<f32>,
     /// Values, `[kv_heads][tokens][d]`.
     pub(super) v: Vec<f32>,
@@ -27,6 +31,15 @@ pub(super) struct Suffix {
 pub(super) struct HeadCache {
     pub(super) k: Vec<f32>,
     pub(super) v: Vec<f32>,
+}
+
+impl LayerCache {
+    /// From keys and values `[kv_heads][tokens][d]`.
+    pub(super) fn new(k: &[f32], v: &[f32], tokens: usize, d: usize) -> Self {
+        let blocks = k.chunks_exact(tokens * d).flat_map(|head| head.chunks(BLOCK * d));
+        let transposed = blocks.flat_map(|block| (0..d).flat_map(move |i| block.iter().skip(i).step_by(d)));
+        Self { k: transposed.copied().collect(), v: v.to_vec() }
+    }
 }
 
 impl Suffix {

@@ -1,5 +1,6 @@
-//! y = x Wᵀ for the few rows of a decoding step. Such a product is bound by reading W: each core streams its share of the
-//! rows of W once and takes all rows of x to each. A general matrix product would first copy W into another order.
+//! y = x Wᵀ for the rows of a decoding step, few or many. With few, such a product is bound by reading W: each core streams
+//! its share of the rows of W and takes all rows of x to each. A general matrix product would first copy W into another
+//! order.
 //!
 //! Every value is summed in the same order whatever the number of rows, so a row's result does not depend on its company.
 
@@ -8,55 +9,79 @@ use rayon::prelude::*;
 
 use crate::model::Matrix;
 
-/// Rows of W and of x that are taken together: 16 sums, which with their factors fill AVX-512's registers.
+/// Rows of W that are taken together.
 const TILE: usize = 4;
-/// Values of W that one parallel task reads (256 KB): enough to be worth its start.
+/// Values of W that one parallel task reads at most (256 KB), and products that it computes at least: enough to be worth
+/// its start.
 const TASK: usize = 1 << 16;
+const WORK: usize = 1 << 19;
+/// Values of x that go through a task's rows of W before the next ones do (128 KB): they stay in the second cache.
+const BLOCK: usize = 1 << 15;
+
+/// From this number of rows on each core takes its share of them, rather than of W.
+const MANY: usize = 64;
 
 /// y `[rows, out]` from x `[rows, in]` and W `[out, in]`.
 pub(super) fn product(x: &[f32], weight: &Matrix<f32>) -> Vec<f32> {
     let (rows, inner, out) = (x.len() / weight.cols, weight.cols, weight.rows);
-    let mut transposed = vec![0.0; rows * out];
-    let per_task = (TASK / inner).max(1).next_multiple_of(TILE);
-    transposed
-        .par_chunks_mut(per_task * rows)
-        .zip(weight.data.par_chunks(per_task * inner))
-        .for_each(|(y, weight)| Arch::new().dispatch(Rows { weight, x, y, inner }));
-    if rows == 1 { transposed } else { transpose(&transposed, out, rows) }
+    let mut y = vec![0.0; rows * out];
+    if rows >= MANY {
+        let per_task = rows.div_ceil(4 * rayon::current_num_threads()).clamp(MANY / 2, MANY);
+        let tasks = y.par_chunks_mut(per_task * out).zip(x.par_chunks(per_task * inner));
+        tasks.for_each(|(y, x)| run(Part { weight: &weight.data, x, y, inner, strides: [1, out] }));
+        return y;
+    }
+    let per_task = (TASK.min(WORK / rows.max(1)) / inner).max(1).next_multiple_of(TILE);
+    let tasks = y.par_chunks_mut(per_task * rows).zip(weight.data.par_chunks(per_task * inner));
+    tasks.for_each(|(y, weight)| run(Part { weight, x, y, inner, strides: [rows, 1] }));
+    if rows == 1 { y } else { transpose(&y, out, rows) }
+}
+
+fn run(part: Part<'_>) {
+    Arch::new().dispatch(part);
 }
 
 /// `[rows, cols]` to `[cols, rows]`.
 pub(super) fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    /// Columns of x that one task takes, and rows that it takes at once: they stay in the nearest cache.
+    const COLS: usize = 16;
+    const ROWS: usize = 64;
     let mut y = vec![0.0; x.len()];
-    for (i, row) in x.chunks_exact(cols).enumerate() {
-        for (j, value) in row.iter().enumerate() {
-            y[j * rows + i] = *value;
+    y.par_chunks_mut(COLS * rows).enumerate().for_each(|(task, y)| {
+        for (block, x) in x.chunks(ROWS * cols).enumerate() {
+            for (col, y) in y.chunks_exact_mut(rows).enumerate() {
+                let values = x.chunks_exact(cols).map(|row| row[task * COLS + col]);
+                y[block * ROWS..].iter_mut().zip(values).for_each(|(y, value)| *y = value);
+            }
         }
-    }
+    });
     y
 }
 
-/// Some rows of W `[n, inner]`, all of x `[rows, inner]`, and yᵀ `[n, rows]`.
-struct Rows<'a> {
+/// Some rows of W `[n, inner]` with some of x `[m, inner]`: `y[i · strides[0] + j · strides[1]] = W_i · x_j`.
+struct Part<'a> {
     weight: &'a [f32],
     x: &'a [f32],
     y: &'a mut [f32],
     inner: usize,
+    strides: [usize; 2],
 }
 
-impl WithSimd for Rows<'_> {
+impl WithSimd for Part<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let rows = self.x.len() / self.inner;
-        let tiles = self.weight.chunks(TILE * self.inner).zip(self.y.chunks_mut(TILE * rows));
-        for (weight, y) in tiles {
-            match weight.len() / self.inner {
-                TILE => outputs::<S, TILE>(simd, weight, self.x, y, self.inner),
-                _ => {
-                    for (weight, y) in weight.chunks_exact(self.inner).zip(y.chunks_exact_mut(rows)) {
-                        outputs::<S, 1>(simd, weight, self.x, y, self.inner);
+        let Part { weight, x, y, inner, strides } = self;
+        let block = (BLOCK / inner).max(1);
+        for (index, x) in x.chunks(block * inner).enumerate() {
+            for (tile, weight) in weight.chunks(TILE * inner).enumerate() {
+                let y = &mut y[tile * TILE * strides[0] + index * block * strides[1]..];
+                if weight.len() == TILE * inner {
+                    outputs::<S, TILE>(simd, weight, x, y, strides);
+                } else {
+                    for (i, weight) in weight.chunks_exact(inner).enumerate() {
+                        outputs::<S, 1>(simd, weight, x, &mut y[i * strides[0]..], strides);
                     }
                 }
             }
@@ -64,30 +89,32 @@ impl WithSimd for Rows<'_> {
     }
 }
 
-/// N rows of W with all rows of x.
+/// N rows of W with some rows of x, as [`Part`] says. As many rows of x are taken together as the sums and
+/// their factors fit the registers: four for AVX-512's 32, else three.
 #[inline(always)]
-fn outputs<S: Simd, const N: usize>(simd: S, weight: &[f32], x: &[f32], y: &mut [f32], inner: usize) {
-    let rows = x.len() / inner;
+fn outputs<S: Simd, const N: usize>(simd: S, weight: &[f32], x: &[f32], y: &mut [f32], strides: [usize; 2]) {
+    let inner = weight.len() / N;
     let weight: [&[f32]; N] = std::array::from_fn(|i| &weight[i * inner..][..inner]);
-    for (tile, x) in x.chunks(TILE * inner).enumerate() {
-        let y = &mut y[tile * TILE..];
+    let together = if S::REGISTER_COUNT >= 32 { 4 } else { 3 };
+    for (tile, x) in x.chunks(together * inner).enumerate() {
+        let y = &mut y[tile * together * strides[1]..];
         match x.len() / inner {
-            4 => tile_of::<S, N, 4>(simd, weight, x, y, rows),
-            3 => tile_of::<S, N, 3>(simd, weight, x, y, rows),
-            2 => tile_of::<S, N, 2>(simd, weight, x, y, rows),
-            _ => tile_of::<S, N, 1>(simd, weight, x, y, rows),
+            4 => tile_of::<S, N, 4>(simd, weight, x, y, strides),
+            3 => tile_of::<S, N, 3>(simd, weight, x, y, strides),
+            2 => tile_of::<S, N, 2>(simd, weight, x, y, strides),
+            _ => tile_of::<S, N, 1>(simd, weight, x, y, strides),
         }
     }
 }
 
-/// N rows of W with M rows of x: `y[i · stride + j] = W_i · x_j`.
+/// N rows of W with M rows of x.
 #[inline(always)]
 fn tile_of<S: Simd, const N: usize, const M: usize>(
     simd: S,
     weight: [&[f32]; N],
     x: &[f32],
     y: &mut [f32],
-    stride: usize,
+    strides: [usize; 2],
 ) {
     let inner = x.len() / M;
     let x: [&[f32]; M] = std::array::from_fn(|j| &x[j * inner..][..inner]);
@@ -106,7 +133,7 @@ fn tile_of<S: Simd, const N: usize, const M: usize>(
     for i in 0..N {
         for j in 0..M {
             let tail: f32 = weight_tails[i].iter().zip(x_tails[j]).map(|(w, x)| w * x).sum();
-            y[i * stride + j] = simd.reduce_sum_f32s(sums[i][j]) + tail;
+            y[i * strides[0] + j * strides[1]] = simd.reduce_sum_f32s(sums[i][j]) + tail;
         }
     }
 }
@@ -129,9 +156,17 @@ mod tests {
 
     #[test]
     fn every_shape_agrees_with_the_definition() {
-        for (rows, inner, out) in
-            [(1, 64, 8), (1, 3, 5), (2, 17, 4), (3, 40, 7), (4, 33, 9), (7, 576, 70), (9, 100, 1_400)]
-        {
+        for (rows, inner, out) in [
+            (1, 64, 8),
+            (1, 3, 5),
+            (2, 17, 4),
+            (3, 40, 7),
+            (4, 33, 9),
+            (7, 576, 70),
+            (9, 100, 1_400),
+            (70, 700, 6),
+            (131, 9, 67),
+        ] {
             let (x, weight) =
                 (integers(rows * inner, 1), Matrix { rows: out, cols: inner, data: integers(out * inner, 2) });
             let found = product(&x, &weight);
@@ -154,8 +189,10 @@ mod tests {
             (0..count).map(|_| next()).collect()
         };
         let weight = Matrix { rows: 30, cols: 75, data: noise(30 * 75) };
-        let x = noise(7 * 75);
+        let x = noise(150 * 75);
         let alone: Vec<f32> = x.chunks(75).flat_map(|row| product(row, &weight)).collect();
-        assert_eq!(product(&x, &weight), alone);
+        for rows in [7, 63, 64, 150] {
+            assert_eq!(product(&x[..rows * 75], &weight), alone[..rows * 30], "{rows}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::cache::{Prefix, Suffix};
 use super::sample::Sampler;
 use super::step::Decoder;
@@ -32,7 +34,10 @@ impl Running {
     }
 }
 
-/// The prompt that was read last, and the logits after it: its samples start from them.
+/// Tokens of prompts that are read together, unless one alone has more.
+const READ: usize = 2_048;
+
+/// A prompt that was read, and the logits after it: its samples start from them.
 struct Opened {
     job: usize,
     prefix: Arc<Prefix>,
@@ -45,7 +50,8 @@ pub(super) struct Queue<'a> {
     stop: &'a [u32],
     /// (job, sample), in order.
     waiting: VecDeque<(usize, usize)>,
-    opened: Option<Opened>,
+    /// Prompts of which samples are about to start, in the order of the jobs.
+    opened: Vec<Opened>,
     running: Vec<Running>,
     results: Vec<Vec<Generated>>,
     token_bytes: usize,
@@ -60,7 +66,7 @@ impl<'a> Queue<'a> {
             jobs,
             stop,
             waiting: accepted.iter().flat_map(samples).collect(),
-            opened: None,
+            opened: Vec::new(),
             running: Vec::new(),
             results: jobs.iter().map(|job| vec![Generated::default(); job.samples.len()]).collect(),
             token_bytes,
@@ -78,40 +84,63 @@ impl<'a> Queue<'a> {
 
     /// Starts waiting samples while their keys and values, at full length, fit the budget. False when none runs any more.
     pub(super) fn admit(&mut self, decoder: &Decoder<'_>) -> Result<bool, Error> {
-        while let Some(&(job, sample)) = self.waiting.front() {
-            if self.opened.as_ref().is_some_and(|opened| opened.job != job) {
-                self.opened = None;
+        loop {
+            let admitted = self.next();
+            if admitted.is_empty() {
+                return Ok(!self.running.is_empty());
             }
-            if self.bytes_with(job, sample) > self.budget {
-                break;
+            self.open(&admitted, decoder);
+            for (job, sample) in admitted {
+                self.start(job, sample, decoder)?;
             }
-            self.waiting.pop_front();
-            self.start(job, sample, decoder)?;
+            let next = self.waiting.front().map(|(job, _)| *job);
+            self.opened.retain(|opened| Some(opened.job) == next);
         }
-        if self.waiting.is_empty() {
-            self.opened = None;
-        }
-        Ok(!self.running.is_empty())
     }
 
-    /// Bytes that the running sequences may come to take, with one more sample beside them. Prompts count once.
-    fn bytes_with(&self, job: usize, sample: usize) -> usize {
+    /// Takes the samples from the queue that may start now and whose prompts are read together. Prompts count once.
+    fn next(&mut self) -> Vec<(usize, usize)> {
+        let room = self.budget / self.token_bytes;
+        let mut used = self.committed();
+        let mut last = self.running.last().map(|sequence| sequence.job);
+        let (mut read, mut admitted) = (0, Vec::new());
+        while let Some(&(job, sample)) = self.waiting.front() {
+            let prompt = if last == Some(job) { 0 } else { self.jobs[job].prompt.len() };
+            used += prompt + self.jobs[job].samples[sample].max_tokens;
+            read += prompt;
+            if used > room || (read > READ && !admitted.is_empty()) {
+                break;
+            }
+            last = Some(job);
+            admitted.extend(self.waiting.pop_front());
+        }
+        admitted
+    }
+
+    /// Tokens that the running sequences may come to hold.
+    fn committed(&self) -> usize {
         let prompts = self.running.chunk_by(|a, b| a.job == b.job).filter_map(|samples| samples.first());
-        let prompts: usize = prompts.filter(|other| other.job != job).map(|other| other.prefix.tokens).sum();
-        let written: usize = self.running.iter().map(|sequence| sequence.max_tokens).sum();
-        let (prompt, own) = (self.jobs[job].prompt.len(), self.jobs[job].samples[sample].max_tokens);
-        (prompts + prompt + written).saturating_add(own).saturating_mul(self.token_bytes)
+        let prompts: usize = prompts.map(|sequence| sequence.prefix.tokens).sum();
+        prompts + self.running.iter().map(|sequence| sequence.max_tokens).sum::<usize>()
+    }
+
+    /// Reads the prompts of samples that are about to start.
+    fn open(&mut self, admitted: &[(usize, usize)], decoder: &Decoder<'_>) {
+        let writes = |(job, sample): &&(usize, usize)| self.jobs[*job].samples[*sample].max_tokens > 0;
+        let mut jobs: Vec<usize> = admitted.iter().filter(writes).map(|(job, _)| *job).collect();
+        jobs.dedup();
+        jobs.retain(|job| self.opened.iter().all(|opened| opened.job != *job));
+        let prompts: Vec<&[u32]> = jobs.iter().map(|job| self.jobs[*job].prompt.as_slice()).collect();
+        for (job, (prefix, logits)) in jobs.into_iter().zip(decoder.read(&prompts)) {
+            self.opened.push(Opened { job, prefix: Arc::new(prefix), logits });
+        }
     }
 
     fn start(&mut self, job: usize, sample: usize, decoder: &Decoder<'_>) -> Result<(), Error> {
         let sampling = &self.jobs[job].samples[sample];
-        if sampling.max_tokens == 0 {
+        let Some(opened) = self.opened.iter().find(|opened| opened.job == job && sampling.max_tokens > 0) else {
             return Ok(());
-        }
-        let opened = self.opened.get_or_insert_with(|| {
-            let (prefix, logits) = decoder.read(&self.jobs[job].prompt);
-            Opened { job, prefix: Arc::new(prefix), logits }
-        });
+        };
         let mut sequence = Running {
             job,
             sample,
@@ -131,9 +160,12 @@ impl<'a> Queue<'a> {
     /// Gives every running sequence its next token, by its row of the logits `[running, vocab]`.
     pub(super) fn take(&mut self, logits: &[f32]) -> Result<(), Error> {
         let vocab = logits.len() / self.running.len().max(1);
+        let stop = self.stop;
+        let drawn = self.running.par_iter_mut().zip(logits.par_chunks_exact(vocab));
+        let ended: Vec<_> = drawn.map(|(sequence, logits)| sequence.take(logits, stop)).collect();
         let mut left = Vec::with_capacity(self.running.len());
-        for (mut sequence, logits) in self.running.drain(..).zip(logits.chunks_exact(vocab)) {
-            match sequence.take(logits, self.stop)? {
+        for (sequence, ended) in self.running.drain(..).zip(ended) {
+            match ended? {
                 Some(generated) => self.results[sequence.job][sequence.sample] = generated,
                 None => left.push(sequence),
             }

@@ -23,7 +23,10 @@ impl Sampler {
         if logits.iter().any(|logit| logit.is_nan()) {
             return None;
         }
-        let greatest = vectorised(|| maximum(logits));
+        let greatest = vectorised(
+            #[inline(always)]
+            || maximum(logits),
+        );
         if !greatest.is_finite() {
             return None;
         }
@@ -38,7 +41,10 @@ impl Sampler {
     fn sample(&mut self, logits: &[f32], greatest: f32) -> usize {
         let inverse = 1.0 / self.temperature;
         let mut weights: Vec<f32> = logits.iter().map(|logit| (logit - greatest) * inverse).collect();
-        let total = vectorised(|| exponentiate(&mut weights, 0.0));
+        let total = vectorised(
+            #[inline(always)]
+            || exponentiate(&mut weights, 0.0),
+        );
         let unit = self.unit();
         if self.top_p < 1.0 {
             let likely = nucleus(&weights, total, self.top_p);

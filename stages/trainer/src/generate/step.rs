@@ -1,15 +1,18 @@
-//! The forward pass for generating: a prompt at once, then one token of every running sequence.
+//! The forward pass for generating: prompts at once, then one token of every running sequence.
 
-use super::attend::{add_scaled, attend};
+use rayon::prelude::*;
+
+use super::attend::attend;
 use super::cache::{LayerCache, Prefix, Suffix};
 use super::product::{product, transpose};
 use super::queue::Running;
-use crate::forward::Pass;
+use crate::config::Config;
 use crate::lora::{Adapter, LowRank};
 use crate::model::{Matrix, Model};
+use crate::ops::attention::{Attention, Qkv};
 use crate::ops::rope::{RotaryTable, Turn};
-use crate::ops::vector::{add, vectorised};
-use crate::ops::{rmsnorm, swiglu};
+use crate::ops::vector::{add, add_weighted, vectorised};
+use crate::ops::{heads, rmsnorm, swiglu};
 use crate::pack::Pack;
 use crate::projection::Projection;
 
@@ -23,7 +26,6 @@ struct LowRankRows<'a> {
 /// A model ready to generate.
 pub(super) struct Decoder<'a> {
     model: &'a Model,
-    adapter: Option<&'a Adapter>,
     /// By layer and projection; empty without an adapter.
     low: Vec<[Option<LowRankRows<'a>>; 7]>,
     rotary: RotaryTable<f32>,
@@ -33,7 +35,7 @@ impl<'a> Decoder<'a> {
     /// `positions` is the length of the longest sequence.
     pub(super) fn new(model: &'a Model, adapter: Option<&'a Adapter>, positions: usize) -> Self {
         let low = adapter.map_or_else(Vec::new, low_rank_rows);
-        Self { model, adapter, low, rotary: RotaryTable::new(&model.config, positions) }
+        Self { model, low, rotary: RotaryTable::new(&model.config, positions) }
     }
 
     /// The cache of a sample that has written nothing.
@@ -41,26 +43,65 @@ impl<'a> Decoder<'a> {
         Suffix::new(&self.model.config)
     }
 
-    /// A prompt's keys and values, and the logits `[vocab]` of the token after it.
-    pub(super) fn read(&self, prompt: &[u32]) -> (Prefix, Vec<f32>) {
+    /// Each prompt's keys and values, and the logits `[vocab]` of the token after it. All are read together.
+    pub(super) fn read(&self, prompts: &[&[u32]]) -> Vec<(Prefix, Vec<f32>)> {
+        if prompts.is_empty() {
+            return Vec::new();
+        }
         let mut pack = Pack::default();
-        pack.push_text(prompt);
-        let mut layers = Vec::with_capacity(self.model.layers.len());
-        let x = Pass::new(self.model, self.adapter, &pack)
-            .run(|block| layers.push(LayerCache { k: block.qkv.k, v: block.qkv.v }));
-        let last = &x[x.len() - self.model.config.hidden..];
-        (Prefix { tokens: prompt.len(), layers }, self.logits(last))
+        prompts.iter().for_each(|prompt| pack.push_text(prompt));
+        let mut prefixes: Vec<Prefix> =
+            prompts.iter().map(|prompt| Prefix { tokens: prompt.len(), layers: Vec::new() }).collect();
+        let mut x = self.embed(pack.tokens.iter().copied());
+        for index in 0..self.model.layers.len() {
+            let (qkv, mut attended) = self.read_attention(index, &x, &pack);
+            self.share(&qkv, &pack, &mut prefixes);
+            if index + 1 == self.model.layers.len() {
+                // Nothing reads the last block's output but the logits after each prompt.
+                (x, attended) = (last_rows(&x, &pack), last_rows(&attended, &pack));
+            }
+            add(&mut x, &self.linear(index, Projection::O, &attended));
+            self.feed_forward(index, &mut x);
+        }
+        let logits = self.logits(&x);
+        let logits = logits.chunks_exact(self.model.config.vocab_size).map(<[f32]>::to_vec);
+        prefixes.into_iter().zip(logits).collect()
+    }
+
+    /// Gives every prompt its own share of a layer's keys and values.
+    fn share(&self, qkv: &Qkv<f32>, pack: &Pack, prefixes: &mut [Prefix]) {
+        let Config { kv_heads, head_dim, .. } = self.model.config;
+        let width = kv_heads * head_dim;
+        prefixes.par_iter_mut().zip(&pack.documents).for_each(|(prefix, document)| {
+            let [k, v] = [&qkv.k, &qkv.v].map(|values| &values[document.start * width..][..document.rows() * width]);
+            prefix.layers.push(LayerCache::new(k, v, document.rows(), head_dim));
+        });
+    }
+
+    /// Queries, keys and values of all prompts by heads (see [`heads`]), and the attention's output `[rows, heads·d]`.
+    fn read_attention(&self, index: usize, x: &[f32], pack: &Pack) -> (Qkv<f32>, Vec<f32>) {
+        let Config { heads, kv_heads, head_dim, norm_eps, .. } = self.model.config;
+        let normed = rmsnorm::forward(x, &self.model.layers[index].attn_norm, norm_eps);
+        let split = |projection, rotary| heads::split(&self.linear(index, projection, &normed), pack, head_dim, rotary);
+        let rotary = Some(&self.rotary);
+        let qkv =
+            Qkv { q: split(Projection::Q, rotary), k: split(Projection::K, rotary), v: split(Projection::V, None) };
+        let attended = Attention { heads, kv_heads, head_dim }.forward(&qkv, pack);
+        (qkv, heads::merge(&attended.out, pack, head_dim, None))
     }
 
     /// The logits `[running, vocab]` after the last token of every sequence, whose keys and values are added to its cache.
     pub(super) fn step(&self, running: &mut [Running]) -> Vec<f32> {
-        let embed = &self.model.embed;
-        let row = |sequence: &Running| &embed.data[sequence.last() as usize * embed.cols..][..embed.cols];
-        let mut x: Vec<f32> = running.iter().flat_map(row).copied().collect();
+        let mut x = self.embed(running.iter().map(Running::last));
         for layer in 0..self.model.layers.len() {
             self.block(layer, &mut x, running);
         }
         self.logits(&x)
+    }
+
+    fn embed(&self, tokens: impl Iterator<Item = u32>) -> Vec<f32> {
+        let embed = &self.model.embed;
+        tokens.flat_map(|token| &embed.data[token as usize * embed.cols..][..embed.cols]).copied().collect()
     }
 
     fn block(&self, index: usize, x: &mut [f32], running: &mut [Running]) {
@@ -76,9 +117,13 @@ impl<'a> Decoder<'a> {
             sequence.suffix.push(index, k, v);
         }
         add(x, &apply(Projection::O, &attend(config, index, &q, running)));
-        let normed = rmsnorm::forward(x, &layer.ffn_norm, config.norm_eps);
-        let (gate, up) = (apply(Projection::Gate, &normed), apply(Projection::Up, &normed));
-        add(x, &apply(Projection::Down, &swiglu::forward(&gate, &up)));
+        self.feed_forward(index, x);
+    }
+
+    fn feed_forward(&self, index: usize, x: &mut [f32]) {
+        let normed = rmsnorm::forward(x, &self.model.layers[index].ffn_norm, self.model.config.norm_eps);
+        let [gate, up] = [Projection::Gate, Projection::Up].map(|projection| self.linear(index, projection, &normed));
+        add(x, &self.linear(index, Projection::Down, &swiglu::forward(&gate, &up)));
     }
 
     /// y = x Wᵀ + b + c·(x Aᵀ) Bᵀ, row by row.
@@ -92,13 +137,14 @@ impl<'a> Decoder<'a> {
         let low = self.low.get(layer).and_then(|block| block[projection.index()].as_ref());
         let Some(low) = low else { return y };
         let s = product(x, low.a);
-        vectorised(|| {
-            for (y, s) in y.chunks_exact_mut(weight.rows).zip(s.chunks_exact(low.a.rows)) {
-                for (s, b) in s.iter().zip(low.b_rows.chunks_exact(weight.rows)) {
-                    add_scaled(y, *s, b);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (y, s) in y.chunks_exact_mut(weight.rows).zip(s.chunks_exact(low.a.rows)) {
+                    add_weighted(y, s, &low.b_rows);
                 }
-            }
-        });
+            },
+        );
         y
     }
 
@@ -114,6 +160,13 @@ impl<'a> Decoder<'a> {
     fn logits(&self, x: &[f32]) -> Vec<f32> {
         product(&rmsnorm::forward(x, &self.model.final_norm, self.model.config.norm_eps), self.model.head())
     }
+}
+
+/// The last row of every document.
+fn last_rows(x: &[f32], pack: &Pack) -> Vec<f32> {
+    let width = x.len() / pack.tokens.len();
+    let ends = pack.documents.iter().map(|document| document.start + document.rows());
+    ends.flat_map(|end| &x[(end - 1) * width..][..width]).copied().collect()
 }
 
 fn low_rank_rows(adapter: &Adapter) -> Vec<[Option<LowRankRows<'_>>; 7]> {

@@ -5,6 +5,9 @@ use std::path::Path;
 use super::{ChatTemplate, Message, Tokenizer, folder};
 use crate::Error;
 
+/// A token, and the byte of the text where it begins.
+type Placed = (u32, usize);
+
 /// A tokenizer and the chat template that goes with it.
 pub struct Dialect {
     /// Text to tokens.
@@ -59,7 +62,7 @@ impl Dialect {
     /// the model on tokens that it will never see, or never be asked for.
     pub fn pair(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, Vec<u32>), Error> {
         let (prompt, rest, end) = self.tokens(messages, answer)?;
-        let is_end = |(id, start): &(u32, usize)| self.is_mark(*id) && *start >= end;
+        let is_end = |(id, start): &Placed| self.is_mark(*id) && *start >= end;
         let last = rest.iter().position(is_end).ok_or_else(|| mismatch("no end-of-turn token follows the answer"))?;
         Ok((prompt, rest.into_iter().take(last + 1).map(|(id, _)| id).collect()))
     }
@@ -74,9 +77,8 @@ impl Dialect {
         Ok((prompt, rest.into_iter().take_while(|(_, start)| *start < end).map(|(id, _)| id).collect()))
     }
 
-    /// The prompt's tokens; those after it, each with the byte of the text where it begins; the byte where the answer
-    /// ends.
-    fn tokens(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, Vec<(u32, usize)>, usize), Error> {
+    /// The prompt's tokens, those after it, and the byte where the answer ends.
+    fn tokens(&self, messages: &[Message], answer: &str) -> Result<(Vec<u32>, Vec<Placed>, usize), Error> {
         let prompt_text = self.template.render(messages, true)?;
         let mut turns = messages.to_vec();
         turns.push(Message::new("assistant", answer));

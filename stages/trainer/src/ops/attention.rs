@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::heads::by_document;
 use super::product::{Threads::One, View, ViewMut, Write, multiply};
-use super::vector::{dot, exponentiate, maximum, vectorised};
+use super::vector::{dot, exponentiate, maximum, multiply_by, vectorised};
 use crate::pack::{Document, Pack};
 use crate::real::Real;
 
@@ -257,37 +257,43 @@ struct Upstream<'a, F> {
 
 /// Turns the scores of a block into probabilities, row by row, zero where a query may not look.
 fn softmax<F: Real>(scores: &mut [F], block: &Block, log_sum: &mut [F]) {
-    vectorised(|| {
-        for (i, (row, log_sum)) in scores.chunks_exact_mut(block.width()).zip(log_sum).enumerate() {
-            let (seen, hidden) = row.split_at_mut(block.visible(i));
-            let greatest = maximum(seen);
-            let sum = exponentiate(seen, greatest);
-            let inverse = F::ONE / sum;
-            seen.iter_mut().for_each(|p| *p *= inverse);
-            hidden.fill(F::ZERO);
-            *log_sum = greatest + F::from_f64(sum.to_f64().ln());
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for (i, (row, log_sum)) in scores.chunks_exact_mut(block.width()).zip(log_sum).enumerate() {
+                let (seen, hidden) = row.split_at_mut(block.visible(i));
+                let greatest = maximum(seen);
+                let sum = exponentiate(seen, greatest);
+                let inverse = F::ONE / sum;
+                multiply_by(seen, inverse);
+                hidden.fill(F::ZERO);
+                *log_sum = greatest + F::from_f64(sum.to_f64().ln());
+            }
+        },
+    );
 }
 
 /// Turns scores into P, and dP into dS = P ⊙ (dP − δ).
 fn softmax_backward<F: Real>(p: &mut [F], ds: &mut [F], block: &Block, log_sum: &[F], d_out: &[F], out: &[F]) {
     let d = d_out.len() / block.rows;
-    vectorised(|| {
-        let rows = p.chunks_exact_mut(block.width()).zip(ds.chunks_exact_mut(block.width()));
-        let outputs = d_out.chunks_exact(d).zip(out.chunks_exact(d));
-        for (i, (((p, ds), log_sum), (d_out, out))) in rows.zip(log_sum).zip(outputs).enumerate() {
-            let delta = dot(d_out, out);
-            let (seen, hidden) = p.split_at_mut(block.visible(i));
-            let (ds_seen, ds_hidden) = ds.split_at_mut(seen.len());
-            for (p, ds) in seen.iter_mut().zip(ds_seen) {
-                *p = (*p - *log_sum).exp();
-                *ds = *p * (*ds - delta);
+    vectorised(
+        #[inline(always)]
+        || {
+            let rows = p.chunks_exact_mut(block.width()).zip(ds.chunks_exact_mut(block.width()));
+            let outputs = d_out.chunks_exact(d).zip(out.chunks_exact(d));
+            for (i, (((p, ds), log_sum), (d_out, out))) in rows.zip(log_sum).zip(outputs).enumerate() {
+                let delta = dot(d_out, out);
+                let (seen, hidden) = p.split_at_mut(block.visible(i));
+                let (ds_seen, ds_hidden) = ds.split_at_mut(seen.len());
+                for (p, ds) in seen.iter_mut().zip(ds_seen) {
+                    *p = (*p - *log_sum).exp();
+                    *ds = *p * (*ds - delta);
+                }
+                hidden.fill(F::ZERO);
+                ds_hidden.fill(F::ZERO);
             }
-            hidden.fill(F::ZERO);
-            ds_hidden.fill(F::ZERO);
-        }
-    });
+        },
+    );
 }
 
 /// The slice from a column on; empty where a run has no columns and begins past the end.

@@ -18,15 +18,18 @@ pub fn split<F: Real>(x: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTabl
     by_document(&mut y, &pack.documents, width).into_par_iter().zip(&pack.documents).for_each(|(y, document)| {
         let rows = document.rows();
         y.par_chunks_mut(rows * d).enumerate().for_each(|(head, y)| {
-            vectorised(|| {
-                for (row, y) in y.chunks_exact_mut(d).enumerate() {
-                    let row = document.start + row;
-                    y.copy_from_slice(&x[row * width + head * d..][..d]);
-                    if let Some(table) = rotary {
-                        table.rotate(y, pack.positions[row], Turn::Forward);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (row, y) in y.chunks_exact_mut(d).enumerate() {
+                        let row = document.start + row;
+                        y.copy_from_slice(&x[row * width + head * d..][..d]);
+                        if let Some(table) = rotary {
+                            table.rotate(y, pack.positions[row], Turn::Forward);
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     });
     y
@@ -40,14 +43,17 @@ pub fn merge<F: Real>(y: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTabl
         let rows = document.rows();
         let y = &y[document.start * width..][..rows * width];
         x.par_chunks_mut(width).enumerate().for_each(|(row, x)| {
-            vectorised(|| {
-                for (head, x) in x.chunks_exact_mut(d).enumerate() {
-                    x.copy_from_slice(&y[(head * rows + row) * d..][..d]);
-                    if let Some(table) = rotary {
-                        table.rotate(x, pack.positions[document.start + row], Turn::Backward);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for (head, x) in x.chunks_exact_mut(d).enumerate() {
+                        x.copy_from_slice(&y[(head * rows + row) * d..][..d]);
+                        if let Some(table) = rotary {
+                            table.rotate(x, pack.positions[document.start + row], Turn::Backward);
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     });
     x

@@ -31,7 +31,8 @@ impl<F: Real> Linear<'_, F> {
         let mut y = vec![F::ZERO; rows * out];
         self.add_bias(&mut y);
         let x = View::new(x, rows, self.weight.cols);
-        multiply(ViewMut::new(&mut y, rows, out), Write::Add, F::ONE, x, View::from(self.weight).t(), Pool);
+        let write = if self.bias.is_some() { Write::Add } else { Write::Replace };
+        multiply(ViewMut::new(&mut y, rows, out), write, F::ONE, x, View::from(self.weight).t(), Pool);
         let Some((lora, scale)) = self.lora else {
             return (y, Vec::new());
         };

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::product::{Threads::Pool, View, ViewMut, Write, multiply};
-use super::vector::{exponentiate, maximum, vectorised};
+use super::vector::{exponentiate, maximum, multiply_by, vectorised};
 use crate::model::Matrix;
 use crate::real::Real;
 
@@ -69,20 +69,26 @@ fn absorb<F: Real>(logits: &mut [F], count: usize, first: usize, targets: &[u32]
         if let Some(logit) = (*target as usize).checked_sub(first).and_then(|at| row.get(at)) {
             state.target = *logit;
         }
-        vectorised(|| {
-            let greatest = maximum(row).greater(state.greatest);
-            let shrink = (state.greatest - greatest).exp();
-            state.sum = state.sum * shrink + exponentiate(row, greatest);
-            state.greatest = greatest;
-            shrink
-        })
+        vectorised(
+            #[inline(always)]
+            || {
+                let greatest = maximum(row).greater(state.greatest);
+                let shrink = (state.greatest - greatest).exp();
+                state.sum = state.sum * shrink + exponentiate(row, greatest);
+                state.greatest = greatest;
+                shrink
+            },
+        )
     })
     .collect()
 }
 
 fn rescale<F: Real>(expected: &mut [F], width: usize, factors: &[F]) {
     expected.par_chunks_exact_mut(width).zip(factors).for_each(|(row, factor)| {
-        vectorised(|| row.iter_mut().for_each(|value| *value *= *factor));
+        vectorised(
+            #[inline(always)]
+            || multiply_by(row, *factor),
+        );
     });
 }
 
@@ -91,7 +97,14 @@ fn finish<F: Real>(expected: &mut [F], head: &Matrix<F>, targets: &[u32], online
     expected.par_chunks_exact_mut(head.cols).zip(targets).zip(online).for_each(|((row, target), state)| {
         let weight = &head.data[*target as usize * head.cols..][..head.cols];
         let inverse = F::ONE / state.sum;
-        vectorised(|| row.iter_mut().zip(weight).for_each(|(value, w)| *value = *w - *value * inverse));
+        vectorised(
+            #[inline(always)]
+            || {
+                for (value, w) in row.iter_mut().zip(weight) {
+                    *value = *w - *value * inverse;
+                }
+            },
+        );
     });
 }
 

@@ -12,14 +12,17 @@ pub fn forward<F: Real>(x: &[F], gain: &[F], eps: f64) -> Vec<F> {
     let mut y = vec![F::ZERO; x.len()];
     let task = n * ROWS_PER_TASK;
     y.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(|(y, x)| {
-        vectorised(|| {
-            for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                let inverse = inverse_rms(x, eps);
-                for ((y, x), g) in y.iter_mut().zip(x).zip(gain) {
-                    *y = *x * inverse * *g;
+        vectorised(
+            #[inline(always)]
+            || {
+                for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                    let inverse = inverse_rms(x, eps);
+                    for ((y, x), g) in y.iter_mut().zip(x).zip(gain) {
+                        *y = *x * inverse * *g;
+                    }
                 }
-            }
-        });
+            },
+        );
     });
     y
 }
@@ -30,18 +33,21 @@ pub fn backward<F: Real>(dy: &[F], x: &[F], gain: &[F], eps: f64, dx: &mut [F]) 
     let task = n * ROWS_PER_TASK;
     dx.par_chunks_mut(task).zip(dy.par_chunks(task)).zip(x.par_chunks(task)).for_each(|((dx, dy), x)| {
         let mut weighted = vec![F::ZERO; n];
-        vectorised(|| {
-            for ((dx, dy), x) in dx.chunks_exact_mut(n).zip(dy.chunks_exact(n)).zip(x.chunks_exact(n)) {
-                let inverse = inverse_rms(x, eps);
-                for ((w, dy), g) in weighted.iter_mut().zip(dy).zip(gain) {
-                    *w = *dy * *g;
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((dx, dy), x) in dx.chunks_exact_mut(n).zip(dy.chunks_exact(n)).zip(x.chunks_exact(n)) {
+                    let inverse = inverse_rms(x, eps);
+                    for ((w, dy), g) in weighted.iter_mut().zip(dy).zip(gain) {
+                        *w = *dy * *g;
+                    }
+                    let along = dot(&weighted, x) * inverse * inverse * inverse / F::from_f64(n as f64);
+                    for ((dx, w), x) in dx.iter_mut().zip(&weighted).zip(x) {
+                        *dx += *w * inverse - *x * along;
+                    }
                 }
-                let along = dot(&weighted, x) * inverse * inverse * inverse / F::from_f64(n as f64);
-                for ((dx, w), x) in dx.iter_mut().zip(&weighted).zip(x) {
-                    *dx += *w * inverse - *x * along;
-                }
-            }
-        });
+            },
+        );
     });
 }
 

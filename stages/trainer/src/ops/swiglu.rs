@@ -12,11 +12,14 @@ const TASK: usize = 1 << 14;
 pub fn forward<F: Real>(gate: &[F], up: &[F]) -> Vec<F> {
     let mut h = vec![F::ZERO; gate.len()];
     h.par_chunks_mut(TASK).zip(gate.par_chunks(TASK)).zip(up.par_chunks(TASK)).for_each(|((h, gate), up)| {
-        vectorised(|| {
-            for ((h, g), u) in h.iter_mut().zip(gate).zip(up) {
-                *h = *g * sigmoid(*g) * *u;
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((h, g), u) in h.iter_mut().zip(gate).zip(up) {
+                    *h = *g * sigmoid(*g) * *u;
+                }
+            },
+        );
     });
     h
 }
@@ -24,13 +27,16 @@ pub fn forward<F: Real>(gate: &[F], up: &[F]) -> Vec<F> {
 /// From dh: dg = dh ⊙ u ⊙ σ(g)(1 + g(1 − σ(g))) and du = dh ⊙ silu(g), written over g and u.
 pub fn backward<F: Real>(dh: &[F], gate: &mut [F], up: &mut [F]) {
     gate.par_chunks_mut(TASK).zip(up.par_chunks_mut(TASK)).zip(dh.par_chunks(TASK)).for_each(|((gate, up), dh)| {
-        vectorised(|| {
-            for ((g, u), dh) in gate.iter_mut().zip(up).zip(dh) {
-                let sigma = sigmoid(*g);
-                let silu = *g * sigma;
-                (*g, *u) = (*dh * *u * (sigma + silu * (F::ONE - sigma)), *dh * silu);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for ((g, u), dh) in gate.iter_mut().zip(up).zip(dh) {
+                    let sigma = sigmoid(*g);
+                    let silu = *g * sigma;
+                    (*g, *u) = (*dh * *u * (sigma + silu * (F::ONE - sigma)), *dh * silu);
+                }
+            },
+        );
     });
 }
 

@@ -6,10 +6,24 @@ use crate::real::Real;
 /// fixed by it, so the result does not depend on the machine's vector width.
 const LANES: usize = 32;
 
-/// Runs a loop compiled for the widest vector instructions that the machine has.
+/// Runs a loop compiled for the widest vector instructions that the machine has. Only what is inlined into `body` is
+/// compiled so: give a closure that is `#[inline(always)]`, and `for` loops rather than closures in it.
 #[inline(always)]
 pub(crate) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
+}
+
+/// One value of all accumulators: the halves are joined until one is left. Call it inside [`vectorised`].
+#[inline(always)]
+fn join<F: Real>(mut lanes: [F; LANES], both: impl Fn(F, F) -> F) -> F {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = both(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 /// Σ aᵢ bᵢ. Call it inside [`vectorised`].
@@ -23,8 +37,11 @@ pub(crate) fn dot<F: Real>(a: &[F], b: &[F]) -> F {
             lanes[lane] += a[lane] * b[lane];
         }
     }
-    let tail: F = a_tail.iter().zip(b_tail).map(|(a, b)| *a * *b).sum();
-    lanes.into_iter().sum::<F>() + tail
+    let mut tail = F::ZERO;
+    for (a, b) in a_tail.iter().zip(b_tail) {
+        tail += *a * *b;
+    }
+    join(lanes, |a, b| a + b) + tail
 }
 
 /// The greatest value; -∞ for none. Call it inside [`vectorised`].
@@ -37,7 +54,7 @@ pub(crate) fn maximum<F: Real>(values: &[F]) -> F {
             lanes[lane] = chunk[lane].greater(lanes[lane]);
         }
     }
-    lanes.iter().chain(tail).fold(F::NEG_INFINITY, |best, value| value.greater(best))
+    tail.iter().fold(join(lanes, F::greater), |best, value| value.greater(best))
 }
 
 /// Replaces every v by exp(v - shift) and returns the sum. Call it inside [`vectorised`].
@@ -51,7 +68,7 @@ pub(crate) fn exponentiate<F: Real>(values: &mut [F], shift: F) -> F {
             lanes[lane] += chunk[lane];
         }
     }
-    let mut sum = lanes.into_iter().sum::<F>();
+    let mut sum = join(lanes, |a, b| a + b);
     for value in tail {
         *value = (*value - shift).exp();
         sum += *value;
@@ -59,9 +76,46 @@ pub(crate) fn exponentiate<F: Real>(values: &mut [F], shift: F) -> F {
     sum
 }
 
+/// y += Σᵢ pᵢ rowᵢ, over rows of the length of y. Call it inside [`vectorised`].
+#[inline(always)]
+pub(crate) fn add_weighted<F: Real>(y: &mut [F], p: &[F], rows: &[F]) {
+    let d = y.len();
+    let (chunks, tail) = y.as_chunks_mut::<LANES>();
+    for (index, chunk) in chunks.iter_mut().enumerate() {
+        let mut lanes = *chunk;
+        for (p, row) in p.iter().zip(rows.chunks_exact(d)) {
+            let row = &row[index * LANES..][..LANES];
+            for lane in 0..LANES {
+                lanes[lane] += *p * row[lane];
+            }
+        }
+        *chunk = lanes;
+    }
+    for (p, row) in p.iter().zip(rows.chunks_exact(d)) {
+        for (y, x) in tail.iter_mut().zip(&row[d - d % LANES..]) {
+            *y += *p * *x;
+        }
+    }
+}
+
+/// x *= factor. Call it inside [`vectorised`].
+#[inline(always)]
+pub(crate) fn multiply_by<F: Real>(x: &mut [F], factor: F) {
+    for value in x {
+        *value *= factor;
+    }
+}
+
 /// y += x.
 pub(crate) fn add<F: Real>(y: &mut [F], x: &[F]) {
-    vectorised(|| y.iter_mut().zip(x).for_each(|(y, x)| *y += *x));
+    vectorised(
+        #[inline(always)]
+        || {
+            for (y, x) in y.iter_mut().zip(x) {
+                *y += *x;
+            }
+        },
+    );
 }
 
 #[cfg(test)]
@@ -71,12 +125,33 @@ mod tests {
     #[test]
     fn reductions_cover_the_tail() {
         let a: Vec<f64> = (0..75).map(f64::from).collect();
-        assert_eq!(vectorised(|| dot(&a, &a)), a.iter().map(|v| v * v).sum::<f64>());
-        assert_eq!(vectorised(|| maximum(&a)), 74.0);
+        assert_eq!(
+            vectorised(
+                #[inline(always)]
+                || dot(&a, &a)
+            ),
+            a.iter().map(|v| v * v).sum::<f64>()
+        );
+        assert_eq!(
+            vectorised(
+                #[inline(always)]
+                || maximum(&a)
+            ),
+            74.0
+        );
         let mut b = a.clone();
-        let sum = vectorised(|| exponentiate(&mut b, 70.0));
+        let sum = vectorised(
+            #[inline(always)]
+            || exponentiate(&mut b, 70.0),
+        );
         let expected: f64 = a.iter().map(|v| (v - 70.0).exp()).sum();
         assert!((sum / expected - 1.0).abs() < 1e-12);
         assert_eq!(b[74], 4f64.exp());
+        let mut c = [1.0; 75];
+        vectorised(
+            #[inline(always)]
+            || add_weighted(&mut c, &[2.0, 3.0], &[a.clone(), a.clone()].concat()),
+        );
+        assert!(c.iter().zip(&a).all(|(c, a)| *c == 1.0 + 5.0 * a));
     }
 }

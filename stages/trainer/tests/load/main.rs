@@ -1,5 +1,8 @@
 //! Checkpoints, tokenizers and chat templates, from folders and GGUF files.
 
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "../common/mod.rs"]
 mod common;
 
