@@ -41,6 +41,9 @@ pub enum Body {
     View(OpenView),
 }
 
+/// A created stage with the identity of its code.
+type Created = (Arc<dyn Runner>, String);
+
 /// A stage type.
 #[derive(Clone)]
 pub struct Entry {
@@ -224,7 +227,7 @@ impl Entry {
     }
 
     /// Creates the stage, if it is one, with the identity of its code.
-    pub(crate) fn runner(&self, settings: &Value) -> Option<Result<(Arc<dyn Runner>, String), StageError>> {
+    pub(crate) fn runner(&self, settings: &Value) -> Option<Result<Created, StageError>> {
         match &self.body {
             Body::Linked(create, manifest) => Some(create(settings).map(|stage| {
                 let build = format!("{} {}", manifest.name, manifest.version);

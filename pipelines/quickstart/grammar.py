@@ -1,7 +1,7 @@
 """The little world of the quickstart: topics, constraints with their checks, and answers composed to satisfy them.
 
 Every constraint type has an exact complement, so an answer can be composed for any combination of polarities.
-Checks mirror the product's verifiers; `tests` of `make_model.py --check` run them on every composed answer.
+Checks mirror the product's verifiers, and every composed answer is checked before it is used.
 """
 
 import re

@@ -117,7 +117,10 @@ pub fn describe(manifest: &Manifest, create: CreateFn) -> Plugin {
 }
 
 /// The body of a stage's `create`.
-pub fn create(make: Create, host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void {
+///
+/// # Safety
+/// `host` points to a valid [`Host`], and it and the settings live as long as the call.
+pub unsafe fn create(make: Create, host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void {
     let made = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: the host lends its settings for the duration of the call.
         let settings = serde_json::from_slice(unsafe { settings.slice() }).map_err(Error::new)?;
@@ -261,7 +264,8 @@ macro_rules! plugin {
                     #[allow(unused_imports)]
                     use $crate::erased::{ProbeGroup as _, ProbeMap as _};
                     let (_, make) = (&$crate::erased::Probe::<$stage>(std::marker::PhantomData)).entry("");
-                    $crate::abi::create(make, host, settings, call)
+                    // SAFETY: the host calls this function, with what `Plugin::create` promises.
+                    unsafe { $crate::abi::create(make, host, settings, call) }
                 }
                 #[allow(unused_imports)]
                 use $crate::erased::{ProbeGroup as _, ProbeMap as _};

@@ -74,6 +74,9 @@ pub(crate) fn build<'s>(scope: Scope<'s, Tick>, graph: Graph) -> Built {
     builder.finish(rejected)
 }
 
+/// Where the next laps go, and the laps as they come back.
+type Loop<'s> = (Variable<'s, Tick, Vec<(Item, Tick, isize)>>, Items<'s>);
+
 struct Builder<'s> {
     scope: Scope<'s, Tick>,
     settlement: Arc<Settlement>,
@@ -83,7 +86,7 @@ struct Builder<'s> {
     busy: Vec<Option<Events<'s>>>,
     /// What is under way between two laps, by the node that closes the loop.
     under_way: Vec<Option<Events<'s>>>,
-    loops: Vec<Option<(Variable<'s, Tick, Vec<(Item, Tick, isize)>>, Items<'s>)>>,
+    loops: Vec<Option<Loop<'s>>>,
     all_busy: Vec<Events<'s>>,
     rejections: Vec<Items<'s>>,
     sources: Vec<(usize, InputSession<Tick, Event, isize>)>,

@@ -160,7 +160,10 @@ impl Watch {
     }
 
     fn start(&mut self, waker: Waker) {
-        self.guarded(|view| Ok(view.start(waker)));
+        self.guarded(|view| {
+            view.start(waker);
+            Ok(())
+        });
     }
 
     /// Hands over what happened before `next`, at `front` or earlier, and takes what the view made since.

@@ -37,13 +37,19 @@ impl Map for PersonaPlay {
     fn map(&self, session: Session, replies: &[Reply], out: &mut Output<Turn>) -> Result<(), Error> {
         let (query, rest) = match self.query(&session, replies)? {
             Step::Known(query, rest) => (query, rest),
-            Step::Ask(request) => return Ok(out.request(request)),
+            Step::Ask(request) => {
+                out.request(request);
+                return Ok(());
+            }
             Step::Over => return Ok(()),
         };
         let conditional = session.profile.constraints.iter().any(|c| c.when.is_some());
         let triggered = match (conditional, rest) {
             (false, _) => Vec::new(),
-            (true, []) => return Ok(out.request(self.ask_triggers(&session, &query)?)),
+            (true, []) => {
+                out.request(self.ask_triggers(&session, &query)?);
+                return Ok(());
+            }
             (true, [reply, ..]) => triggers(&session, &reply.text)?,
         };
         let always = session.profile.constraints.iter().filter(|c| c.when.is_none() || triggered.contains(&c.id));

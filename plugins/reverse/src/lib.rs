@@ -37,7 +37,10 @@ impl Map for Reverse {
                 Some(Err(error)) if replies.len() > self.repairs => {
                     return Err(Error(format!("the reversals are unusable: {error}")));
                 }
-                _ => return Ok(out.request(self.request(&asked, replies)?)),
+                _ => {
+                    out.request(self.request(&asked, replies)?);
+                    return Ok(());
+                }
             }
         }
         for original in &profile.constraints {

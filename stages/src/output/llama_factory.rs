@@ -99,7 +99,7 @@ fn check(row: &Row) -> Result<(), String> {
         }
     }
     let count = row.conversations.len();
-    if count % 2 == 0 {
+    if count.is_multiple_of(2) {
         return Err(format!("{count} messages before the answer, LLaMA-Factory expects an odd number"));
     }
     Ok(())
