@@ -51,7 +51,8 @@ impl Counts {
     }
     /// A call was withdrawn before it began.
     pub(crate) fn withdraw(&self) {
-        self.calls.fetch_sub(1, Relaxed);
+        // Another stage may have queued the call that this one withdraws.
+        let _ = self.calls.fetch_update(Relaxed, Relaxed, |calls| Some(calls.saturating_sub(1)));
     }
     pub(crate) fn hit(&self) {
         self.memo_hits.fetch_add(1, Relaxed);

@@ -209,7 +209,8 @@ impl Shared {
     fn watch_over(&self) {
         let rejected: i64 = self.stages.iter().map(|stage| stage.counts.rejections()).sum();
         if u64::try_from(rejected).is_ok_and(|rejected| rejected > self.max_failures) {
-            let cause = format!("{rejected} items were rejected, run.max_failures is {}", self.max_failures);
+            let limit = self.max_failures;
+            let cause = format!("{rejected} items were rejected (see rejected.jsonl), run.max_failures is {limit}");
             let first = ("run".to_string(), cause);
             self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
             self.ending.cut();

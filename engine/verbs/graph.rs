@@ -26,7 +26,7 @@ pub fn check(path: &Path, set: &[String]) -> anyhow::Result<()> {
 
 /// Draws a pipeline.
 pub fn graph(path: &Path, format: Format) -> anyhow::Result<()> {
-    let (_, plan, registry) = super::plan(path, &[], &Findings::default())?;
+    let (_, _, plan, registry) = super::resolve(path, &[], &Findings::default())?;
     let drawn = match format {
         Format::Dot => drawing::dot(&plan, &registry),
         Format::Mermaid => drawing::mermaid(&plan, &registry),

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use obvert_engine::Registry;
-use obvert_engine::pipeline::{Plan, Report, parse};
+use obvert_engine::pipeline::{Document, Plan, Report, parse};
 use obvert_stages::Findings;
 
 /// A pipeline or an argument that is wrong: exit code 2.
@@ -34,8 +34,15 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
     Ok(registry)
 }
 
-/// The text and the checked plan of a pipeline file, and the registry with the libraries that it names.
+/// The text and the checked plan of a pipeline file that could start, and the registry with the libraries that it names.
 pub fn plan(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<(String, Plan, Registry)> {
+    let (text, document, plan, registry) = resolve(path, set, findings)?;
+    registry.check(&document, &plan).map_err(|report| Refused(report.to_string()))?;
+    Ok((text, plan, registry))
+}
+
+/// As [`plan`], whether or not its inputs and models are there.
+pub fn resolve(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<(String, Document, Plan, Registry)> {
     let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
     let document = parse(path, &text, set).map_err(|report| Refused(report.to_string()))?;
     let mut registry = registry(findings).context("the program's own plugins")?;
@@ -44,6 +51,5 @@ pub fn plan(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<
         registry.add_library(library).map_err(refused)?;
     }
     let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
-    registry.check(&document, &plan).map_err(|report| Refused(report.to_string()))?;
-    Ok((text, plan, registry))
+    Ok((text, document, plan, registry))
 }

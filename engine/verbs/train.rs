@@ -219,8 +219,14 @@ fn row(line: &str, dialect: &Dialect) -> anyhow::Result<TokenPair> {
         Ok(message.content.clone())
     };
     let prompt = messages("prompt")?;
-    let (ids, chosen) = dialect.pair(&prompt, &answer("chosen")?)?;
-    let (_, rejected) = dialect.pair(&prompt, &answer("rejected")?)?;
+    // A row may say that an answer was cut: then its end is no end to learn.
+    let tokens = |key: &str| -> anyhow::Result<_> {
+        let cut = row["provenance"][format!("{key}_finished")] == false;
+        let answer = answer(key)?;
+        Ok(if cut { dialect.pair_cut(&prompt, &answer) } else { dialect.pair(&prompt, &answer) }?)
+    };
+    let (ids, chosen) = tokens("chosen")?;
+    let (_, rejected) = tokens("rejected")?;
     let gap = row["g"].as_f64().or(row["margin_g"].as_f64()).unwrap_or_default() as f32;
     Ok(TokenPair { prompt: ids, chosen, rejected, gap })
 }

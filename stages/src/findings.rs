@@ -25,6 +25,8 @@ pub struct Found {
     pub scores: Vec<ScoreRow>,
     /// Pairs that the trainer could not use.
     pub skipped: Skipped,
+    /// Pairs that came after the trainer's last update.
+    pub unused: u64,
 }
 
 /// Pairs that a trainer could not use.

@@ -13,7 +13,7 @@ pub(crate) struct Next {
     #[serde(default = "five")]
     #[schemars(range(min = 1))]
     turns: u32,
-    /// Share of the active constraints that the best response must satisfy for the dialogue to go on.
+    /// Share of the active constraints decided that the best response must satisfy for the dialogue to go on.
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     min_satisfied: f64,
@@ -46,7 +46,8 @@ impl Group for Next {
         let Some(best) = responses.into_iter().next() else {
             return Ok(());
         };
-        let (satisfied, active) = (best.score() as f64, best.verdicts.len() as f64);
+        let decided = best.verdicts.iter().filter(|verdict| verdict.satisfied.is_some()).count();
+        let (satisfied, active) = (best.score() as f64, decided as f64);
         let turn = best.response.turn;
         if turn.session.turn + 1 >= self.turns || satisfied < self.min_satisfied * active {
             return Ok(());

@@ -148,12 +148,18 @@ fn reader(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
 
 fn read_jsonl(path: &Path, reader: Box<dyn BufRead + Send>) -> FileRows {
     let path = path.to_path_buf();
-    let rows = reader.split(b'\n').enumerate().filter_map(move |(index, line)| match line {
+    let rows = until_error(reader.split(b'\n')).enumerate().filter_map(move |(index, line)| match line {
         Ok(line) if line.trim_ascii().is_empty() => None,
         Ok(line) => Some(json_row(line, format!("{}:{}", path.display(), index + 1))),
         Err(error) => Some(unreadable(&path, error)),
     });
     Box::new(rows)
+}
+
+/// Everything up to the first error, which is the last: a reader that has failed once may fail for ever.
+fn until_error<T, E>(items: impl Iterator<Item = Result<T, E>>) -> impl Iterator<Item = Result<T, E>> {
+    let mut failed = false;
+    items.take_while(move |item| !std::mem::replace(&mut failed, item.is_err()))
 }
 
 fn json_row(line: Vec<u8>, at: String) -> Result<Row, BadRow> {
@@ -221,6 +227,7 @@ fn read_text(path: &Path, mut reader: Box<dyn BufRead + Send>) -> std::io::Resul
 mod tests {
     use super::*;
     use obvert_api::erased::decode;
+    use std::io::Write;
 
     /// The rows of a file of that name and content.
     fn rows<R: Record>(name: &str, content: &[u8]) -> Vec<Result<R, String>> {
@@ -269,5 +276,12 @@ mod tests {
     fn a_damaged_gzip_file_is_a_bad_row() {
         let found = rows::<Json>("rows.jsonl.gz", &[0x1f, 0x8b, 8, 0, 1, 2, 3]);
         assert!(found.len() == 1 && found[0].is_err(), "{found:?}");
+        // Cut in half it still gives the rows of its first half.
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        (0..50_000).for_each(|n| writeln!(packed, "{}", n * 7919 % 10_007).unwrap());
+        let packed = packed.finish().unwrap();
+        let found = rows::<Json>("rows.jsonl.gz", &packed[..packed.len() / 2]);
+        let (last, read) = found.split_last().unwrap();
+        assert!(last.is_err() && read.len() > 1_000 && read[..read.len() - 1].iter().all(Result::is_ok), "{last:?}");
     }
 }

@@ -134,7 +134,7 @@ impl SessionRow {
         let id = |criterion: &Criterion| format!("{number}.{}", criterion.id);
         let verdicts = turn.criteria.iter().zip(&row.verdict).map(|(criterion, verdict)| Verdict {
             constraint: id(criterion),
-            satisfied: verdict.map(|v| v == 1),
+            satisfied: verdict.filter(|v| *v <= 1).map(|v| v == 1),
             reason: String::new(),
             by: "sysbench".into(),
         });

@@ -10,7 +10,7 @@ mod shuffle;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
@@ -28,7 +28,7 @@ use serde_json::Value;
 
 use crate::findings::Findings;
 use crate::policy::{Shelf, path_of};
-use learner::Learner;
+use learner::{Learner, Signals};
 pub use shuffle::Shuffle;
 
 /// Settings of `train`.
@@ -210,8 +210,8 @@ fn model_path(settings: &Train, plan: &Plan) -> Result<PathBuf, String> {
 
 /// What the dataflow tells the learner.
 enum Told {
-    /// The next pair in order; whether pairs may still come.
-    Pair(Box<Pair>, bool),
+    /// The next pair in order.
+    Pair(Box<Pair>),
     /// There are no more pairs.
     End,
 }
@@ -224,15 +224,14 @@ struct Trainee {
     made: Option<Receiver<Result<Adapter, String>>>,
     waiting: BTreeMap<(u64, String), (Pair, isize)>,
     taken: BTreeMap<String, isize>,
-    /// Tells the learner to leave the pairs that it was told of untouched.
-    stop: Arc<AtomicBool>,
+    signals: Signals,
     busy: bool,
 }
 
 impl Trainee {
     fn new(learner: Learner) -> Self {
-        let (waiting, taken, stop) = (BTreeMap::new(), BTreeMap::new(), Arc::default());
-        Trainee { learner: Some(learner), thread: None, to: None, made: None, waiting, taken, stop, busy: true }
+        let (waiting, taken, signals) = (BTreeMap::new(), BTreeMap::new(), Signals::default());
+        Trainee { learner: Some(learner), thread: None, to: None, made: None, waiting, taken, signals, busy: true }
     }
 
     fn take_in(&mut self, change: Change) -> Result<(), String> {
@@ -265,11 +264,12 @@ impl Trainee {
             Settled::Below(bound) => root < bound,
             Settled::All => true,
         };
+        self.signals.ended.store(settled == Settled::All, Relaxed);
         while let Some(entry) = self.waiting.first_entry().filter(|entry| final_below(entry.key().0)) {
             let ((_, id), (pair, copies)) = entry.remove_entry();
             self.taken.insert(id, copies);
             // Fails only when the learner has failed; `poll` reports why.
-            let _ = to.send(Told::Pair(Box::new(pair), settled != Settled::All));
+            let _ = to.send(Told::Pair(Box::new(pair)));
         }
         if settled == Settled::All {
             let _ = to.send(Told::End);
@@ -297,8 +297,8 @@ impl View for Trainee {
                 let _ = made_to.send(made);
                 waker.wake();
             };
-            let stop = Arc::clone(&self.stop);
-            self.thread = Some(std::thread::spawn(move || learner.learn(told, &stop, tell)));
+            let signals = self.signals.clone();
+            self.thread = Some(std::thread::spawn(move || learner.learn(told, signals, tell)));
         }
         (self.to, self.made) = (Some(to), Some(made));
     }
@@ -326,7 +326,7 @@ impl View for Trainee {
 
     fn abandon(&mut self) -> Result<(), String> {
         // The learner saves its checkpoint after the update that it is at.
-        self.stop.store(true, Relaxed);
+        self.signals.stop.store(true, Relaxed);
         self.join()
     }
 }

@@ -105,7 +105,8 @@ fn expected_row(pair: &Pair) -> Value {
         "reversed": pair.constraints.iter().filter(|c| c.reversed).map(|c| &c.text).collect::<Vec<_>>(),
         "constraints": pair.constraints.iter().map(constraint).collect::<Vec<_>>(),
         "provenance": {"chosen_model": pair.chosen_model, "chosen_sample": pair.chosen_sample,
-                       "rejected_model": pair.rejected_model, "rejected_sample": pair.rejected_sample},
+                       "chosen_finished": pair.chosen_finished, "rejected_model": pair.rejected_model,
+                       "rejected_sample": pair.rejected_sample, "rejected_finished": pair.rejected_finished},
     })
 }
 

@@ -11,6 +11,15 @@ use crate::common::{done, folder, obvert, repository, rows, shared};
 #[test]
 fn every_pipeline_of_the_repository_checks_and_draws() {
     let folder = folder(&[]);
+    let mut drawn = 0;
+    for entry in fs::read_dir(repository("pipelines")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            done(folder.path(), &["graph", path.to_str().unwrap()]);
+            drawn += 1;
+        }
+    }
+    assert!(drawn >= 3, "only {drawn} pipelines");
     let pipeline = repository("pipelines/quickstart.toml");
     let pipeline = pipeline.to_str().unwrap();
     assert!(done(folder.path(), &["check", pipeline]).out.contains("no errors"));

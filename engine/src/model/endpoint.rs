@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use obvert_api::{Reply, Request};
@@ -26,6 +27,7 @@ pub struct Endpoint {
     state: Mutex<State>,
     wake: Condvar,
     usage: Mutex<Usage>,
+    lanes: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a model has been asked so far.
@@ -71,14 +73,21 @@ struct Waiting {
 impl Endpoint {
     /// Starts the lanes of a model; never more than `max_in_flight` requests are with it.
     pub fn start(model: Arc<dyn Model>, memo: Arc<Memo>, max_in_flight: usize) -> Arc<Self> {
-        let endpoint =
-            Arc::new(Endpoint { model, memo, state: Mutex::default(), wake: Condvar::new(), usage: Mutex::default() });
+        let endpoint = Arc::new(Endpoint {
+            model,
+            memo,
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            usage: Mutex::default(),
+            lanes: Mutex::default(),
+        });
         let lanes = endpoint.model.lanes().clamp(1, max_in_flight.max(1));
         let batch = endpoint.model.batch().clamp(1, (max_in_flight / lanes).max(1));
-        for _ in 0..lanes {
+        let start = |_| {
             let endpoint = Arc::clone(&endpoint);
-            std::thread::spawn(move || endpoint.lane(batch));
-        }
+            std::thread::spawn(move || endpoint.lane(batch))
+        };
+        *endpoint.lanes.lock().unwrap_or_else(PoisonError::into_inner) = (0..lanes).map(start).collect();
         endpoint
     }
 
@@ -139,10 +148,13 @@ impl Endpoint {
         withdrawn
     }
 
-    /// Ends the lanes once their present calls are done.
+    /// Ends the lanes, and waits until their present calls are done and kept: what is paid for is not lost.
     pub fn close(&self) {
         self.lock().closed = true;
         self.wake.notify_all();
+        let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
+        // A lane contains the panics of its model.
+        lanes.into_iter().for_each(|lane| drop(lane.join()));
     }
 
     fn lane(&self, batch: usize) {

@@ -38,8 +38,9 @@ impl Rejections {
     }
 
     fn group(&self, runner: &Arc<dyn Runner>, item: &[u8]) -> Value {
+        // A record that has no key was set aside before there was a group.
         let Ok(group) = frame::decode_invocation(item) else {
-            return Value::Null;
+            return record(runner, item);
         };
         json!({ "key": group.key, "records": group.records.iter().map(|r| record(runner, r)).collect::<Vec<_>>() })
     }
@@ -59,7 +60,8 @@ impl Rejections {
 
 fn record(runner: &Arc<dyn Runner>, bytes: &[u8]) -> Value {
     let json = runner.ask(Operation::ToJson(Port::In), &[bytes]).into_iter().next();
-    json.and_then(Result::ok).flatten().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or(Value::Null)
+    let json = json.and_then(Result::ok).flatten().and_then(|text| serde_json::from_slice(&text).ok());
+    json.unwrap_or_else(|| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 impl View for Rejections {
@@ -73,6 +75,11 @@ impl View for Rejections {
             }
         }
         Ok(())
+    }
+
+    fn abandon(&mut self) -> Result<(), String> {
+        // What was set aside may be why the run was cut off.
+        self.write()
     }
 
     fn finish(&mut self) -> Result<(), String> {

@@ -16,6 +16,9 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     }
     stages(&outcome.stages, out);
     pairs(&found.pairs, &found.skipped);
+    if found.unused > 0 {
+        println!("{} of them came after the last update: train.updates was reached", found.unused);
+    }
     scores(&found.scores);
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());
@@ -62,8 +65,14 @@ fn scores(scores: &[ScoreRow]) {
         return;
     }
     println!("\n{:<16} {:>7} {:>7} {:>7} {:>7}", "answers by", "CSR", "ISR", "SSR", "turns");
+    // `base` beside the versions of one adapter is an examination before and after.
+    let examined = scores.len() == 2 && scores.iter().any(|row| row.model == "base");
     for row in scores {
-        let label = if row.model == "base" { "base (before)" } else { "trained (after)" };
+        let label = match (examined, row.model.as_str()) {
+            (true, "base") => "base (before)",
+            (true, _) => "trained (after)",
+            (false, model) => model,
+        };
         println!("{label:<16} {:>7.3} {:>7.3} {:>7.3} {:>7}", row.csr, row.isr, row.ssr, row.turns);
     }
 }

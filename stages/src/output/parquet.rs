@@ -84,8 +84,10 @@ fn provenance_fields() -> Fields {
     Fields::from(vec![
         field("chosen_model", DataType::Utf8),
         field("chosen_sample", DataType::Int32),
+        field("chosen_finished", DataType::Boolean),
         field("rejected_model", DataType::Utf8),
         field("rejected_sample", DataType::Int32),
+        field("rejected_finished", DataType::Boolean),
     ])
 }
 
@@ -139,20 +141,26 @@ fn constraints<'a>(all: impl Iterator<Item = &'a ConstraintRow<'a>> + Clone) -> 
         texts(all.clone().map(|c| c.id)),
         texts(all.clone().map(|c| c.text)),
         texts(all.clone().map(|c| c.original)),
-        Arc::new(all.clone().map(|c| Some(c.reversed)).collect::<BooleanArray>()),
-        Arc::new(all.clone().map(|c| Some(c.active)).collect::<BooleanArray>()),
+        booleans(all.clone().map(|c| c.reversed)),
+        booleans(all.clone().map(|c| c.active)),
         texts(all.clone().map(|c| c.chosen)),
         texts(all.map(|c| c.rejected)),
     ];
     Ok(Arc::new(StructArray::try_new(constraint_fields(), columns, None)?))
 }
 
+fn booleans(values: impl Iterator<Item = bool>) -> ArrayRef {
+    Arc::new(values.map(Some).collect::<BooleanArray>())
+}
+
 fn provenance<'a>(all: impl Iterator<Item = &'a Provenance<'a>> + Clone) -> Result<ArrayRef, ArrowError> {
     let columns = vec![
         texts(all.clone().map(|p| p.chosen_model)),
         integers(all.clone().map(|p| p.chosen_sample))?,
+        booleans(all.clone().map(|p| p.chosen_finished)),
         texts(all.clone().map(|p| p.rejected_model)),
-        integers(all.map(|p| p.rejected_sample))?,
+        integers(all.clone().map(|p| p.rejected_sample))?,
+        booleans(all.map(|p| p.rejected_finished)),
     ];
     Ok(Arc::new(StructArray::try_new(provenance_fields(), columns, None)?))
 }

@@ -55,8 +55,11 @@ pub(super) struct ConstraintRow<'a> {
 pub(super) struct Provenance<'a> {
     pub chosen_model: &'a str,
     pub chosen_sample: u32,
+    /// Whether the model ended the response itself, rather than the limit of tokens.
+    pub chosen_finished: bool,
     pub rejected_model: &'a str,
     pub rejected_sample: u32,
+    pub rejected_finished: bool,
 }
 
 impl<'a> From<&'a Pair> for Row<'a> {
@@ -77,8 +80,10 @@ impl<'a> From<&'a Pair> for Row<'a> {
             provenance: Provenance {
                 chosen_model: &pair.chosen_model,
                 chosen_sample: pair.chosen_sample,
+                chosen_finished: pair.chosen_finished,
                 rejected_model: &pair.rejected_model,
                 rejected_sample: pair.rejected_sample,
+                rejected_finished: pair.rejected_finished,
             },
         }
     }

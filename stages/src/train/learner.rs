@@ -29,6 +29,9 @@ struct Cursor {
     chain: String,
     /// Pairs that could not be trained on, and why the first of them could not.
     skipped: Skipped,
+    /// Pairs that came after the last update.
+    #[serde(default)]
+    unused: u64,
     /// What the adapter depends on besides the pairs.
     #[serde(default)]
     settings: String,
@@ -50,6 +53,16 @@ pub(super) struct Learner {
     metrics: MetricsFile,
     events: Option<EventFile>,
     findings: Findings,
+    signals: Signals,
+}
+
+/// What the dataflow signals to a learner beside the pairs, at once.
+#[derive(Clone, Default)]
+pub(super) struct Signals {
+    /// Leave the pairs that you were told of untouched.
+    pub(super) stop: Arc<AtomicBool>,
+    /// The last pair has come: no dialogue is being played any more.
+    pub(super) ended: Arc<AtomicBool>,
 }
 
 impl Learner {
@@ -80,13 +93,15 @@ impl Learner {
             metrics,
             events: None,
             findings,
+            signals: Signals::default(),
         })
     }
 
     /// Learns until it is told the end, or to stop, or until nobody tells it anything any more.
-    pub(super) fn learn(mut self, told: Receiver<Told>, stop: &AtomicBool, tell: impl Fn(Result<Adapter, String>)) {
+    pub(super) fn learn(mut self, told: Receiver<Told>, signals: Signals, tell: impl Fn(Result<Adapter, String>)) {
+        self.signals = signals;
         tell(Ok(Adapter { version: BASE.into(), path: String::new(), steps: 0 }));
-        let learned = catch_unwind(AssertUnwindSafe(|| match self.follow(told, stop)? {
+        let learned = catch_unwind(AssertUnwindSafe(|| match self.follow(told)? {
             true => self.conclude().map(Some),
             false => self.save().map(|()| None),
         }));
@@ -98,55 +113,63 @@ impl Learner {
     }
 
     /// Whether the end was told and reached.
-    fn follow(&mut self, told: Receiver<Told>, stop: &AtomicBool) -> Result<bool, String> {
-        while let (false, Ok(message)) = (stop.load(Relaxed), told.recv()) {
+    fn follow(&mut self, told: Receiver<Told>) -> Result<bool, String> {
+        while let (false, Ok(message)) = (self.stopped(), told.recv()) {
             match message {
-                Told::Pair(pair, more) => {
+                Told::Pair(pair) => {
                     if let Some(pair) = self.window.push(*pair) {
-                        self.take(pair, more)?;
+                        self.take(pair)?;
                     }
                 }
-                Told::End => return self.drain(stop),
+                Told::End => return self.drain(),
             }
         }
         Ok(false)
     }
 
+    fn stopped(&self) -> bool {
+        self.signals.stop.load(Relaxed)
+    }
+
     /// Takes what is left in the window; whether it came to the end of it.
-    fn drain(&mut self, stop: &AtomicBool) -> Result<bool, String> {
+    fn drain(&mut self) -> Result<bool, String> {
         while let Some(pair) = self.window.pop() {
-            if stop.load(Relaxed) {
+            if self.stopped() {
                 return Ok(false);
             }
-            self.take(pair, false)?;
+            self.take(pair)?;
         }
         if self.replayed.is_some() {
-            self.restart("the inputs now make fewer pairs", false)?;
+            self.restart("the inputs now make fewer pairs")?;
         }
-        // The checkpoint stays before the last batch, which is a short one: pairs that are appended later fill it up.
+        if self.stopped() {
+            return Ok(false);
+        }
+        // The checkpoint stays before the last batch, which is a short one: more pairs would have filled it.
         self.save()?;
         if !self.batch.is_empty() {
-            self.update(false)?;
+            self.update()?;
         }
         Ok(true)
     }
 
-    fn take(&mut self, pair: Pair, more: bool) -> Result<(), String> {
+    fn take(&mut self, pair: Pair) -> Result<(), String> {
         let Some(replayed) = &mut self.replayed else {
             self.batch.push(pair);
-            return if self.batch.len() >= self.settings.batch_size { self.update(more) } else { Ok(()) };
+            return if self.batch.len() >= self.settings.batch_size { self.update() } else { Ok(()) };
         };
         replayed.push(pair);
         if (replayed.len() as u64) < self.cursor.pairs {
             return Ok(());
         }
         if chain(replayed) != self.cursor.chain {
-            return self.restart("the inputs now make other pairs", more);
+            return self.restart("the inputs now make other pairs");
         }
         self.replayed = None;
         let mut found = self.findings.lock();
         found.metrics = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
         found.skipped = self.cursor.skipped.clone();
+        found.unused = self.cursor.unused;
         Ok(())
     }
 
@@ -165,7 +188,7 @@ impl Learner {
     }
 
     /// Begins again with a new adapter, on the pairs replayed so far.
-    fn restart(&mut self, why: &str, more: bool) -> Result<(), String> {
+    fn restart(&mut self, why: &str) -> Result<(), String> {
         tracing::warn!(why, "training starts over");
         let Train { seed, .. } = self.settings;
         let (training, lora) = (self.settings.training(), self.settings.lora());
@@ -175,17 +198,22 @@ impl Learner {
         self.events = None;
         self.metrics.truncate(0).map_err(|e| e.to_string())?;
         for pair in self.replayed.take().unwrap_or_default() {
-            self.take(pair, more)?;
+            if self.stopped() {
+                break;
+            }
+            self.take(pair)?;
         }
         Ok(())
     }
 
     /// One update on the batch.
-    fn update(&mut self, more: bool) -> Result<(), String> {
+    fn update(&mut self) -> Result<(), String> {
         let batch = std::mem::take(&mut self.batch);
         self.cursor.pairs += batch.len() as u64;
         self.cursor.chain = batch.iter().fold(std::mem::take(&mut self.cursor.chain), link);
         if self.trainer.steps() >= self.settings.updates {
+            self.cursor.unused += batch.len() as u64;
+            self.findings.lock().unused = self.cursor.unused;
             return Ok(());
         }
         let mut tokens = Vec::new();
@@ -201,7 +229,7 @@ impl Learner {
         let begin = std::time::Instant::now();
         let reference = self.trainer.reference_logps(&tokens).map_err(|e| e.to_string())?;
         let metrics = self.trainer.step(&tokens, &reference).map_err(|e| e.to_string())?;
-        self.record(&metrics, begin.elapsed().as_secs_f64(), more)?;
+        self.record(&metrics, begin.elapsed().as_secs_f64())?;
         if self.trainer.steps().is_multiple_of(self.settings.checkpoint_every) { self.save() } else { Ok(()) }
     }
 
@@ -231,14 +259,14 @@ impl Learner {
         }
     }
 
-    fn record(&mut self, metrics: &Metrics, seconds: f64, more: bool) -> Result<(), String> {
+    fn record(&mut self, metrics: &Metrics, seconds: f64) -> Result<(), String> {
         let value = serde_json::to_value(metrics).map_err(|e| e.to_string())?;
         let fields = value.as_object().into_iter().flatten();
         let mut row: BTreeMap<String, f64> = fields.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
         row.remove("step");
         row.insert("tokens_per_second".into(), metrics.tokens as f64 / seconds.max(1e-9));
         // 1 while dialogues were still being played when this update was made.
-        row.insert("stream/open".into(), f64::from(u8::from(more)));
+        row.insert("stream/open".into(), f64::from(u8::from(!self.signals.ended.load(Relaxed))));
         self.metrics.append(metrics.step, &row).map_err(|e| e.to_string())?;
         self.events()?.scalars(metrics.step, &row).map_err(|e| e.to_string())?;
         row.insert("step".into(), metrics.step as f64);
