@@ -9,6 +9,7 @@ use obvert_stages::Shuffle;
 use obvert_stages::output::metrics::MetricsFile;
 use obvert_stages::output::tensorboard::EventFile;
 use obvert_trainer::load::{Checkpoint, Dialect, Message};
+use obvert_trainer::loss::Margin;
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::LossKind;
 use obvert_trainer::{Adapter, LoraSettings, Model, ResponseLogps, TokenPair, TrainSettings, Trainer, peft};
@@ -28,16 +29,9 @@ pub struct Logprobs {
     batch: PathBuf,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Loss {
-    Rpo,
-    Dpo,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Rate {
-    Constant,
-    Cosine,
+/// A setting of the trainer by its name in files.
+fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(Value::from(name)).map_err(|e| e.to_string())
 }
 
 /// Arguments of `train`.
@@ -52,15 +46,21 @@ pub struct Arguments {
     /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
     #[arg(long)]
     pairs: PathBuf,
-    /// The loss.
-    #[arg(long, value_enum, default_value = "rpo")]
-    loss: Loss,
-    /// beta of the loss.
-    #[arg(long, default_value_t = 0.1)]
-    beta: f64,
-    /// gamma of RPO's margin.
-    #[arg(long, default_value_t = 0.05)]
-    gamma: f64,
+    /// The loss: rpo, dpo, ipo, kto, simpo, orpo, iopo or sft.
+    #[arg(long, value_parser = named::<LossKind>, default_value = "rpo")]
+    loss: LossKind,
+    /// beta of the loss; 0.1 by default, 2 for simpo.
+    #[arg(long)]
+    beta: Option<f64>,
+    /// gamma of the margin; 0.05 by default, 1 for simpo.
+    #[arg(long)]
+    gamma: Option<f64>,
+    /// What RPO's gamma multiplies: paper (g) or reference-code (beta g).
+    #[arg(long, value_parser = named::<Margin>, default_value = "paper")]
+    margin: Margin,
+    /// Weight of the chosen responses' NLL per token, added to the loss.
+    #[arg(long, default_value_t = 0.0)]
+    nll_weight: f64,
     /// Peak learning rate.
     #[arg(long, default_value_t = 5e-4)]
     lr: f64,
@@ -70,10 +70,10 @@ pub struct Arguments {
     /// Pairs per update; all of them by default, 32 at most.
     #[arg(long)]
     batch_size: Option<usize>,
-    /// The learning rate's course.
-    #[arg(long, value_enum, default_value = "cosine")]
-    schedule: Rate,
-    /// Share of the updates over which a cosine schedule's rate rises.
+    /// The learning rate's course: cosine, linear or constant.
+    #[arg(long, value_parser = named::<Schedule>, default_value = "cosine")]
+    schedule: Schedule,
+    /// Share of the updates over which the rate of a schedule that falls rises first.
     #[arg(long, default_value_t = 0.1)]
     warmup_ratio: f64,
     /// Weight decay of AdamW.
@@ -122,6 +122,8 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let batch_size = arguments.batch_size.unwrap_or(32).clamp(1, pairs.len());
     let steps = arguments.steps.unwrap_or(pairs.len().div_ceil(batch_size) as u64);
     let settings = settings(arguments, steps);
+    let sides = settings.preference_loss().sides();
+    pairs.iter().enumerate().try_for_each(|(index, pair)| pair.check_sides(index, sides))?;
     let mut trainer = match adapter {
         Some(adapter) => Trainer::with_adapter(Arc::new(model), settings, adapter)?,
         None => {
@@ -138,16 +140,20 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
         let batch: Vec<usize> = order.by_ref().take(batch_size).collect();
         let chosen: Vec<TokenPair> = batch.iter().map(|&i| pairs[i].clone()).collect();
         let logps: Vec<ResponseLogps> = batch.iter().map(|&i| reference[i]).collect();
+        let begin = std::time::Instant::now();
         let made = trainer.step(&chosen, &logps)?;
-        let value = serde_json::to_value(&made)?;
+        let seconds = begin.elapsed().as_secs_f64();
+        let value = serde_json::to_value(made)?;
         let mut row: BTreeMap<String, f64> =
             value.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
         row.remove("step");
+        row.insert("tokens/s".into(), made.tokens as f64 / seconds.max(1e-9));
+        row.insert("epoch".into(), (made.step as usize * batch_size) as f64 / pairs.len() as f64);
         metrics.append(made.step, &row)?;
         events.scalars(made.step, &row)?;
         println!(
             "{}",
-            json!({ "step": made.step, "loss": made.loss, "grad_norm": made.grad_norm, "rewards/accuracies": made.accuracies })
+            json!({ "step": made.step, "loss": made.batch.loss, "grad_norm": made.grad_norm, "rewards/accuracies": made.batch.accuracies })
         );
     }
     let name = arguments.model.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -158,18 +164,14 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
 
 fn settings(arguments: &Arguments, steps: u64) -> TrainSettings {
     TrainSettings {
-        loss: match arguments.loss {
-            Loss::Rpo => LossKind::Rpo,
-            Loss::Dpo => LossKind::Dpo,
-        },
-        schedule: match arguments.schedule {
-            Rate::Constant => Schedule::Constant,
-            Rate::Cosine => Schedule::Cosine,
-        },
+        loss: arguments.loss,
+        margin: arguments.margin,
+        nll_weight: arguments.nll_weight,
+        schedule: arguments.schedule,
         beta: arguments.beta,
         gamma: arguments.gamma,
         lr: arguments.lr,
-        warmup_ratio: if matches!(arguments.schedule, Rate::Constant) { 0.0 } else { arguments.warmup_ratio },
+        warmup_ratio: if arguments.schedule == Schedule::Constant { 0.0 } else { arguments.warmup_ratio },
         total_steps: steps,
         weight_decay: arguments.weight_decay,
         max_grad_norm: arguments.max_grad_norm,

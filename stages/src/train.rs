@@ -47,22 +47,22 @@ struct Train {
     /// Pairs that are held to draw the next one from; 0 trains in the order of the stream.
     #[serde(default = "shuffle_window")]
     shuffle: usize,
-    /// `rpo` or `dpo`.
+    /// `rpo`, `dpo`, `ipo`, `kto`, `simpo`, `orpo` or `sft`.
     #[serde(default)]
     loss: Loss,
     /// Convention of the margin: gamma*g (`paper`) or beta*gamma*g (`reference-code`).
     #[serde(default)]
     margin: Margin,
-    /// beta of the loss.
-    #[serde(default = "beta")]
-    beta: f64,
-    /// gamma of the margin.
-    #[serde(default = "gamma")]
-    gamma: f64,
+    /// beta of the loss: 0.1, for `simpo` 2, where it is not given.
+    #[serde(default)]
+    beta: Option<f64>,
+    /// gamma of the margin: 0.05, for `simpo` 1, where it is not given.
+    #[serde(default)]
+    gamma: Option<f64>,
     /// Peak learning rate.
     #[serde(default = "lr")]
     lr: f64,
-    /// `cosine` or `constant`, after the warm-up.
+    /// `cosine`, `linear` or `constant`, after the warm-up.
     #[serde(default)]
     schedule: Schedule,
     /// Share of the updates over which the rate rises.
@@ -95,6 +95,11 @@ enum Loss {
     #[default]
     Rpo,
     Dpo,
+    Ipo,
+    Kto,
+    Simpo,
+    Orpo,
+    Sft,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
@@ -110,6 +115,7 @@ enum Margin {
 enum Schedule {
     #[default]
     Cosine,
+    Linear,
     Constant,
 }
 
@@ -118,12 +124,6 @@ fn batch_size() -> usize {
 }
 fn shuffle_window() -> usize {
     1024
-}
-fn beta() -> f64 {
-    0.1
-}
-fn gamma() -> f64 {
-    0.05
 }
 fn lr() -> f64 {
     5e-4
@@ -153,6 +153,11 @@ impl Train {
             loss: match self.loss {
                 Loss::Rpo => L::Rpo,
                 Loss::Dpo => L::Dpo,
+                Loss::Ipo => L::Ipo,
+                Loss::Kto => L::Kto,
+                Loss::Simpo => L::Simpo,
+                Loss::Orpo => L::Orpo,
+                Loss::Sft => L::Sft,
             },
             margin: match self.margin {
                 Margin::Paper => M::Paper,
@@ -160,6 +165,7 @@ impl Train {
             },
             schedule: match self.schedule {
                 Schedule::Cosine => S::Cosine,
+                Schedule::Linear => S::Linear,
                 Schedule::Constant => S::Constant,
             },
             beta: self.beta,

@@ -127,7 +127,7 @@ fn results(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
     let mut metrics = rows(&folder.join("out/metrics.jsonl"));
     for row in &mut metrics {
         let row = row.as_object_mut().unwrap();
-        row.remove("tokens_per_second");
+        row.remove("tokens/s");
         row.remove("stream/open");
     }
     (read("pairs/pairs.jsonl"), read("adapter/adapter_model.safetensors"), metrics)

@@ -252,6 +252,7 @@ impl Learner {
         let (_, rejected) = tokens(&pair.rejected, pair.rejected_finished)?;
         let tokens = TokenPair { prompt, chosen, rejected, gap: pair.g as f32 };
         tokens.check(0, &self.policy.model.config).map_err(|e| e.to_string())?;
+        tokens.check_sides(0, self.trainer.settings().preference_loss().sides()).map_err(|e| e.to_string())?;
         let longest = tokens.prompt.len() + tokens.chosen.len().max(tokens.rejected.len());
         match self.settings.max_tokens {
             limit if limit > 0 && longest > limit => Err(format!("{longest} tokens, max_tokens is {limit}")),
@@ -264,7 +265,7 @@ impl Learner {
         let fields = value.as_object().into_iter().flatten();
         let mut row: BTreeMap<String, f64> = fields.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
         row.remove("step");
-        row.insert("tokens_per_second".into(), metrics.tokens as f64 / seconds.max(1e-9));
+        row.insert("tokens/s".into(), metrics.tokens as f64 / seconds.max(1e-9));
         // 1 while dialogues were still being played when this update was made.
         row.insert("stream/open".into(), f64::from(u8::from(!self.signals.ended.load(Relaxed))));
         self.metrics.append(metrics.step, &row).map_err(|e| e.to_string())?;
@@ -296,9 +297,13 @@ impl Learner {
 /// The trainer of the last checkpoint, if there is one for these settings; else a new one.
 fn resume(settings: &Train, policy: &Policy, checkpoint: &Path) -> Result<(Trainer<f32>, Cursor), String> {
     let (model, training, new) = (Arc::clone(&policy.model), settings.training(), Cursor::new(settings, policy));
+    let fresh = || {
+        Trainer::new(Arc::clone(&model), training.clone(), &settings.lora(), settings.seed).map_err(|e| e.to_string())
+    };
     if checkpoint.exists() {
-        match Trainer::resume(Arc::clone(&model), training.clone(), checkpoint) {
-            Ok((trainer, cursor)) => match Cursor::deserialize(cursor) {
+        let mut trainer = fresh()?;
+        match trainer.restore(checkpoint) {
+            Ok(cursor) => match Cursor::deserialize(cursor) {
                 Ok(cursor) if cursor.settings == new.settings => return Ok((trainer, cursor)),
                 _ => tracing::warn!("the settings of `train` or its model changed: training starts over"),
             },
@@ -307,8 +312,7 @@ fn resume(settings: &Train, policy: &Policy, checkpoint: &Path) -> Result<(Train
             }
         }
     }
-    let trainer = Trainer::new(model, training, &settings.lora(), settings.seed).map_err(|e| e.to_string())?;
-    Ok((trainer, new))
+    Ok((fresh()?, new))
 }
 
 impl Cursor {

@@ -1,18 +1,20 @@
 //! Draws at random from a window of a stream, from a seed: neighbours in the stream (the pairs of one turn) are spread
 //! over many updates, and the order is still the same in every run.
 
+use obvert_trainer::random::SplitMix64;
+
 /// The window.
 #[derive(Clone, Debug)]
 pub struct Shuffle<T> {
     window: Vec<T>,
     size: usize,
-    state: u64,
+    random: SplitMix64,
 }
 
 impl<T> Shuffle<T> {
     /// A window of `size` elements; 0 and 1 leave the order as it is.
     pub fn new(size: usize, seed: u64) -> Self {
-        Shuffle { window: Vec::new(), size: size.max(1), state: seed }
+        Shuffle { window: Vec::new(), size: size.max(1), random: SplitMix64(seed) }
     }
 
     /// Takes an element in; once the window is full, one comes out.
@@ -27,16 +29,8 @@ impl<T> Shuffle<T> {
     }
 
     fn draw(&mut self) -> T {
-        let index = (self.next() % self.window.len() as u64) as usize;
+        let index = self.random.below(self.window.len());
         if self.size == 1 { self.window.remove(0) } else { self.window.swap_remove(index) }
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

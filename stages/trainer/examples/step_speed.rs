@@ -69,7 +69,7 @@ fn main() -> Result<(), Error> {
         println!(
             "step {}: loss {:.4}, {seconds:.2} s, {:.0} tokens/s",
             metrics.step,
-            metrics.loss,
+            metrics.batch.loss,
             metrics.tokens as f64 / seconds
         );
     }

@@ -4,7 +4,7 @@ use crate::backward::Pending;
 use crate::error::Error;
 use crate::forward::Pass;
 use crate::lora::Adapter;
-use crate::loss::{PairLogps, PreferenceLoss};
+use crate::loss::{BatchLogps, PairLogps, PreferenceLoss, Scope, Sides, Totals};
 use crate::model::Model;
 use crate::pack::Pack;
 use crate::pair::{TokenPair, check_all};
@@ -13,13 +13,22 @@ use crate::real::Real;
 /// Packed tokens per forward pass when no activations are kept.
 const TOKENS_PER_PASS: usize = 4_096;
 
-/// Summed log-probs of a pair's two responses, in nats.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+/// Summed log-probs of a pair's two responses, in nats; 0 for a response that the pair does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ResponseLogps {
     /// Of the chosen response.
     pub chosen: f64,
     /// Of the rejected response.
     pub rejected: f64,
+}
+
+/// What a batch is compared with.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference<'a> {
+    /// The reference's log-probs, pair by pair.
+    pub logps: &'a [ResponseLogps],
+    /// The mean log-ratio of mismatched prompts and responses, where the loss asks for it ([`mismatched`]).
+    pub mismatched: f64,
 }
 
 /// A batch's losses, log-probs and gradient.
@@ -45,7 +54,7 @@ pub fn logprobs<F: Real>(
     adapter.map_or(Ok(()), |adapter| adapter.check(&model.config))?;
     check_all(pairs, &model.config)?;
     let logps = chunks(pairs, TOKENS_PER_PASS).flat_map(|pairs| {
-        let pack = pack(pairs);
+        let pack = pack(pairs, Sides::Either);
         let pass = Pass::new(model, adapter, &pack);
         let tokens = pass.target_logps(&pass.run(drop), false);
         responses(&pass.by_sequence(&tokens.logps))
@@ -53,42 +62,98 @@ pub fn logprobs<F: Real>(
     Ok(logps.collect())
 }
 
-/// Mean loss and gradient of a batch, `micro_tokens` packed tokens at a time (at least one pair).
+/// Every prompt with the responses of the next pair, the last one's with those of the first.
+pub fn mismatched(pairs: &[TokenPair]) -> Vec<TokenPair> {
+    let next = pairs.iter().cycle().skip(1);
+    let join = |(pair, next): (&TokenPair, &TokenPair)| TokenPair { prompt: pair.prompt.clone(), ..next.clone() };
+    pairs.iter().zip(next).map(join).collect()
+}
+
+/// The mean loss of a batch whose log-probs are known.
+pub fn batch_loss(
+    loss: &dyn PreferenceLoss,
+    pairs: &[TokenPair],
+    policy: &[ResponseLogps],
+    reference: Reference,
+) -> f64 {
+    let logps = pair_logps(pairs, policy, reference.logps);
+    let batch = BatchLogps { pairs: &logps, totals: Totals::of(pairs), mismatched: reference.mismatched };
+    (0..pairs.len()).map(|at| loss.term(at, &batch).loss).sum::<f64>() / pairs.len() as f64
+}
+
+/// Mean loss and gradient of a batch, `micro_tokens` packed tokens at a time (at least one pair). The result does not
+/// depend on `micro_tokens` but for rounding: where terms read other pairs, and the batch takes several passes, all
+/// log-probs are computed before.
 ///
 /// # Errors
-/// A pair or an adapter that does not fit the model, or a number of reference log-probs other than that of pairs.
+/// A pair or an adapter that does not fit the model or the loss, or a number of reference log-probs other than that of
+/// pairs.
 pub fn batch_gradient<F: Real>(
     model: &Model<F>,
     adapter: &Adapter<F>,
     pairs: &[TokenPair],
-    mut reference: &[ResponseLogps],
+    reference: Reference<'_>,
     loss: &dyn PreferenceLoss,
     micro_tokens: usize,
 ) -> Result<BatchGradient<F>, Error> {
     adapter.check(&model.config)?;
     check_all(pairs, &model.config)?;
+    check_loss(pairs, reference.logps, loss)?;
+    let passes: Vec<&[TokenPair]> = chunks(pairs, micro_tokens).collect();
+    let known = match loss.scope() {
+        Scope::Batch | Scope::Mismatched if passes.len() > 1 => Some(logprobs(model, Some(adapter), pairs)?),
+        _ => None,
+    };
+    let mut sum = Sum {
+        loss,
+        pairs,
+        reference,
+        known: known.map(|policy| pair_logps(pairs, &policy, reference.logps)),
+        batch: BatchGradient { loss: 0.0, logps: Vec::with_capacity(pairs.len()), gradient: adapter.zeros_like() },
+    };
+    for pairs in passes {
+        let pack = pack(pairs, loss.sides());
+        sum.add(Pending::forward(Pass::new(model, Some(adapter), &pack)));
+    }
+    Ok(sum.batch)
+}
+
+/// A batch's gradient as it grows pass by pass.
+struct Sum<'a, F> {
+    loss: &'a dyn PreferenceLoss,
+    pairs: &'a [TokenPair],
+    reference: Reference<'a>,
+    /// All log-probs, where they were computed before.
+    known: Option<Vec<PairLogps>>,
+    batch: BatchGradient<F>,
+}
+
+impl<F: Real> Sum<'_, F> {
+    fn add(&mut self, pending: Pending<'_, F>) {
+        let (logps, first) = (responses(&pending.logps), self.batch.logps.len());
+        let range = first..first + logps.len();
+        let part = pair_logps(&self.pairs[range.clone()], &logps, &self.reference.logps[range]);
+        let (pairs, first) = self.known.as_ref().map_or((&part, 0), |known| (known, first));
+        let terms = BatchLogps { pairs, totals: Totals::of(self.pairs), mismatched: self.reference.mismatched };
+        let weight = 1.0 / self.pairs.len() as f64;
+        let mut coefficients = Vec::with_capacity(pending.logps.len());
+        for at in first..first + logps.len() {
+            let term = self.loss.term(at, &terms);
+            self.batch.loss += weight * term.loss;
+            coefficients.extend([weight * term.d_chosen, weight * term.d_rejected]);
+        }
+        pending.backward(&coefficients, &mut self.batch.gradient);
+        self.batch.logps.extend(logps);
+    }
+}
+
+fn check_loss(pairs: &[TokenPair], reference: &[ResponseLogps], loss: &dyn PreferenceLoss) -> Result<(), Error> {
     if reference.len() != pairs.len() {
         let reason = format!("{} log-probs for {} pairs", reference.len(), pairs.len());
         return Err(Error::field("reference", reason));
     }
-    let weight = 1.0 / pairs.len() as f64;
-    let mut batch = BatchGradient { loss: 0.0, logps: Vec::with_capacity(pairs.len()), gradient: adapter.zeros_like() };
-    for pairs in chunks(pairs, micro_tokens) {
-        let (known, rest) = reference.split_at(pairs.len());
-        reference = rest;
-        let pack = pack(pairs);
-        let pending = Pending::forward(Pass::new(model, Some(adapter), &pack));
-        let logps = responses(&pending.logps);
-        let mut coefficients = Vec::with_capacity(pending.logps.len());
-        for ((pair, policy), reference) in pairs.iter().zip(&logps).zip(known) {
-            let result = loss.pair(&pair_logps(policy, reference, pair.gap));
-            batch.loss += weight * result.loss;
-            coefficients.extend([weight * result.d_chosen, weight * result.d_rejected]);
-        }
-        pending.backward(&coefficients, &mut batch.gradient);
-        batch.logps.extend(logps);
-    }
-    Ok(batch)
+    pairs.iter().enumerate().try_for_each(|(index, pair)| pair.check_sides(index, loss.sides()))?;
+    loss.check_batch(pairs).map_err(|reason| Error::field("pairs", reason))
 }
 
 /// Consecutive pairs of at most `tokens` packed tokens together, or one that has more.
@@ -106,10 +171,12 @@ fn chunks(mut pairs: &[TokenPair], tokens: usize) -> impl Iterator<Item = &[Toke
     })
 }
 
-fn pack(pairs: &[TokenPair]) -> Pack {
+/// The pairs' rows; a loss of the chosen responses alone is spared the rejected ones.
+fn pack(pairs: &[TokenPair], sides: Sides) -> Pack {
     let mut pack = Pack::default();
     for pair in pairs {
-        pack.push(&pair.prompt, &[&pair.chosen, &pair.rejected]);
+        let rejected = if sides == Sides::Chosen { &[][..] } else { &pair.rejected };
+        pack.push(&pair.prompt, &[&pair.chosen, rejected]);
     }
     pack
 }
@@ -120,14 +187,17 @@ fn responses(sums: &[f64]) -> Vec<ResponseLogps> {
     pairs.iter().map(|[chosen, rejected]| ResponseLogps { chosen: *chosen, rejected: *rejected }).collect()
 }
 
-fn pair_logps(policy: &ResponseLogps, reference: &ResponseLogps, gap: f32) -> PairLogps {
-    PairLogps {
+fn pair_logps(pairs: &[TokenPair], policy: &[ResponseLogps], reference: &[ResponseLogps]) -> Vec<PairLogps> {
+    let join = |((pair, policy), reference): ((&TokenPair, &ResponseLogps), &ResponseLogps)| PairLogps {
         chosen: policy.chosen,
         rejected: policy.rejected,
         reference_chosen: reference.chosen,
         reference_rejected: reference.rejected,
-        gap: f64::from(gap),
-    }
+        gap: f64::from(pair.gap),
+        chosen_tokens: pair.chosen.len(),
+        rejected_tokens: pair.rejected.len(),
+    };
+    pairs.iter().zip(policy).zip(reference).map(join).collect()
 }
 
 #[cfg(test)]
@@ -146,5 +216,13 @@ mod tests {
         assert_eq!(lengths(&[12, 4], 10), [1, 1]);
         assert_eq!(lengths(&[4, 4], usize::MAX), [2]);
         assert_eq!(lengths(&[], 10), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn mismatched_prompts_get_the_next_responses() {
+        let pair = |id: u32| TokenPair { prompt: vec![id], chosen: vec![10 + id], rejected: vec![20 + id], gap: 0.0 };
+        let found = mismatched(&[pair(1), pair(2), pair(3)]);
+        let ids: Vec<_> = found.iter().map(|pair| [pair.prompt[0], pair.chosen[0], pair.rejected[0]]).collect();
+        assert_eq!(ids, [[1, 12, 22], [2, 13, 23], [3, 11, 21]]);
     }
 }

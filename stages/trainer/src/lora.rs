@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::model::Matrix;
 use crate::projection::Projection;
+use crate::random::SplitMix64;
 use crate::real::Real;
 
 /// What an adapter adds to one projection.
@@ -214,23 +215,6 @@ fn uniform<F: Real>(rows: usize, cols: usize, mut random: SplitMix64) -> Matrix<
 /// The random stream of one matrix.
 fn stream(seed: u64, layer: usize, projection: Projection) -> SplitMix64 {
     let mut mixer = SplitMix64(seed);
-    let base = mixer.next();
+    let base = mixer.next_bits();
     SplitMix64(base ^ ((layer * Projection::ALL.len() + projection.index()) as u64).wrapping_mul(0xd134_2543_de82_ef95))
-}
-
-/// Steele, Lea and Flood's SplitMix64 (OOPSLA 2014): enough for initial values, and the same everywhere.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in [0, 1), 53 bits.
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
 }

@@ -66,7 +66,7 @@ impl Pack {
         self.push_document(tokens, &[]);
     }
 
-    /// Adds a prompt and the responses that continue it. All must be non-empty.
+    /// Adds a prompt, which must not be empty, and the responses that continue it. An empty response has no targets.
     pub fn push(&mut self, prompt: &[u32], responses: &[&[u32]]) {
         let start = self.tokens.len();
         let branches: Vec<&[u32]> =
@@ -79,7 +79,7 @@ impl Pack {
                 self.targets.push(Target { row, token: *token, sequence: self.sequences });
             }
             self.sequences += 1;
-            branch_start += response.len() - 1;
+            branch_start += response.len().saturating_sub(1);
         }
     }
 
@@ -111,11 +111,11 @@ mod tests {
     fn a_pair_shares_its_prompt() {
         let mut pack = Pack::default();
         pack.push_text(&[9]);
-        pack.push(&[1, 2, 3], &[&[4, 5], &[6]]);
+        pack.push(&[1, 2, 3], &[&[4, 5], &[], &[6]]);
         assert_eq!(pack.tokens, [9, 1, 2, 3, 4]);
         assert_eq!(pack.positions, [0, 0, 1, 2, 3]);
-        assert_eq!(pack.documents[1], Document { start: 1, prefix: 3, branches: vec![1, 0] });
+        assert_eq!(pack.documents[1], Document { start: 1, prefix: 3, branches: vec![1, 0, 0] });
         let targets: Vec<_> = pack.targets.iter().map(|t| (t.row, t.token, t.sequence)).collect();
-        assert_eq!(targets, [(3, 4, 0), (4, 5, 0), (3, 6, 1)]);
+        assert_eq!(targets, [(3, 4, 0), (4, 5, 0), (3, 6, 2)]);
     }
 }

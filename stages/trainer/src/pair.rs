@@ -4,8 +4,10 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::loss::Sides;
 
-/// A prompt and two responses. Prompt followed by response is a sequence.
+/// A prompt and two responses. Prompt followed by response is a sequence. For losses that allow it one of the responses
+/// may be missing, that is empty.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TokenPair {
     /// Everything before the response, special tokens included.
@@ -25,10 +27,10 @@ impl TokenPair {
     /// Says of pair number `index` what is wrong.
     pub fn check(&self, index: usize, config: &Config) -> Result<(), Error> {
         let wrong = |reason: String| Err(Error::Pair { index, reason });
+        if self.prompt.is_empty() {
+            return wrong("prompt is empty".into());
+        }
         for (part, tokens) in [("prompt", &self.prompt), ("chosen", &self.chosen), ("rejected", &self.rejected)] {
-            if tokens.is_empty() {
-                return wrong(format!("{part} is empty"));
-            }
             if let Some(at) = tokens.iter().position(|token| *token as usize >= config.vocab_size) {
                 let reason = format!("{part}[{at}] is token {}, the vocabulary has {}", tokens[at], config.vocab_size);
                 return wrong(reason);
@@ -44,9 +46,24 @@ impl TokenPair {
         Ok(())
     }
 
-    /// Tokens of both sequences, the prompt counted twice.
+    /// Checks that the pair has the responses that a loss needs.
+    ///
+    /// # Errors
+    /// Says of pair number `index` which one is missing.
+    pub fn check_sides(&self, index: usize, sides: Sides) -> Result<(), Error> {
+        let missing = match (self.chosen.is_empty(), self.rejected.is_empty(), sides) {
+            (true, true, Sides::Either) => "chosen and rejected are",
+            (true, _, Sides::Both | Sides::Chosen) => "chosen is",
+            (false, true, Sides::Both) => "rejected is",
+            _ => return Ok(()),
+        };
+        Err(Error::Pair { index, reason: format!("{missing} empty") })
+    }
+
+    /// Tokens of both sequences, the prompt counted once for each response that there is.
     pub fn tokens(&self) -> usize {
-        2 * self.prompt.len() + self.chosen.len() + self.rejected.len()
+        let sequence = |response: &[u32]| if response.is_empty() { 0 } else { self.prompt.len() + response.len() };
+        sequence(&self.chosen) + sequence(&self.rejected)
     }
 
     /// Tokens of both sequences, the prompt counted once: about the rows that the pair takes in a pack.

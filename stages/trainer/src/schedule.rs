@@ -9,6 +9,8 @@ pub enum Schedule {
     /// Half a cosine from the full rate to zero.
     #[default]
     Cosine,
+    /// A straight line from the full rate to zero.
+    Linear,
 }
 
 impl Schedule {
@@ -20,12 +22,11 @@ impl Schedule {
         if done < warmup {
             return done / warmup;
         }
+        let progress = ((done - warmup) / (total as f64 - warmup).max(1.0)).min(1.0);
         match self {
             Self::Constant => 1.0,
-            Self::Cosine => {
-                let progress = (done - warmup) / (total as f64 - warmup).max(1.0);
-                0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos())
-            }
+            Self::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Self::Linear => 1.0 - progress,
         }
     }
 }
@@ -41,13 +42,14 @@ mod tests {
         assert_eq!([rate(0), rate(1), rate(2)], expected);
         assert!((rate(6) - 0.5).abs() < 1e-12);
         assert!(rate(10) < 1e-12 && rate(99) < 1e-12);
+        assert_eq!([2, 4, 10, 11].map(|done| Schedule::Linear.factor(done, 10, 0.2)), [1.0, 0.75, 0.0, 0.0]);
         assert_eq!(Schedule::Constant.factor(7, 10, 0.0), 1.0);
         assert_eq!(Schedule::Constant.factor(1, 10, 0.4), 0.25);
     }
 
     #[test]
     fn warm_up_leaves_an_update() {
-        for schedule in [Schedule::Constant, Schedule::Cosine] {
+        for schedule in [Schedule::Constant, Schedule::Cosine, Schedule::Linear] {
             assert_eq!(schedule.factor(0, 1, 0.1), 1.0);
             assert_eq!([0, 1].map(|done| schedule.factor(done, 2, 0.1)), [0.0, 1.0]);
             assert_eq!([1, 2].map(|done| schedule.factor(done, 3, 1.0)), [0.5, 1.0]);

@@ -2,7 +2,7 @@
 
 use crate::adamw::AdamW;
 use crate::error::Error;
-use crate::loss::{Dpo, Margin, PreferenceLoss, Rpo};
+use crate::loss::{Average, Dpo, Iopo, Ipo, Kto, KtoBaseline, Margin, Orpo, PreferenceLoss, Rpo, Sft, Simpo, WithNll};
 use crate::schedule::Schedule;
 
 /// The losses that can be chosen by name.
@@ -14,6 +14,29 @@ pub enum LossKind {
     Rpo,
     /// [`Dpo`].
     Dpo,
+    /// [`Ipo`].
+    Ipo,
+    /// [`Kto`].
+    Kto,
+    /// [`Simpo`].
+    Simpo,
+    /// [`Orpo`].
+    Orpo,
+    /// [`Iopo`].
+    Iopo,
+    /// [`Sft`].
+    Sft,
+}
+
+/// What the rewards and the losses compare the policy with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReferenceKind {
+    /// The model without an adapter.
+    #[default]
+    Base,
+    /// The model with the adapter that training starts from.
+    Start,
 }
 
 /// The settings of a training run.
@@ -26,10 +49,24 @@ pub struct TrainSettings {
     pub margin: Margin,
     /// DPO's label smoothing ε, from 0 to below 0.5.
     pub label_smoothing: f64,
-    /// β of the loss and of the rewards.
-    pub beta: f64,
-    /// γ of RPO's margin; 0 makes it DPO.
-    pub gamma: f64,
+    /// β of the loss and of the rewards; 0.1 by default, for SimPO 2.
+    pub beta: Option<f64>,
+    /// γ of RPO's margin, 0.05 by default (0 makes it DPO); of SimPO's, 1 by default.
+    pub gamma: Option<f64>,
+    /// Whether IPO's log-ratios are sums over a response or means.
+    pub ipo_average: Average,
+    /// How KTO's z is estimated.
+    pub kto_baseline: KtoBaseline,
+    /// KTO's weight of chosen responses.
+    pub desirable_weight: f64,
+    /// KTO's weight of rejected responses.
+    pub undesirable_weight: f64,
+    /// λ of ORPO.
+    pub orpo_lambda: f64,
+    /// Weight of the chosen responses' NLL per token, added to the loss.
+    pub nll_weight: f64,
+    /// What the policy is compared with.
+    pub reference: ReferenceKind,
     /// The peak learning rate.
     pub lr: f64,
     /// The learning rate after warm-up.
@@ -59,8 +96,15 @@ impl Default for TrainSettings {
             loss: LossKind::Rpo,
             margin: Margin::Paper,
             label_smoothing: 0.0,
-            beta: 0.1,
-            gamma: 0.05,
+            beta: None,
+            gamma: None,
+            ipo_average: Average::Sum,
+            kto_baseline: KtoBaseline::Mismatched,
+            desirable_weight: 1.0,
+            undesirable_weight: 1.0,
+            orpo_lambda: 0.1,
+            nll_weight: 0.0,
+            reference: ReferenceKind::Base,
             lr: 5e-4,
             schedule: Schedule::Cosine,
             warmup_ratio: 0.1,
@@ -83,8 +127,12 @@ impl TrainSettings {
     pub fn check(&self) -> Result<(), Error> {
         let most = f64::MAX;
         in_range("label_smoothing", self.label_smoothing, 0.0, 0.499_999)?;
-        in_range("beta", self.beta, f64::MIN_POSITIVE, most)?;
-        in_range("gamma", self.gamma, 0.0, most)?;
+        in_range("beta", self.beta(), f64::MIN_POSITIVE, most)?;
+        in_range("gamma", self.gamma(), 0.0, most)?;
+        in_range("desirable_weight", self.desirable_weight, 0.0, most)?;
+        in_range("undesirable_weight", self.undesirable_weight, 0.0, most)?;
+        in_range("orpo_lambda", self.orpo_lambda, 0.0, most)?;
+        in_range("nll_weight", self.nll_weight, 0.0, most)?;
         in_range("lr", self.lr, 0.0, most)?;
         in_range("warmup_ratio", self.warmup_ratio, 0.0, 1.0)?;
         in_range("weight_decay", self.weight_decay, 0.0, most)?;
@@ -96,11 +144,41 @@ impl TrainSettings {
         in_range("micro_tokens", self.micro_tokens as f64, 1.0, 1e9)
     }
 
+    /// β.
+    pub fn beta(&self) -> f64 {
+        self.beta.unwrap_or(if self.loss == LossKind::Simpo { 2.0 } else { 0.1 })
+    }
+
+    /// γ.
+    pub fn gamma(&self) -> f64 {
+        self.gamma.unwrap_or(if self.loss == LossKind::Simpo { 1.0 } else { 0.05 })
+    }
+
     /// The loss that the settings describe.
     pub fn preference_loss(&self) -> Box<dyn PreferenceLoss> {
-        match self.loss {
-            LossKind::Rpo => Box::new(Rpo { beta: self.beta, gamma: self.gamma, margin: self.margin }),
-            LossKind::Dpo => Box::new(Dpo { beta: self.beta, label_smoothing: self.label_smoothing }),
+        let (beta, gamma) = (self.beta(), self.gamma());
+        let loss: Box<dyn PreferenceLoss> = match self.loss {
+            LossKind::Rpo => Box::new(Rpo { beta, gamma, margin: self.margin }),
+            LossKind::Dpo => Box::new(Dpo { beta, label_smoothing: self.label_smoothing }),
+            LossKind::Ipo => Box::new(Ipo { beta, average: self.ipo_average }),
+            LossKind::Kto => Box::new(self.kto()),
+            LossKind::Simpo => Box::new(Simpo { beta, gamma }),
+            LossKind::Orpo => Box::new(Orpo { lambda: self.orpo_lambda }),
+            LossKind::Iopo => Box::new(Iopo { beta }),
+            LossKind::Sft => Box::new(Sft),
+        };
+        match self.nll_weight {
+            0.0 => loss,
+            weight => Box::new(WithNll { loss, weight }),
+        }
+    }
+
+    fn kto(&self) -> Kto {
+        Kto {
+            beta: self.beta(),
+            desirable_weight: self.desirable_weight,
+            undesirable_weight: self.undesirable_weight,
+            baseline: self.kto_baseline,
         }
     }
 

@@ -1,4 +1,4 @@
-//! The trainer: one AdamW update of the mean preference loss at a time.
+//! The trainer: one AdamW update of the mean loss of a batch at a time.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,51 +8,22 @@ use serde_json::Value;
 use crate::adamw::{Moments, clip, global_norm};
 use crate::checkpoint::{self, State};
 use crate::error::Error;
-use crate::gradient::{BatchGradient, ResponseLogps, batch_gradient, logprobs};
+use crate::gradient::{Reference, ResponseLogps, batch_gradient, batch_loss, logprobs, mismatched};
 use crate::lora::{Adapter, LoraSettings};
+use crate::loss::Scope;
+use crate::metrics::{Measures, Metrics};
 use crate::model::Model;
 use crate::pair::TokenPair;
 use crate::real::Real;
-use crate::settings::TrainSettings;
-
-/// What one update reports, under TRL's names. A reward is β(log p − reference log p), without the margin.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Metrics {
-    /// The update, counted from 1.
-    pub step: u64,
-    /// The mean loss before the update.
-    pub loss: f64,
-    /// Mean reward of the chosen responses.
-    #[serde(rename = "rewards/chosen")]
-    pub rewards_chosen: f64,
-    /// Mean reward of the rejected responses.
-    #[serde(rename = "rewards/rejected")]
-    pub rewards_rejected: f64,
-    /// Mean of chosen minus rejected reward.
-    #[serde(rename = "rewards/margins")]
-    pub margins: f64,
-    /// Share of the pairs whose chosen reward is the greater.
-    #[serde(rename = "rewards/accuracies")]
-    pub accuracies: f64,
-    /// Mean summed log-prob of the chosen responses, in nats.
-    #[serde(rename = "logps/chosen")]
-    pub logps_chosen: f64,
-    /// Mean summed log-prob of the rejected responses, in nats.
-    #[serde(rename = "logps/rejected")]
-    pub logps_rejected: f64,
-    /// Global norm of the gradient, before clipping.
-    pub grad_norm: f64,
-    /// The learning rate of the update.
-    pub learning_rate: f64,
-    /// Tokens of all sequences, prompts counted once per response.
-    pub tokens: usize,
-}
+use crate::settings::{ReferenceKind, TrainSettings};
 
 /// A frozen model, an adapter that learns, and the optimizer's state.
 #[derive(Debug)]
 pub struct Trainer<F = f32> {
     model: Arc<Model<F>>,
     settings: TrainSettings,
+    /// The adapter of the reference; `None` for the bare model.
+    reference: Option<Adapter<F>>,
     state: State<F>,
 }
 
@@ -73,19 +44,25 @@ impl<F: Real> Trainer<F> {
     pub fn with_adapter(model: Arc<Model<F>>, settings: TrainSettings, adapter: Adapter<F>) -> Result<Self, Error> {
         settings.check()?;
         adapter.check(&model.config)?;
+        let reference = (settings.reference == ReferenceKind::Start).then(|| adapter.clone());
         let state = State { moments: Moments::zeros(&adapter), adapter, step: 0 };
-        Ok(Self { model, settings, state })
+        Ok(Self { model, settings, reference, state })
     }
 
-    /// Continues a run from a checkpoint, bit for bit, and returns the cursor saved with it.
+    /// Continues from a checkpoint, bit for bit, and returns the cursor saved with it. The trainer must have been made
+    /// as the one that saved it was.
     ///
     /// # Errors
-    /// A checkpoint that is damaged or of another model, or settings that make no sense.
-    pub fn resume(model: Arc<Model<F>>, settings: TrainSettings, path: &Path) -> Result<(Self, Value), Error> {
-        settings.check()?;
+    /// A checkpoint that is damaged or of another model or adapter; the trainer is then as it was.
+    pub fn restore(&mut self, path: &Path) -> Result<Value, Error> {
         let (state, cursor) = checkpoint::load(path)?;
-        state.adapter.check(&model.config).map_err(|error| Error::malformed(path, error))?;
-        Ok((Self { model, settings, state }, cursor))
+        state.adapter.check(&self.model.config).map_err(|error| Error::malformed(path, error))?;
+        let shape = |adapter: &Adapter<F>| (adapter.rank, adapter.alpha, adapter.targets());
+        if shape(&state.adapter) != shape(&self.state.adapter) {
+            return Err(Error::malformed(path, "its adapter has another rank, alpha or other targets"));
+        }
+        self.state = state;
+        Ok(cursor)
     }
 
     /// Saves adapter, moments, step and `cursor`, which is the caller's, in one file that is replaced at once.
@@ -101,9 +78,19 @@ impl<F: Real> Trainer<F> {
         &self.model
     }
 
+    /// The settings.
+    pub fn settings(&self) -> &TrainSettings {
+        &self.settings
+    }
+
     /// The adapter as it is after the last update.
     pub fn adapter(&self) -> &Adapter<F> {
         &self.state.adapter
+    }
+
+    /// The adapter of the reference; `None` for the bare model.
+    pub fn reference_adapter(&self) -> Option<&Adapter<F>> {
+        self.reference.as_ref()
     }
 
     /// Updates made so far.
@@ -111,24 +98,38 @@ impl<F: Real> Trainer<F> {
         self.state.step
     }
 
-    /// The log-probs under the reference: the model without its adapter.
+    /// The log-probs under the reference; zeros for a loss that has none.
     ///
     /// # Errors
     /// A pair that does not fit the model.
     pub fn reference_logps(&self, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
-        logprobs(&self.model, None, pairs)
+        match self.settings.preference_loss().uses_reference() {
+            true => logprobs(&self.model, self.reference.as_ref(), pairs),
+            false => Ok(vec![ResponseLogps::default(); pairs.len()]),
+        }
+    }
+
+    /// The mean loss of a set of pairs, taken as one batch, and its other measures. Nothing is learnt.
+    ///
+    /// # Errors
+    /// A pair that does not fit the model.
+    pub fn evaluate(&self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Measures, Error> {
+        let policy = logprobs(&self.model, Some(&self.state.adapter), pairs)?;
+        let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
+        let loss = batch_loss(self.settings.preference_loss().as_ref(), pairs, &policy, compared);
+        Ok(Measures::new(loss, self.settings.beta(), pairs, &policy, reference))
     }
 
     /// One update on the mean loss of the pairs.
     ///
     /// # Errors
-    /// A pair that does not fit the model, or a loss or gradient that is not finite. The trainer is then as it
-    /// was before.
+    /// A pair that does not fit the model or the loss, or a loss or gradient that is not finite. The trainer is then as
+    /// it was before.
     pub fn step(&mut self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Metrics, Error> {
         let (settings, step) = (&self.settings, self.state.step + 1);
-        let loss = settings.preference_loss();
-        let adapter = &self.state.adapter;
-        let mut batch = batch_gradient(&self.model, adapter, pairs, reference, loss.as_ref(), settings.micro_tokens)?;
+        let (loss, adapter) = (settings.preference_loss(), &self.state.adapter);
+        let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
+        let mut batch = batch_gradient(&self.model, adapter, pairs, compared, loss.as_ref(), settings.micro_tokens)?;
         finite(step, "the loss", batch.loss)?;
         let grad_norm = global_norm(&batch.gradient);
         finite(step, "the gradient's norm", grad_norm)?;
@@ -137,36 +138,25 @@ impl<F: Real> Trainer<F> {
         let State { adapter, moments, .. } = &mut self.state;
         settings.optimizer().update(adapter, &batch.gradient, moments, step, learning_rate);
         self.state.step = step;
+        let measures = Measures::new(batch.loss, self.settings.beta(), pairs, &batch.logps, reference);
         let tokens = pairs.iter().map(TokenPair::tokens).sum();
-        let metrics =
-            Metrics { grad_norm, learning_rate, tokens, ..metrics(step, &batch, reference, self.settings.beta) };
-        Ok(metrics)
+        Ok(Metrics { step, batch: measures, grad_norm, learning_rate, tokens })
+    }
+
+    /// The mean log-ratio of mismatched prompts and responses, where the loss reads it.
+    fn mismatched(&self, pairs: &[TokenPair]) -> Result<f64, Error> {
+        if self.settings.preference_loss().scope() != Scope::Mismatched {
+            return Ok(0.0);
+        }
+        let pairs = mismatched(pairs);
+        let policy = logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
+        let reference = logprobs(&self.model, self.reference.as_ref(), &pairs)?;
+        let ratios = policy.iter().zip(&reference).map(|(p, r)| (p.chosen - r.chosen) + (p.rejected - r.rejected));
+        let responses = crate::loss::Totals::of(&pairs).responses;
+        Ok(ratios.sum::<f64>() / responses.max(1) as f64)
     }
 }
 
 fn finite(step: u64, what: &'static str, value: f64) -> Result<(), Error> {
     if value.is_finite() { Ok(()) } else { Err(Error::NonFinite { step, what, value }) }
-}
-
-/// The means over a batch; what belongs to the update is left zero.
-fn metrics<F>(step: u64, batch: &BatchGradient<F>, reference: &[ResponseLogps], beta: f64) -> Metrics {
-    let count = batch.logps.len() as f64;
-    let rewards = || {
-        let pairs = batch.logps.iter().zip(reference);
-        pairs.map(|(policy, base)| (beta * (policy.chosen - base.chosen), beta * (policy.rejected - base.rejected)))
-    };
-    let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / count;
-    Metrics {
-        step,
-        loss: batch.loss,
-        rewards_chosen: mean(&mut rewards().map(|(chosen, _)| chosen)),
-        rewards_rejected: mean(&mut rewards().map(|(_, rejected)| rejected)),
-        margins: mean(&mut rewards().map(|(chosen, rejected)| chosen - rejected)),
-        accuracies: mean(&mut rewards().map(|(chosen, rejected)| f64::from(u8::from(chosen > rejected)))),
-        logps_chosen: mean(&mut batch.logps.iter().map(|logps| logps.chosen)),
-        logps_rejected: mean(&mut batch.logps.iter().map(|logps| logps.rejected)),
-        grad_norm: 0.0,
-        learning_rate: 0.0,
-        tokens: 0,
-    }
 }

@@ -6,6 +6,7 @@
 mod common;
 
 use common::{MODELS, fill, fixture, json, random_model, shared, tiny_config};
+use obvert_trainer::loss::Sides;
 use obvert_trainer::{Adapter, Config, Error, LoraSettings, Model, Projection, TokenPair, TrainSettings, peft};
 use serde_json::{Value, json};
 
@@ -198,7 +199,14 @@ fn pairs_and_settings_are_checked() {
         pair.check(4, &config).unwrap_err().to_string()
     };
     assert_eq!(error(|p| p.prompt.clear()), "pair 4: prompt is empty");
-    assert_eq!(error(|p| p.rejected.clear()), "pair 4: rejected is empty");
+    let lacks = |change: fn(&mut TokenPair), sides| {
+        let mut pair = good.clone();
+        change(&mut pair);
+        pair.check_sides(4, sides).err().map(|error| error.to_string())
+    };
+    assert_eq!(lacks(|p| p.rejected.clear(), Sides::Both).unwrap(), "pair 4: rejected is empty");
+    assert_eq!(lacks(|p| p.chosen.clear(), Sides::Chosen).unwrap(), "pair 4: chosen is empty");
+    assert_eq!([Sides::Chosen, Sides::Either].map(|sides| lacks(|p| p.rejected.clear(), sides)), [None, None]);
     assert_eq!(error(|p| p.chosen[0] = 37), "pair 4: chosen[0] is token 37, the vocabulary has 37");
     assert_eq!(error(|p| p.chosen = vec![1; 5]), "pair 4: 7 tokens long, the model takes at most 6");
     assert_eq!(error(|p| p.gap = f32::NAN), "pair 4: gap is NaN");
@@ -207,7 +215,7 @@ fn pairs_and_settings_are_checked() {
         change(&mut settings);
         settings.check().unwrap_err().to_string()
     };
-    assert_eq!(settings(|s| s.beta = 0.0), "beta: 0 must be a positive number");
+    assert_eq!(settings(|s| s.beta = Some(0.0)), "beta: 0 must be a positive number");
     assert_eq!(settings(|s| s.lr = f64::NAN), "lr: NaN must be a number, 0 or more");
     assert_eq!(settings(|s| s.warmup_ratio = 1.5), "warmup_ratio: 1.5 must be from 0 to 1");
     let unknown = serde_json::from_value::<TrainSettings>(json!({"learning_rate": 1})).unwrap_err().to_string();

@@ -8,7 +8,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{Fixture, MODELS, chosen_and_rejected, fixture, relative_l2, shared};
-use obvert_trainer::gradient::batch_gradient;
+use obvert_trainer::gradient::{Reference, batch_gradient};
+use obvert_trainer::loss::{Average, KtoBaseline};
 use obvert_trainer::settings::LossKind;
 use obvert_trainer::{Adapter, Real, TrainSettings, Trainer, logits, logprobs, schedule::Schedule};
 
@@ -18,8 +19,8 @@ type Errors = Vec<(String, f64)>;
 fn settings<F>(fixture: &Fixture<F>, loss: LossKind) -> TrainSettings {
     TrainSettings {
         loss,
-        beta: fixture.batch.beta,
-        gamma: fixture.batch.gamma,
+        beta: Some(fixture.batch.beta),
+        gamma: Some(fixture.batch.gamma),
         lr: 5e-4,
         schedule: Schedule::Constant,
         warmup_ratio: 0.0,
@@ -56,16 +57,39 @@ fn worst_matrix<F: Real>(fixture: &Fixture<F>, found: &Adapter<F>, prefix: &str)
     found.named_matrices().map(error).fold(0.0, f64::max)
 }
 
+/// The settings whose loss the reference calls `name`.
+fn named<F>(fixture: &Fixture<F>, name: &str) -> TrainSettings {
+    let of = |kind| settings(fixture, kind);
+    let kto = |kto_baseline| TrainSettings { kto_baseline, ..of(LossKind::Kto) };
+    match name {
+        "rpo" => of(LossKind::Rpo),
+        "dpo" => of(LossKind::Dpo),
+        "ipo_sum" => of(LossKind::Ipo),
+        "ipo_avg" => TrainSettings { ipo_average: Average::Mean, ..of(LossKind::Ipo) },
+        "kto_zero_ref" => kto(KtoBaseline::Zero),
+        "kto_pair" => kto(KtoBaseline::Pair),
+        "simpo" => TrainSettings { beta: None, gamma: None, ..of(LossKind::Simpo) },
+        other => panic!("no loss is called {other}"),
+    }
+}
+
 fn gradient_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
-    let reference = logprobs(&fixture.model, None, &fixture.batch.pairs).unwrap();
+    let logps = logprobs(&fixture.model, None, &fixture.batch.pairs).unwrap();
+    let reference = Reference { logps: &logps, mismatched: 0.0 };
     let mut errors = Vec::new();
-    for (name, kind) in [("dpo", LossKind::Dpo), ("rpo", LossKind::Rpo)] {
-        let loss = settings(fixture, kind).preference_loss();
+    let losses = fixture.json["losses"].as_object().unwrap();
+    assert_eq!(losses.len(), 7);
+    for (name, expected) in losses {
+        let loss = named(fixture, name).preference_loss();
         let Fixture { model, adapter, batch, .. } = fixture;
-        let found = batch_gradient(model, adapter, &batch.pairs, &reference, loss.as_ref(), 512).unwrap();
-        let expected = fixture.json["losses"][name].as_f64().unwrap();
-        errors.push((format!("loss.{name}"), (found.loss / expected - 1.0).abs()));
-        errors.push((format!("grad.{name}"), worst_matrix(fixture, &found.gradient, &format!("grad.{name}"))));
+        // All at once, and in passes of about two pairs.
+        for micro_tokens in [100_000, 64] {
+            let found = batch_gradient(model, adapter, &batch.pairs, reference, loss.as_ref(), micro_tokens).unwrap();
+            errors.push((format!("loss.{name}"), (found.loss / expected.as_f64().unwrap() - 1.0).abs()));
+            if ["rpo", "dpo"].contains(&name.as_str()) {
+                errors.push((format!("grad.{name}"), worst_matrix(fixture, &found.gradient, &format!("grad.{name}"))));
+            }
+        }
     }
     errors
 }
@@ -79,10 +103,10 @@ fn training_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
     for step in 0..3 {
         let metrics = trainer.step(&fixture.batch.pairs, &reference).unwrap();
         let expected = fixture.json["rpo_loss_before_each_step_and_after_third"][step].as_f64().unwrap();
-        errors.push((format!("loss before step {}", step + 1), (metrics.loss / expected - 1.0).abs()));
+        errors.push((format!("loss before step {}", step + 1), (metrics.batch.loss / expected - 1.0).abs()));
         if step == 0 {
             let expected = fixture.json["reward_accuracy"].as_f64().unwrap();
-            errors.push(("accuracy".into(), (metrics.accuracies - expected).abs()));
+            errors.push(("accuracy".into(), (metrics.batch.accuracies - expected).abs()));
         }
         let prefix = format!("param.step{}", step + 1);
         let error = worst_matrix(fixture, trainer.adapter(), &prefix);

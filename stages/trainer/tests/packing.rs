@@ -6,7 +6,7 @@
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
-use obvert_trainer::gradient::batch_gradient;
+use obvert_trainer::gradient::{Reference, batch_gradient};
 use obvert_trainer::loss::Dpo;
 use obvert_trainer::{Adapter, LoraSettings, TokenPair, logits, logprobs};
 use serde_json::json;
@@ -43,7 +43,8 @@ fn micro_batches_change_rounding_only() {
     let pairs = random_pairs(5, config.vocab_size, [6, 4, 5], 4);
     let reference = logprobs(&model, None, &pairs).unwrap();
     let loss = Dpo { beta: 0.1, label_smoothing: 0.1 };
-    let gradient = |size| batch_gradient(&model, &adapter, &pairs, &reference, &loss, size).unwrap();
+    let compared = Reference { logps: &reference, mismatched: 0.0 };
+    let gradient = |size| batch_gradient(&model, &adapter, &pairs, compared, &loss, size).unwrap();
     let whole = gradient(1_000);
     // The pairs have 15 to 23 packed tokens: one, two, or three and two at a time.
     for size in [1, 40, 60] {

@@ -29,7 +29,7 @@ fn bits(trainer: &Trainer<f32>) -> Vec<u32> {
 
 fn run(trainer: &mut Trainer<f32>, pairs: &[TokenPair], steps: usize) -> Vec<f64> {
     let reference = trainer.reference_logps(pairs).unwrap();
-    (0..steps).map(|_| trainer.step(pairs, &reference).unwrap().loss).collect()
+    (0..steps).map(|_| trainer.step(pairs, &reference).unwrap().batch.loss).collect()
 }
 
 #[test]
@@ -56,8 +56,8 @@ fn a_resumed_run_continues_bit_for_bit() {
     stopped.save(&path, &json!({"epoch": 1, "at": [3, "x"]})).unwrap();
     run(&mut stopped, &pairs, 1);
     stopped.save(&path, &json!({"epoch": 2})).unwrap();
-    let settings = TrainSettings { total_steps: 8, lr: 1e-2, ..TrainSettings::default() };
-    let (mut resumed, cursor) = Trainer::resume(stopped.model().clone(), settings, &path).unwrap();
+    let (mut resumed, _) = trainer();
+    let cursor = resumed.restore(&path).unwrap();
     assert_eq!((cursor, resumed.steps()), (json!({"epoch": 2}), 3));
     run(&mut resumed, &pairs, 3);
     assert_eq!(bits(&straight), bits(&resumed));
@@ -74,7 +74,10 @@ fn damaged_checkpoints_are_refused() {
     let whole = std::fs::read(&path).unwrap();
     let load = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        Trainer::<f32>::resume(trainer.model().clone(), TrainSettings::default(), &path).unwrap_err().to_string()
+        let (mut other, before) = (self::trainer().0, bits(&self::trainer().0));
+        let error = other.restore(&path).unwrap_err().to_string();
+        assert_eq!((bits(&other), other.steps()), (before, 0));
+        error
     };
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
@@ -96,8 +99,9 @@ fn damaged_checkpoints_are_refused() {
     let mut other = tiny_config(json!({}));
     other.layers = 1;
     std::fs::write(&path, &whole).unwrap();
-    let model = Arc::new(random_model(&other, 1));
-    let error = Trainer::<f32>::resume(model, TrainSettings::default(), &path).unwrap_err().to_string();
+    let model = Arc::new(random_model::<f32>(&other, 1));
+    let mut other = Trainer::new(model, TrainSettings::default(), &LoraSettings::default(), 1).unwrap();
+    let error = other.restore(&path).unwrap_err().to_string();
     assert!(error.contains("the adapter has 2 blocks, the model 1"), "{error}");
 }
 
@@ -125,15 +129,15 @@ fn metrics_follow_their_definitions() {
     let chosen = |i: usize| 0.1 * (policy[i].chosen - reference[i].chosen);
     let rejected = |i: usize| 0.1 * (policy[i].rejected - reference[i].rejected);
     let close = |a: f64, b: f64| assert!((a - b).abs() < 1e-3, "{a} {b}");
-    close(metrics.rewards_chosen, mean(&chosen));
-    close(metrics.rewards_rejected, mean(&rejected));
-    close(metrics.margins, mean(&|i| chosen(i) - rejected(i)));
-    close(metrics.accuracies, mean(&|i| if chosen(i) > rejected(i) { 1.0 } else { 0.0 }));
-    close(metrics.logps_chosen, mean(&|i| policy[i].chosen));
+    close(metrics.batch.rewards_chosen, mean(&chosen));
+    close(metrics.batch.rewards_rejected, mean(&rejected));
+    close(metrics.batch.margins, mean(&|i| chosen(i) - rejected(i)));
+    close(metrics.batch.accuracies, mean(&|i| if chosen(i) > rejected(i) { 1.0 } else { 0.0 }));
+    close(metrics.batch.logps_chosen, mean(&|i| policy[i].chosen));
     let margin = |i: usize| chosen(i) - rejected(i) - 0.05 * f64::from(pairs[i].gap);
-    close(metrics.loss, mean(&|i| (1.0 + (-margin(i)).exp()).ln()));
+    close(metrics.batch.loss, mean(&|i| (1.0 + (-margin(i)).exp()).ln()));
     let both = |p: &TokenPair| 2 * p.prompt.len() + p.chosen.len() + p.rejected.len();
     assert_eq!(metrics.tokens, pairs.iter().map(both).sum::<usize>());
-    let json = serde_json::to_value(&metrics).unwrap();
+    let json = serde_json::to_value(metrics).unwrap();
     assert!(json.get("rewards/accuracies").is_some() && json.get("logps/chosen").is_some());
 }

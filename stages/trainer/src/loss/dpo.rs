@@ -1,7 +1,7 @@
 //! Direct Preference Optimization: −log σ(βD) (arXiv 2305.18290), and with label smoothing ε
 //! (1 − ε)(−log σ(βD)) + ε(−log σ(−βD)) (conservative DPO).
 
-use super::{PairLogps, PairLoss, PreferenceLoss, neg_log_sigmoid, sigmoid};
+use super::{BatchLogps, PairLoss, PreferenceLoss, neg_log_sigmoid, sigmoid};
 
 /// DPO.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,8 +13,8 @@ pub struct Dpo {
 }
 
 impl PreferenceLoss for Dpo {
-    fn pair(&self, logps: &PairLogps) -> PairLoss {
-        let (x, eps) = (self.beta * logps.log_ratio_difference(), self.label_smoothing);
+    fn term(&self, at: usize, batch: &BatchLogps<'_>) -> PairLoss {
+        let (x, eps) = (self.beta * batch.pairs[at].difference(), self.label_smoothing);
         let loss = (1.0 - eps) * neg_log_sigmoid(x) + eps * neg_log_sigmoid(-x);
         PairLoss::of_difference(loss, self.beta * (eps * sigmoid(x) - (1.0 - eps) * sigmoid(-x)))
     }

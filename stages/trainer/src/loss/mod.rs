@@ -1,43 +1,39 @@
 //! Losses over preference pairs: one file each.
 
+mod batch;
 mod dpo;
+mod iopo;
+mod ipo;
+mod kto;
+mod nll;
+mod orpo;
 mod rpo;
+mod sft;
+mod simpo;
 
 use std::fmt::Debug;
 
+use crate::pair::TokenPair;
+
+pub use batch::{BatchLogps, PairLogps, Totals};
 pub use dpo::Dpo;
+pub use iopo::Iopo;
+pub use ipo::{Average, Ipo};
+pub use kto::{Kto, KtoBaseline};
+pub use nll::WithNll;
+pub use orpo::Orpo;
 pub use rpo::{Margin, Rpo};
+pub use sft::Sft;
+pub use simpo::Simpo;
 
-/// Summed log-probs of one pair's responses under the policy and under the reference, in nats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PairLogps {
-    /// The chosen response under the policy.
-    pub chosen: f64,
-    /// The rejected response under the policy.
-    pub rejected: f64,
-    /// The chosen response under the reference.
-    pub reference_chosen: f64,
-    /// The rejected response under the reference.
-    pub reference_rejected: f64,
-    /// The pair's difference g: active constraints whose verdicts differ.
-    pub gap: f64,
-}
-
-impl PairLogps {
-    /// D = a − b, a and b the policy-to-reference log-ratios of chosen and rejected.
-    pub fn log_ratio_difference(&self) -> f64 {
-        (self.chosen - self.reference_chosen) - (self.rejected - self.reference_rejected)
-    }
-}
-
-/// A pair's loss and its derivatives.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A pair's term of the loss, and the derivatives of the sum of all terms with respect to this pair's log-probs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PairLoss {
-    /// L.
+    /// The term; a batch's loss is the mean of its terms.
     pub loss: f64,
-    /// ∂L/∂log p of the chosen response.
+    /// ∂(Σ terms)/∂log p of the chosen response.
     pub d_chosen: f64,
-    /// ∂L/∂log p of the rejected response.
+    /// ∂(Σ terms)/∂log p of the rejected response.
     pub d_rejected: f64,
 }
 
@@ -48,13 +44,65 @@ impl PairLoss {
     }
 }
 
+/// What a term is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The pair itself: terms can be computed as soon as the pair's own log-probs are known.
+    Pair,
+    /// Other pairs of the batch too.
+    Batch,
+    /// Other pairs, and the mean log-ratio of prompts with another pair's responses.
+    Mismatched,
+}
+
+/// The responses that a pair must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sides {
+    /// Both.
+    Both,
+    /// The chosen one.
+    Chosen,
+    /// One of the two.
+    Either,
+}
+
 /// A loss over preference pairs.
 ///
-/// **Contract**: a pure function, finite for finite input, and `d_chosen` and `d_rejected` are its exact
-/// derivatives with respect to the policy's two log-probs.
+/// **Contract**: a pure function, finite for finite input; `d_chosen` and `d_rejected` are the exact derivatives of the
+/// sum of all terms of a batch (a baseline such as KTO's z is a constant in them); a term depends on what `scope` says
+/// and on the totals, on nothing else.
 pub trait PreferenceLoss: Debug + Send + Sync {
-    /// The loss of one pair. A batch's loss is the mean over its pairs.
-    fn pair(&self, logps: &PairLogps) -> PairLoss;
+    /// The term of pair number `at`. With [`Scope::Pair`] the batch may hold a part of the pairs.
+    fn term(&self, at: usize, batch: &BatchLogps<'_>) -> PairLoss;
+
+    /// What a term is computed from.
+    fn scope(&self) -> Scope {
+        Scope::Pair
+    }
+
+    /// The responses that a pair must have.
+    fn sides(&self) -> Sides {
+        Sides::Both
+    }
+
+    /// Whether terms depend on the reference's log-probs.
+    fn uses_reference(&self) -> bool {
+        true
+    }
+
+    /// Pairs that have to stand together in a batch, each unit in its order and all units of one size, and those that
+    /// lack a partner: by default every pair stands for itself.
+    fn units(&self, pairs: &[TokenPair]) -> (Vec<Vec<usize>>, Vec<usize>) {
+        ((0..pairs.len()).map(|at| vec![at]).collect(), Vec::new())
+    }
+
+    /// Checks that pairs can stand together in one batch.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    fn check_batch(&self, _pairs: &[TokenPair]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// −log σ(x), without overflow.
@@ -69,46 +117,4 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(loss: &dyn PreferenceLoss) {
-        for (chosen, rejected) in [(-10.0, -12.0), (-300.0, -2.0), (-1.0, -90.0)] {
-            let at = |chosen, rejected| PairLogps {
-                chosen,
-                rejected,
-                reference_chosen: -11.0,
-                reference_rejected: -9.0,
-                gap: 3.0,
-            };
-            let step = 1e-5;
-            let slope =
-                |plus: PairLogps, minus: PairLogps| (loss.pair(&plus).loss - loss.pair(&minus).loss) / (2.0 * step);
-            let exact = loss.pair(&at(chosen, rejected));
-            let d_chosen = slope(at(chosen + step, rejected), at(chosen - step, rejected));
-            let d_rejected = slope(at(chosen, rejected + step), at(chosen, rejected - step));
-            assert!((exact.d_chosen - d_chosen).abs() < 1e-8, "{loss:?}: {exact:?}, {d_chosen}");
-            assert!((exact.d_rejected - d_rejected).abs() < 1e-8, "{loss:?}: {exact:?}, {d_rejected}");
-        }
-    }
-
-    #[test]
-    fn derivatives_agree_with_differences() {
-        check(&Dpo { beta: 0.1, label_smoothing: 0.0 });
-        check(&Dpo { beta: 0.3, label_smoothing: 0.2 });
-        check(&Rpo { beta: 0.1, gamma: 0.05, margin: Margin::Paper });
-        check(&Rpo { beta: 0.1, gamma: 0.05, margin: Margin::ReferenceCode });
-    }
-
-    #[test]
-    fn conventions_differ_by_beta_and_no_margin_is_dpo() {
-        let logps =
-            PairLogps { chosen: -5.0, rejected: -7.0, reference_chosen: -6.0, reference_rejected: -6.5, gap: 4.0 };
-        // D = 1 + 0.5
-        let expected = |x: f64| (1.0 + (-x).exp()).ln();
-        let rpo = |gamma, margin| Rpo { beta: 0.1, gamma, margin }.pair(&logps);
-        assert!((rpo(0.05, Margin::Paper).loss - expected(0.15 - 0.2)).abs() < 1e-15);
-        assert!((rpo(0.05, Margin::ReferenceCode).loss - expected(0.15 - 0.02)).abs() < 1e-15);
-        assert_eq!(rpo(0.0, Margin::Paper), Dpo { beta: 0.1, label_smoothing: 0.0 }.pair(&logps));
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
 //! Reverse Preference Optimization (arXiv 2505.22172): −log σ(βD − m), the margin m growing with the pair's
 //! difference g. On pairs under reversed instructions; the loss does not see that.
 
-use super::{PairLogps, PairLoss, PreferenceLoss, neg_log_sigmoid, sigmoid};
+use super::{BatchLogps, PairLoss, PreferenceLoss, neg_log_sigmoid, sigmoid};
 
 /// What γ multiplies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Margin {
     /// m = γg: the paper's formula.
     #[default]
@@ -26,12 +26,13 @@ pub struct Rpo {
 }
 
 impl PreferenceLoss for Rpo {
-    fn pair(&self, logps: &PairLogps) -> PairLoss {
+    fn term(&self, at: usize, batch: &BatchLogps<'_>) -> PairLoss {
+        let pair = &batch.pairs[at];
         let per_gap = match self.margin {
             Margin::Paper => self.gamma,
             Margin::ReferenceCode => self.beta * self.gamma,
         };
-        let x = self.beta * logps.log_ratio_difference() - per_gap * logps.gap;
+        let x = self.beta * pair.difference() - per_gap * pair.gap;
         PairLoss::of_difference(neg_log_sigmoid(x), -self.beta * sigmoid(-x))
     }
 }

@@ -1,0 +1,201 @@
+//! Training over a fixed set of pairs: epochs, validation, early stop, checkpoints.
+//!
+//! A run is a function of the base model, the adapter it starts from, the pairs and the settings: one that was cut off
+//! and goes on from a checkpoint makes the same adapter, bit for bit.
+
+mod plan;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::checkpoints::Checkpoints;
+use crate::error::Error;
+use crate::gradient::ResponseLogps;
+use crate::lora::Adapter;
+use crate::metrics::{Measures, Metrics};
+use crate::model::Model;
+use crate::pair::TokenPair;
+use crate::peft;
+use crate::reference::{ReferenceCache, hash_adapter};
+use crate::settings::TrainSettings;
+use crate::train::Trainer;
+pub use plan::{FitSettings, Plan};
+
+/// Pairs, each with the group that it belongs to: pairs of one group (a dialogue, a prompt) are all trained on or all
+/// held out.
+#[derive(Clone, Debug, Default)]
+pub struct Data {
+    /// The pairs.
+    pub pairs: Vec<TokenPair>,
+    /// The group of every pair.
+    pub groups: Vec<String>,
+}
+
+/// Hears how a run goes.
+pub trait Observer {
+    /// A checkpoint could not be used; the one before it is, if there is one.
+    fn refused(&mut self, error: &Error);
+
+    /// The run begins after so many updates; what a log holds of later ones will come again.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn begins(&mut self, plan: &Plan, steps: u64) -> Result<(), Error>;
+
+    /// An update was made, which took so many seconds, at a point of an epoch (1.5: in the middle of the second).
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn updated(&mut self, metrics: &Metrics, epoch: f64, seconds: f64) -> Result<(), Error>;
+
+    /// The held-out pairs were measured.
+    ///
+    /// # Errors
+    /// Ends the run.
+    fn validated(&mut self, step: u64, measures: &Measures) -> Result<(), Error>;
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Updates made.
+    pub steps: u64,
+    /// The update after which the held-out loss was lowest, and that loss.
+    pub best: Option<(u64, f64)>,
+    /// Whether the held-out loss stopped falling before the last epoch's end.
+    pub stopped_early: bool,
+}
+
+/// A run over a fixed set.
+pub struct Fit {
+    trainer: Trainer<f32>,
+    plan: Plan,
+    settings: FitSettings,
+    pairs: Vec<TokenPair>,
+    reference: Vec<ResponseLogps>,
+    folder: std::path::PathBuf,
+    checkpoints: Checkpoints,
+    identity: String,
+    best: Option<(u64, f64)>,
+    /// Validations since the best one.
+    stale: u64,
+}
+
+impl Fit {
+    /// A run that starts from `start`, keeps its state in `folder`, and goes on where a run of the same identity left
+    /// off there. `base` tells the base model from others.
+    ///
+    /// # Errors
+    /// Settings or pairs that make no sense; a folder that holds another run.
+    pub fn open(
+        (model, base): (Arc<Model<f32>>, &str),
+        start: Adapter<f32>,
+        training: TrainSettings,
+        data: Data,
+        settings: FitSettings,
+        folder: &Path,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, Error> {
+        let plan = Plan::new(&data, &settings, training.preference_loss().as_ref())?;
+        let training = TrainSettings { total_steps: plan.steps, ..training };
+        let identity = identity(base, &start, &training, &settings, &data);
+        let mut trainer = Trainer::with_adapter(model, training, start)?;
+        let checkpoints = Checkpoints::open(&folder.join("checkpoints"))?;
+        let restored = checkpoints.restore(&mut trainer)?;
+        restored.refused.iter().for_each(|error| observer.refused(error));
+        let (best, stale) = match &restored.cursor {
+            Some(cursor) => progress(cursor, &identity, folder)?,
+            None => (None, 0),
+        };
+        let mut cache = ReferenceCache::open(&folder.join("reference.cache"), base, trainer.reference_adapter())?;
+        let reference = cache.logps(&trainer, &data.pairs)?;
+        observer.begins(&plan, trainer.steps())?;
+        let (pairs, folder) = (data.pairs, folder.to_owned());
+        Ok(Self { trainer, plan, settings, pairs, reference, folder, checkpoints, identity, best, stale })
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`]; what the file system reports; what the observer does.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+        while self.trainer.steps() < self.plan.steps && !self.exhausted() {
+            self.update(observer)?;
+            let step = self.trainer.steps();
+            if self.plan.validates(step) {
+                self.validate(observer)?;
+            }
+            if step.is_multiple_of(self.settings.checkpoint_every) {
+                self.save()?;
+            }
+        }
+        self.save()?;
+        let (steps, stopped_early) = (self.trainer.steps(), self.exhausted());
+        Ok(Outcome { steps, best: self.best, stopped_early: stopped_early && steps < self.plan.steps })
+    }
+
+    /// The trainer, with the adapter as the last update left it.
+    pub fn trainer(&self) -> &Trainer<f32> {
+        &self.trainer
+    }
+
+    fn exhausted(&self) -> bool {
+        self.settings.patience > 0 && self.stale >= self.settings.patience
+    }
+
+    fn update(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let begin = Instant::now();
+        let batch = self.plan.batch(self.trainer.steps());
+        let (pairs, reference) = self.chosen(&batch);
+        let metrics = self.trainer.step(&pairs, &reference)?;
+        observer.updated(&metrics, self.plan.epoch(metrics.step), begin.elapsed().as_secs_f64())
+    }
+
+    fn validate(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let (pairs, reference) = self.chosen(&self.plan.held);
+        let measures = self.trainer.evaluate(&pairs, &reference)?;
+        observer.validated(self.trainer.steps(), &measures)?;
+        self.stale += 1;
+        if self.best.is_none_or(|(_, best)| measures.loss < best) {
+            (self.best, self.stale) = (Some((self.trainer.steps(), measures.loss)), 0);
+            peft::save(&self.folder.join("best"), self.trainer.adapter(), None)?;
+        }
+        Ok(())
+    }
+
+    fn chosen(&self, indices: &[usize]) -> (Vec<TokenPair>, Vec<ResponseLogps>) {
+        indices.iter().map(|at| (self.pairs[*at].clone(), self.reference[*at])).unzip()
+    }
+
+    fn save(&self) -> Result<(), Error> {
+        let best = self.best.map(|(step, loss)| json!([step, loss.to_bits()]));
+        let cursor = json!({ "identity": self.identity, "best": best, "stale": self.stale });
+        self.checkpoints.save(&self.trainer, &cursor)
+    }
+}
+
+/// The best validation and the number of those since, from a cursor.
+fn progress(cursor: &Value, identity: &str, folder: &Path) -> Result<(Option<(u64, f64)>, u64), Error> {
+    if cursor["identity"] != identity {
+        let reason = "holds a run with another model, start, settings or pairs; choose another folder, or start over";
+        return Err(Error::malformed(folder, reason));
+    }
+    let best = &cursor["best"];
+    let best = best[0].as_u64().zip(best[1].as_u64().map(f64::from_bits));
+    Ok((best, cursor["stale"].as_u64().unwrap_or_default()))
+}
+
+/// A hash over everything that the adapter depends on.
+fn identity(base: &str, start: &Adapter<f32>, training: &TrainSettings, settings: &FitSettings, data: &Data) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(base.as_bytes());
+    hash_adapter(&mut hasher, start);
+    // How the set is walked through and where checkpoints fall; JSON writes floating-point numbers so that they read
+    // back the same.
+    let made_of = json!([training, settings, data.pairs, data.groups]);
+    hasher.update(made_of.to_string().as_bytes());
+    hasher.finalize().to_hex().to_string()
+}

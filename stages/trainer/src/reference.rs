@@ -1,0 +1,122 @@
+//! Log-probs under the reference, computed once per pair and kept on disk.
+//!
+//! The reference is frozen, so its log-probs are constants of (base model, adapter at the start, tokens of the pair). The
+//! file holds one record of 36 bytes for each, appended as soon as they are known: a key over all three, the two
+//! log-probs, a checksum over both. A record that a crash tore, or that is damaged, is computed again; nothing needs
+//! invalidating, since another model or pair has another key.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::gradient::ResponseLogps;
+use crate::lora::Adapter;
+use crate::pair::TokenPair;
+use crate::real::Real;
+use crate::train::Trainer;
+
+/// Bytes of a record: key, chosen, rejected, checksum.
+const RECORD: usize = 36;
+/// Pairs between two writes: what a crash costs at most.
+const BATCH: usize = 64;
+
+type Key = [u8; 16];
+
+/// The log-probs that are known.
+#[derive(Debug)]
+pub struct ReferenceCache {
+    path: PathBuf,
+    file: File,
+    /// Hash of the base model and the adapter at the start.
+    identity: [u8; 32],
+    known: HashMap<Key, ResponseLogps>,
+}
+
+impl ReferenceCache {
+    /// Opens the file, creating it if need be, for a base model that is told from others by `base`, and the adapter of
+    /// the reference, if it has one.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn open<F: Real>(path: &Path, base: &str, adapter: Option<&Adapter<F>>) -> Result<Self, Error> {
+        let bytes = if path.exists() { std::fs::read(path).map_err(|e| Error::io(path, e))? } else { Vec::new() };
+        let (records, torn) = bytes.as_chunks::<RECORD>();
+        let known = records.iter().filter_map(decode).collect();
+        let file = OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io(path, e))?;
+        // Records are found by counting bytes: the next one begins where a whole one ends.
+        let whole = (bytes.len() - torn.len()) as u64;
+        file.set_len(whole).map_err(|e| Error::io(path, e))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(base.as_bytes());
+        adapter.into_iter().for_each(|adapter| hash_adapter(&mut hasher, adapter));
+        Ok(Self { path: path.to_owned(), file, identity: hasher.finalize().into(), known })
+    }
+
+    /// The log-probs of every pair under the trainer's reference; those which are not known are computed and kept.
+    ///
+    /// # Errors
+    /// A pair that does not fit the model, or what the file system reports.
+    pub fn logps<F: Real>(&mut self, trainer: &Trainer<F>, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
+        if !trainer.settings().preference_loss().uses_reference() {
+            return trainer.reference_logps(pairs);
+        }
+        let keys: Vec<Key> = pairs.iter().map(|pair| self.key(pair)).collect();
+        let unknown: Vec<usize> = (0..pairs.len()).filter(|at| !self.known.contains_key(&keys[*at])).collect();
+        for batch in unknown.chunks(BATCH) {
+            let wanted: Vec<TokenPair> = batch.iter().map(|at| pairs[*at].clone()).collect();
+            let found = trainer.reference_logps(&wanted)?;
+            let records: Vec<u8> = batch.iter().zip(&found).flat_map(|(at, logps)| encode(&keys[*at], logps)).collect();
+            self.file.write_all(&records).map_err(|e| Error::io(&self.path, e))?;
+            self.known.extend(batch.iter().map(|at| keys[*at]).zip(found));
+        }
+        Ok(keys.iter().map(|key| self.known[key]).collect())
+    }
+
+    fn key(&self, pair: &TokenPair) -> Key {
+        let mut hasher = blake3::Hasher::new_keyed(&self.identity);
+        for tokens in [&pair.prompt, &pair.chosen, &pair.rejected] {
+            hasher.update(&(tokens.len() as u64).to_le_bytes());
+            for token in tokens {
+                hasher.update(&token.to_le_bytes());
+            }
+        }
+        first(hasher.finalize().as_bytes())
+    }
+}
+
+/// Everything that an adapter's output depends on.
+pub(crate) fn hash_adapter<F: Real>(hasher: &mut blake3::Hasher, adapter: &Adapter<F>) {
+    hasher.update(&adapter.alpha.to_le_bytes());
+    for (name, matrix) in adapter.named_matrices() {
+        hasher.update(name.as_bytes());
+        let mut bytes = Vec::with_capacity(size_of_val(matrix.data.as_slice()));
+        matrix.data.iter().for_each(|value| value.write_le(&mut bytes));
+        hasher.update(&bytes);
+    }
+}
+
+fn encode(key: &Key, logps: &ResponseLogps) -> [u8; RECORD] {
+    let mut record = [0; RECORD];
+    record[..16].copy_from_slice(key);
+    record[16..24].copy_from_slice(&logps.chosen.to_le_bytes());
+    record[24..32].copy_from_slice(&logps.rejected.to_le_bytes());
+    let sum: [u8; 4] = first(blake3::hash(&record[..32]).as_bytes());
+    record[32..].copy_from_slice(&sum);
+    record
+}
+
+fn decode(record: &[u8; RECORD]) -> Option<(Key, ResponseLogps)> {
+    let sum: [u8; 4] = first(blake3::hash(&record[..32]).as_bytes());
+    let logps = ResponseLogps {
+        chosen: f64::from_le_bytes(first(&record[16..])),
+        rejected: f64::from_le_bytes(first(&record[24..])),
+    };
+    (record[32..] == sum).then(|| (first(record), logps))
+}
+
+/// The first N bytes of a slice that has as many.
+fn first<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    std::array::from_fn(|at| bytes[at])
+}
