@@ -38,7 +38,7 @@ enum Verb {
     /// Fine-tune an adapter on a file of pairs.
     Train(verbs::train::Arguments),
     /// Print the log-probs of a batch of pairs under a model and its adapter, as JSON.
-    Logprobs(verbs::train::Logprobs),
+    Logprobs(verbs::logprobs::Arguments),
 }
 
 /// Exit codes: 0 done, 1 failed while running, 2 wrong usage or pipeline.
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Verb::Check { pipeline, set } => verbs::graph::check(&pipeline, &set),
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
         Verb::Train(arguments) => verbs::train::train(&arguments),
-        Verb::Logprobs(arguments) => verbs::train::logprobs(&arguments),
+        Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,8 @@
 //! One file per verb, and what several need.
 
 pub mod graph;
+pub mod logprobs;
+mod pairs;
 pub mod run;
 pub mod train;
 

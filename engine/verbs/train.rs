@@ -1,33 +1,21 @@
-//! `train` and `logprobs`: the trainer on its own, on a file of pairs.
+//! `train`: the trainer on its own, on a file of pairs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
-use obvert_stages::Shuffle;
 use obvert_stages::output::metrics::MetricsFile;
 use obvert_stages::output::tensorboard::EventFile;
-use obvert_trainer::load::{Checkpoint, Dialect, Message};
-use obvert_trainer::loss::Margin;
+use obvert_trainer::checkpoints::Checkpoints;
+use obvert_trainer::fit::{Fit, FitSettings, Observer, Outcome, Plan};
+use obvert_trainer::load::Checkpoint;
+use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::schedule::Schedule;
-use obvert_trainer::settings::LossKind;
-use obvert_trainer::{Adapter, LoraSettings, Model, ResponseLogps, TokenPair, TrainSettings, Trainer, peft};
+use obvert_trainer::settings::{LossKind, ReferenceKind};
+use obvert_trainer::{Adapter, Error, LoraSettings, Measures, Metrics, Model, TrainSettings, peft};
 use serde_json::{Value, json};
 
-/// Arguments of `logprobs`.
-#[derive(clap::Args)]
-pub struct Logprobs {
-    /// A Hugging Face folder or a GGUF file.
-    #[arg(long)]
-    model: PathBuf,
-    /// A PEFT folder.
-    #[arg(long)]
-    adapter: Option<PathBuf>,
-    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
-    #[arg(long)]
-    batch: PathBuf,
-}
+use super::pairs;
 
 /// A setting of the trainer by its name in files.
 fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
@@ -43,7 +31,7 @@ pub struct Arguments {
     /// A PEFT folder to start from; a new adapter by default.
     #[arg(long)]
     adapter: Option<PathBuf>,
-    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
+    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format, for kto also in its unpaired one.
     #[arg(long)]
     pairs: PathBuf,
     /// The loss: rpo, dpo, ipo, kto, simpo, orpo, iopo or sft.
@@ -58,18 +46,51 @@ pub struct Arguments {
     /// What RPO's gamma multiplies: paper (g) or reference-code (beta g).
     #[arg(long, value_parser = named::<Margin>, default_value = "paper")]
     margin: Margin,
+    /// Label smoothing of dpo.
+    #[arg(long, default_value_t = 0.0)]
+    label_smoothing: f64,
+    /// Log-ratios of ipo: sum or mean over a response.
+    #[arg(long, value_parser = named::<Average>, default_value = "sum")]
+    ipo_average: Average,
+    /// How kto's z is estimated: mismatched, pair or zero.
+    #[arg(long, value_parser = named::<KtoBaseline>, default_value = "mismatched")]
+    kto_baseline: KtoBaseline,
+    /// lambda of orpo.
+    #[arg(long, default_value_t = 0.1)]
+    orpo_lambda: f64,
+    /// What the policy is compared with: base (no adapter) or start (the adapter that training starts from).
+    #[arg(long, value_parser = named::<ReferenceKind>, default_value = "base")]
+    reference: ReferenceKind,
     /// Weight of the chosen responses' NLL per token, added to the loss.
     #[arg(long, default_value_t = 0.0)]
     nll_weight: f64,
     /// Peak learning rate.
     #[arg(long, default_value_t = 5e-4)]
     lr: f64,
-    /// Updates; one pass over the pairs by default.
+    /// Times that every pair is trained on.
+    #[arg(long, default_value_t = 1)]
+    epochs: u64,
+    /// Updates, instead of epochs.
     #[arg(long)]
     steps: Option<u64>,
-    /// Pairs per update; all of them by default, 32 at most.
+    /// Pairs per update, however few fit memory at once.
+    #[arg(long, default_value_t = 32)]
+    batch_size: usize,
+    /// Share of the dialogues (or prompts) that is held out for validation; the best adapter on them goes to best/.
+    #[arg(long, default_value_t = 0.0)]
+    validation: f64,
+    /// Updates between two validations; the end of each epoch by default.
+    #[arg(long, default_value_t = 0)]
+    validate_every: u64,
+    /// Validations without a lower loss after which training stops; never by default.
+    #[arg(long, default_value_t = 0)]
+    patience: u64,
+    /// Updates between two checkpoints.
+    #[arg(long, default_value_t = 50)]
+    checkpoint_every: u64,
+    /// Start over where the folder holds a run that was cut off, or another one.
     #[arg(long)]
-    batch_size: Option<usize>,
+    restart: bool,
     /// The learning rate's course: cosine, linear or constant.
     #[arg(long, value_parser = named::<Schedule>, default_value = "cosine")]
     schedule: Schedule,
@@ -94,153 +115,149 @@ pub struct Arguments {
     /// Seed of a new adapter and of the shuffle.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for the adapter and metrics.jsonl.
+    /// Folder for the adapter, its checkpoints and metrics.jsonl; a run that was cut off goes on there.
     #[arg(long)]
     out: PathBuf,
 }
 
-/// Prints log-probs under the policy (the model with its adapter) and the reference (without).
-pub fn logprobs(arguments: &Logprobs) -> anyhow::Result<()> {
-    let (model, adapter) = open(&arguments.model, arguments.adapter.as_deref())?;
-    let pairs = pairs(&arguments.batch, &arguments.model, &model)?;
-    let policy = obvert_trainer::logprobs(&model, adapter.as_ref(), &pairs)?;
-    let reference = obvert_trainer::logprobs(&model, None, &pairs)?;
-    println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));
-    Ok(())
-}
-
-fn columns(logps: &[ResponseLogps]) -> Value {
-    let column = |of: fn(&ResponseLogps) -> f64| logps.iter().map(of).collect::<Vec<_>>();
-    json!({ "chosen": column(|l| l.chosen), "rejected": column(|l| l.rejected) })
-}
-
 /// Fine-tunes an adapter.
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
-    let (model, adapter) = open(&arguments.model, arguments.adapter.as_deref())?;
-    let pairs = pairs(&arguments.pairs, &arguments.model, &model)?;
-    ensure!(!pairs.is_empty(), "{}: no pairs", arguments.pairs.display());
-    let batch_size = arguments.batch_size.unwrap_or(32).clamp(1, pairs.len());
-    let steps = arguments.steps.unwrap_or(pairs.len().div_ceil(batch_size) as u64);
-    let settings = settings(arguments, steps);
-    let sides = settings.preference_loss().sides();
-    pairs.iter().enumerate().try_for_each(|(index, pair)| pair.check_sides(index, sides))?;
-    let mut trainer = match adapter {
-        Some(adapter) => Trainer::with_adapter(Arc::new(model), settings, adapter)?,
-        None => {
-            let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
-            Trainer::new(Arc::new(model), settings, &lora, arguments.seed)?
-        }
-    };
-    let reference = trainer.reference_logps(&pairs)?;
-    let mut metrics = MetricsFile::open(&arguments.out.join("metrics.jsonl"))?;
-    metrics.truncate(0)?;
-    let mut events = EventFile::create(&arguments.out.join("tensorboard"), None)?;
-    let mut order = order(pairs.len(), (!arguments.no_shuffle).then_some(arguments.seed));
-    for _ in 0..steps {
-        let batch: Vec<usize> = order.by_ref().take(batch_size).collect();
-        let chosen: Vec<TokenPair> = batch.iter().map(|&i| pairs[i].clone()).collect();
-        let logps: Vec<ResponseLogps> = batch.iter().map(|&i| reference[i]).collect();
-        let begin = std::time::Instant::now();
-        let made = trainer.step(&chosen, &logps)?;
-        let seconds = begin.elapsed().as_secs_f64();
-        let value = serde_json::to_value(made)?;
-        let mut row: BTreeMap<String, f64> =
-            value.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
-        row.remove("step");
-        row.insert("tokens/s".into(), made.tokens as f64 / seconds.max(1e-9));
-        row.insert("epoch".into(), (made.step as usize * batch_size) as f64 / pairs.len() as f64);
-        metrics.append(made.step, &row)?;
-        events.scalars(made.step, &row)?;
-        println!(
-            "{}",
-            json!({ "step": made.step, "loss": made.batch.loss, "grad_norm": made.grad_norm, "rewards/accuracies": made.batch.accuracies })
-        );
+    let (model, base, adapter) = open(&arguments.model, arguments.adapter.as_deref())?;
+    let training = training(arguments);
+    let data = pairs::read(&arguments.pairs, &arguments.model, &model)?;
+    let sides = training.preference_loss().sides();
+    data.pairs.iter().enumerate().try_for_each(|(index, pair)| pair.check_sides(index, sides))?;
+    let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
+    let start = adapter.map_or_else(|| Adapter::new(&model.config, &lora, arguments.seed), Ok)?;
+    if arguments.restart {
+        Checkpoints::open(&arguments.out.join("checkpoints"))?.clear()?;
     }
+    let mut log = Log::open(&arguments.out)?;
+    let model = (Arc::new(model), base.as_str());
+    let mut fit = Fit::open(model, start, training, data, fit_settings(arguments), &arguments.out, &mut log)?;
+    let outcome = fit.run(&mut log)?;
     let name = arguments.model.file_name().map(|name| name.to_string_lossy().into_owned());
-    peft::save(&arguments.out, trainer.adapter(), name.as_deref())?;
-    println!("adapter in {}", arguments.out.display());
+    peft::save(&arguments.out, fit.trainer().adapter(), name.as_deref())?;
+    report(&arguments.out, &outcome);
     Ok(())
 }
 
-fn settings(arguments: &Arguments, steps: u64) -> TrainSettings {
+fn report(out: &Path, outcome: &Outcome) {
+    if outcome.stopped_early {
+        println!("stopped after {} updates: the held-out loss no longer fell", outcome.steps);
+    }
+    if let Some((step, loss)) = outcome.best {
+        println!("best held-out loss {loss:.4} after {step} updates: {}", out.join("best").display());
+    }
+    println!("adapter in {}", out.display());
+}
+
+fn fit_settings(arguments: &Arguments) -> FitSettings {
+    FitSettings {
+        epochs: arguments.epochs,
+        steps: arguments.steps,
+        batch_size: arguments.batch_size,
+        shuffle: !arguments.no_shuffle,
+        validation: arguments.validation,
+        validate_every: arguments.validate_every,
+        patience: arguments.patience,
+        checkpoint_every: arguments.checkpoint_every,
+        seed: arguments.seed,
+    }
+}
+
+fn training(arguments: &Arguments) -> TrainSettings {
     TrainSettings {
         loss: arguments.loss,
         margin: arguments.margin,
-        nll_weight: arguments.nll_weight,
-        schedule: arguments.schedule,
+        label_smoothing: arguments.label_smoothing,
         beta: arguments.beta,
         gamma: arguments.gamma,
+        ipo_average: arguments.ipo_average,
+        kto_baseline: arguments.kto_baseline,
+        orpo_lambda: arguments.orpo_lambda,
+        nll_weight: arguments.nll_weight,
+        reference: arguments.reference,
+        schedule: arguments.schedule,
         lr: arguments.lr,
         warmup_ratio: if arguments.schedule == Schedule::Constant { 0.0 } else { arguments.warmup_ratio },
-        total_steps: steps,
         weight_decay: arguments.weight_decay,
         max_grad_norm: arguments.max_grad_norm,
         ..TrainSettings::default()
     }
 }
 
-fn open(path: &Path, adapter: Option<&Path>) -> anyhow::Result<(Model<f32>, Option<Adapter<f32>>)> {
-    let model = Checkpoint::open(path)?.model()?;
+/// A model, its identity, and an adapter for it.
+pub(super) fn open(path: &Path, adapter: Option<&Path>) -> anyhow::Result<(Model<f32>, String, Option<Adapter<f32>>)> {
+    let checkpoint = Checkpoint::open(path)?;
+    let (model, identity) = (checkpoint.model()?, checkpoint.identity()?);
     let adapter = adapter.map(|folder| peft::load(folder, &model.config)).transpose()?;
-    Ok((model, adapter))
+    Ok((model, identity, adapter))
 }
 
-/// Pairs as token ids, all of them or none: a row that cannot be used is named.
-fn pairs(path: &Path, model_path: &Path, model: &Model<f32>) -> anyhow::Result<Vec<TokenPair>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    if let Ok(batch) = serde_json::from_str::<Value>(&text)
-        && batch.get("pairs").is_some()
-    {
-        return Ok(obvert_trainer::pair::Batch::read(path, &model.config)?.pairs);
+/// What a run writes down as it goes.
+struct Log {
+    out: PathBuf,
+    metrics: MetricsFile,
+    events: Option<EventFile>,
+}
+
+impl Log {
+    fn open(out: &Path) -> anyhow::Result<Self> {
+        let metrics = MetricsFile::open(&out.join("metrics.jsonl"))?;
+        Ok(Self { out: out.to_owned(), metrics, events: None })
     }
-    let dialect = Dialect::open(model_path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(index, line)| {
-            let pair = row(line, &dialect).with_context(|| format!("{}:{}", path.display(), index + 1))?;
-            pair.check(index, &model.config)?;
-            Ok(pair)
-        })
-        .collect()
+
+    fn write(&mut self, step: u64, row: &BTreeMap<String, f64>) -> Result<(), Error> {
+        let failed = |cause: String| Error::malformed(&self.out, cause);
+        self.metrics.append(step, row).map_err(|e| failed(e.to_string()))?;
+        self.events.as_mut().map_or(Ok(()), |events| events.scalars(step, row)).map_err(|e| failed(e.to_string()))
+    }
 }
 
-/// One row in TRL's explicit-prompt conversational format; `g` (or `margin_g`) is 0 where there is none.
-fn row(line: &str, dialect: &Dialect) -> anyhow::Result<TokenPair> {
-    let row: Value = serde_json::from_str(line)?;
-    let messages = |key: &str| -> anyhow::Result<Vec<Message>> {
-        let list = row[key].as_array().with_context(|| format!("`{key}` is not a list of messages"))?;
-        list.iter()
-            .map(|message| match (message["role"].as_str(), message["content"].as_str()) {
-                (Some(role), Some(content)) => Ok(Message::new(role, content)),
-                _ => bail!("a message of `{key}` has no role or no content"),
-            })
-            .collect()
-    };
-    let answer = |key: &str| -> anyhow::Result<String> {
-        let [message] = &messages(key)?[..] else { bail!("`{key}` is not one message") };
-        Ok(message.content.clone())
-    };
-    let prompt = messages("prompt")?;
-    // A row may say that an answer was cut: then its end is no end to learn.
-    let tokens = |key: &str| -> anyhow::Result<_> {
-        let cut = row["provenance"][format!("{key}_finished")] == false;
-        let answer = answer(key)?;
-        Ok(if cut { dialect.pair_cut(&prompt, &answer) } else { dialect.pair(&prompt, &answer) }?)
-    };
-    let (ids, chosen) = tokens("chosen")?;
-    let (_, rejected) = tokens("rejected")?;
-    let gap = row["g"].as_f64().or(row["margin_g"].as_f64()).unwrap_or_default() as f32;
-    Ok(TokenPair { prompt: ids, chosen, rejected, gap })
+impl Observer for Log {
+    fn refused(&mut self, error: &Error) {
+        eprintln!("warning: {error}; the checkpoint before it is used");
+    }
+
+    fn begins(&mut self, plan: &Plan, steps: u64) -> Result<(), Error> {
+        if !plan.single.is_empty() {
+            eprintln!("warning: {} pairs have no mirror and are left out", plan.single.len());
+        }
+        if steps > 0 {
+            println!("going on after {steps} of {} updates", plan.steps);
+        }
+        let failed = |cause: String| Error::malformed(&self.out, cause);
+        self.metrics.truncate(steps).map_err(|e| failed(e.to_string()))?;
+        let resumed = (steps > 0).then_some(steps);
+        self.events =
+            Some(EventFile::create(&self.out.join("tensorboard"), resumed).map_err(|e| failed(e.to_string()))?);
+        Ok(())
+    }
+
+    fn updated(&mut self, metrics: &Metrics, epoch: f64, seconds: f64) -> Result<(), Error> {
+        let mut row = columns("", metrics);
+        row.remove("step");
+        row.insert("tokens/s".into(), metrics.tokens as f64 / seconds.max(1e-9));
+        row.insert("epoch".into(), epoch);
+        let batch = &metrics.batch;
+        let shown = json!({ "step": metrics.step, "loss": batch.loss, "grad_norm": metrics.grad_norm, "rewards/accuracies": batch.accuracies });
+        println!("{shown}");
+        self.write(metrics.step, &row)
+    }
+
+    fn validated(&mut self, step: u64, measures: &Measures) -> Result<(), Error> {
+        println!(
+            "{}",
+            json!({ "step": step, "eval_loss": measures.loss, "eval_rewards/accuracies": measures.accuracies })
+        );
+        self.write(step, &columns("eval_", measures))
+    }
 }
 
-/// Indices in rounds over all pairs without end, each round in the file's order or shuffled from the seed.
-fn order(count: usize, seed: Option<u64>) -> impl Iterator<Item = usize> {
-    let round = move |round: u64| {
-        let window = if seed.is_some() { count } else { 0 };
-        let mut shuffle = Shuffle::new(window, seed.unwrap_or_default().wrapping_add(round));
-        let mut indices: Vec<usize> = (0..count).filter_map(|index| shuffle.push(index)).collect();
-        indices.extend(std::iter::from_fn(|| shuffle.pop()));
-        indices
-    };
-    (0..).flat_map(round)
+/// The numbers of a record by name; what is not a number is left out.
+fn columns(prefix: &str, record: &impl serde::Serialize) -> BTreeMap<String, f64> {
+    let value = serde_json::to_value(record).unwrap_or_default();
+    let fields = value.as_object().into_iter().flatten();
+    fields.filter_map(|(name, value)| Some((format!("{prefix}{name}"), value.as_f64()?))).collect()
 }

@@ -122,3 +122,30 @@ fn a_file_of_conversations_is_trained_on() {
     assert_eq!(refused.code, 1);
     assert!(refused.err.contains("bad.jsonl:1") && refused.err.contains("`prompt`"), "{}", refused.err);
 }
+
+#[test]
+fn kto_takes_single_answers_and_a_folder_keeps_its_run() {
+    let said = |answer: &str, label: bool| {
+        serde_json::json!({
+            "prompt": [{"role": "user", "content": "And tea?"}],
+            "completion": [{"role": "assistant", "content": answer}],
+            "label": label,
+        })
+    };
+    let rows_of = [said("Tea is sweet!", true), said("tea", false), said("No.", false)].map(|row| row.to_string());
+    let folder = folder(&[("pairs.jsonl", &rows_of.join("\n"))]);
+    let model = repository("pipelines/quickstart/model").display().to_string();
+    let arguments = |loss| {
+        let fixed = ["train", "--model", &model, "--pairs", "pairs.jsonl", "--epochs", "4", "--out", "out"];
+        [&fixed[..], &["--loss", loss, "--lr", "5e-3"]].concat()
+    };
+    done(folder.path(), &arguments("kto"));
+    let metrics = rows(&folder.path().join("out/metrics.jsonl"));
+    let column = |name: &str| metrics.iter().map(|row| row[name].as_f64().unwrap()).collect::<Vec<_>>();
+    assert_eq!(column("epoch"), [1.0, 2.0, 3.0, 4.0]);
+    assert!(column("loss")[3] < column("loss")[0] && column("tokens/s").iter().all(|speed| *speed > 0.0));
+    let again = done(folder.path(), &arguments("kto"));
+    assert!(again.out.contains("going on after 4 of 4 updates"), "{}", again.out);
+    let refused = obvert(folder.path(), &arguments("sft"));
+    assert!(refused.err.contains("pair 1: chosen is empty"), "{}", refused.err);
+}

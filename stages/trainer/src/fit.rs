@@ -180,7 +180,7 @@ impl Fit {
 /// The best validation and the number of those since, from a cursor.
 fn progress(cursor: &Value, identity: &str, folder: &Path) -> Result<(Option<(u64, f64)>, u64), Error> {
     if cursor["identity"] != identity {
-        let reason = "holds a run with another model, start, settings or pairs; choose another folder, or start over";
+        let reason = "holds a run with another model, start, settings or pairs; choose another folder, or start over (--restart)";
         return Err(Error::malformed(folder, reason));
     }
     let best = &cursor["best"];

@@ -1,0 +1,37 @@
+//! `logprobs`: what a model and its adapter think of a file of pairs.
+
+use std::path::PathBuf;
+
+use obvert_trainer::{ResponseLogps, logprobs};
+use serde_json::{Value, json};
+
+use super::{pairs, train};
+
+/// Arguments of `logprobs`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A Hugging Face folder or a GGUF file.
+    #[arg(long)]
+    model: PathBuf,
+    /// A PEFT folder.
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
+    #[arg(long)]
+    batch: PathBuf,
+}
+
+/// Prints log-probs under the policy (the model with its adapter) and the reference (without).
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let (model, _, adapter) = train::open(&arguments.model, arguments.adapter.as_deref())?;
+    let pairs = pairs::read(&arguments.batch, &arguments.model, &model)?.pairs;
+    let policy = logprobs(&model, adapter.as_ref(), &pairs)?;
+    let reference = logprobs(&model, None, &pairs)?;
+    println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));
+    Ok(())
+}
+
+fn columns(logps: &[ResponseLogps]) -> Value {
+    let column = |of: fn(&ResponseLogps) -> f64| logps.iter().map(of).collect::<Vec<_>>();
+    json!({ "chosen": column(|l| l.chosen), "rejected": column(|l| l.rejected) })
+}

@@ -1,0 +1,181 @@
+//! Runs over a fixed set: cut off and resumed, damaged checkpoints, validation, the reference's cache.
+
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use common::{random_model, random_pairs, tiny_config};
+use obvert_trainer::fit::{Data, Fit, FitSettings, Observer, Outcome, Plan};
+use obvert_trainer::reference::ReferenceCache;
+use obvert_trainer::settings::LossKind;
+use obvert_trainer::{Adapter, Error, LoraSettings, Measures, Metrics, Model, TrainSettings, Trainer};
+use serde_json::json;
+
+/// Counts what it hears and cuts the run off after some updates.
+#[derive(Default)]
+struct Ear {
+    cut_after: Option<u64>,
+    refused: Vec<String>,
+    began_at: u64,
+    losses: Vec<(u64, f64)>,
+    validations: usize,
+}
+
+impl Observer for Ear {
+    fn refused(&mut self, error: &Error) {
+        self.refused.push(error.to_string());
+    }
+
+    fn begins(&mut self, _plan: &Plan, steps: u64) -> Result<(), Error> {
+        self.began_at = steps;
+        Ok(())
+    }
+
+    fn updated(&mut self, metrics: &Metrics, _epoch: f64, _seconds: f64) -> Result<(), Error> {
+        self.losses.push((metrics.step, metrics.batch.loss));
+        if self.cut_after == Some(metrics.step) { Err(Error::field("test", "cut off")) } else { Ok(()) }
+    }
+
+    fn validated(&mut self, _step: u64, _measures: &Measures) -> Result<(), Error> {
+        self.validations += 1;
+        Ok(())
+    }
+}
+
+fn model() -> Arc<Model> {
+    Arc::new(random_model(&tiny_config(json!({})), 5))
+}
+
+fn data() -> Data {
+    let pairs = random_pairs(10, 37, [6, 5, 4], 9);
+    let groups = (0..10).map(|at| format!("dialogue {}", at / 2)).collect();
+    Data { pairs, groups }
+}
+
+fn settings() -> FitSettings {
+    FitSettings { epochs: 3, batch_size: 3, validation: 0.2, checkpoint_every: 2, seed: 4, ..FitSettings::default() }
+}
+
+fn run_with(folder: &Path, lr: f64, settings: FitSettings, ear: &mut Ear) -> Result<(Outcome, Vec<u32>), Error> {
+    let model = model();
+    let start = Adapter::new(&model.config, &LoraSettings::default(), 1)?;
+    let training = TrainSettings { lr, ..TrainSettings::default() };
+    let mut fit = Fit::open((model, "base"), start, training, data(), settings, folder, ear)?;
+    let outcome = fit.run(ear)?;
+    let bits = fit.trainer().adapter().matrices().flat_map(|m| m.data.iter().map(|v| v.to_bits())).collect();
+    Ok((outcome, bits))
+}
+
+fn run(folder: &Path, ear: &mut Ear) -> Result<(Outcome, Vec<u32>), Error> {
+    run_with(folder, 1e-2, settings(), ear)
+}
+
+fn checkpoints(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("checkpoints")).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_run_that_was_cut_off_goes_on_bit_for_bit() {
+    let [straight, cut] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    let mut whole = Ear::default();
+    let (outcome, expected) = run(straight.path(), &mut whole).unwrap();
+    // Eight pairs of ten are trained on, three at a time.
+    assert_eq!((outcome.steps, whole.losses.len(), whole.validations), (9, 9, 3));
+    for cut_after in [3, 8] {
+        let mut ear = Ear { cut_after: Some(cut_after), ..Ear::default() };
+        assert!(run(cut.path(), &mut ear).unwrap_err().to_string().contains("cut off"));
+    }
+    let mut ear = Ear::default();
+    let resumed = run(cut.path(), &mut ear).unwrap();
+    assert_eq!((ear.began_at, &ear.losses[..]), (6, &whole.losses[6..]));
+    assert_eq!(resumed, (outcome, expected));
+    assert_eq!(checkpoints(cut.path()).len(), 2);
+}
+
+#[test]
+fn a_damaged_checkpoint_leaves_the_one_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = run(folder.path(), &mut Ear::default()).unwrap();
+    let newest = checkpoints(folder.path()).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    let mut ear = Ear::default();
+    assert_eq!(run(folder.path(), &mut ear).unwrap(), expected);
+    assert_eq!((ear.began_at, ear.refused.len()), (8, 1));
+    assert!(ear.refused[0].contains("step-0000000009.safetensors") && ear.refused[0].contains("checksum"));
+    // The damaged file has given way: nothing is refused the next time.
+    let mut ear = Ear::default();
+    run(folder.path(), &mut ear).unwrap();
+    assert_eq!((ear.began_at, ear.refused.len()), (9, 0));
+}
+
+#[test]
+fn another_run_in_the_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &mut Ear::default()).unwrap();
+    let error = run_with(folder.path(), 2e-2, settings(), &mut Ear::default()).unwrap_err().to_string();
+    assert!(error.contains("another model, start, settings or pairs"), "{error}");
+}
+
+/// With a rate that destroys the adapter the held-out loss rises at once.
+#[test]
+fn a_run_stops_when_validation_no_longer_improves() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = FitSettings { epochs: 40, patience: 2, validate_every: 1, ..settings() };
+    let (outcome, _) = run_with(folder.path(), 3.0, settings, &mut Ear::default()).unwrap();
+    let (best, _) = outcome.best.unwrap();
+    assert!(outcome.stopped_early && outcome.steps == best + 2 && outcome.steps < 120, "{outcome:?}");
+    assert!(folder.path().join("best/adapter_model.safetensors").exists());
+}
+
+#[test]
+fn reference_log_probs_are_kept_and_damage_is_computed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reference.cache");
+    let trainer = Trainer::new(model(), TrainSettings::default(), &LoraSettings::default(), 1).unwrap();
+    let pairs = data().pairs;
+    let open = |base: &str| ReferenceCache::open::<f32>(&path, base, None).unwrap();
+    let expected = trainer.reference_logps(&pairs).unwrap();
+    assert_eq!(open("base").logps(&trainer, &pairs).unwrap(), expected);
+    let size = fs::metadata(&path).unwrap().len();
+    assert_eq!(open("base").logps(&trainer, &pairs).unwrap(), expected);
+    assert_eq!((size, fs::metadata(&path).unwrap().len()), (360, 360), "a known pair was computed again");
+    // A flipped bit in the first record, and a torn last one.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, &bytes[..350]).unwrap();
+    assert_eq!(open("base").logps(&trainer, &pairs).unwrap(), expected);
+    assert_eq!(fs::metadata(&path).unwrap().len(), 9 * 36 + 2 * 36);
+    open("another").logps(&trainer, &pairs).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 21 * 36);
+}
+
+/// Training starts from an adapter that is also the reference: nothing separates them yet.
+#[test]
+fn the_adapter_at_the_start_can_be_the_reference() {
+    let model = model();
+    let mut start = Adapter::new(&model.config, &LoraSettings::default(), 1).unwrap();
+    common::fill(&mut start, 3);
+    let pairs = data().pairs;
+    for loss in [LossKind::Dpo, LossKind::Kto] {
+        let settings = TrainSettings {
+            loss,
+            reference: obvert_trainer::settings::ReferenceKind::Start,
+            ..TrainSettings::default()
+        };
+        let mut trainer = Trainer::with_adapter(model.clone(), settings, start.clone()).unwrap();
+        let reference = trainer.reference_logps(&pairs).unwrap();
+        assert_ne!(reference, obvert_trainer::logprobs(&model, None, &pairs).unwrap());
+        let expected = if loss == LossKind::Dpo { std::f64::consts::LN_2 } else { 0.5 };
+        assert!((trainer.step(&pairs, &reference).unwrap().batch.loss - expected).abs() < 1e-5);
+    }
+}
