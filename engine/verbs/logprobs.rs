@@ -2,20 +2,18 @@
 
 use std::path::PathBuf;
 
+use obvert_trainer::loss::Sides;
 use obvert_trainer::{ResponseLogps, logprobs};
 use serde_json::{Value, json};
 
-use super::{pairs, train};
+use super::model::ModelArguments;
+use super::pairs;
 
 /// Arguments of `logprobs`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A Hugging Face folder or a GGUF file.
-    #[arg(long)]
-    model: PathBuf,
-    /// A PEFT folder.
-    #[arg(long)]
-    adapter: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
     /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
     #[arg(long)]
     batch: PathBuf,
@@ -23,8 +21,8 @@ pub struct Arguments {
 
 /// Prints log-probs under the policy (the model with its adapter) and the reference (without).
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (model, _, adapter) = train::open(&arguments.model, arguments.adapter.as_deref())?;
-    let pairs = pairs::read(&arguments.batch, &arguments.model, &model)?.pairs;
+    let (_, model, adapter) = arguments.model.open()?;
+    let pairs = pairs::read(&arguments.batch, &arguments.model.model, &model, Sides::Either)?.pairs;
     let policy = logprobs(&model, adapter.as_ref(), &pairs)?;
     let reference = logprobs(&model, None, &pairs)?;
     println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));

@@ -2,9 +2,11 @@
 
 pub mod graph;
 pub mod logprobs;
+mod model;
 mod pairs;
 pub mod run;
 pub mod train;
+mod train_observer;
 
 use std::path::Path;
 

@@ -1,21 +1,19 @@
 //! `train`: the trainer on its own, on a file of pairs.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use obvert_stages::output::metrics::MetricsFile;
-use obvert_stages::output::tensorboard::EventFile;
 use obvert_trainer::checkpoints::Checkpoints;
-use obvert_trainer::fit::{Fit, FitSettings, Observer, Outcome, Plan};
-use obvert_trainer::load::Checkpoint;
+use obvert_trainer::fit::{Fit, FitSettings, Outcome};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::{LossKind, ReferenceKind};
-use obvert_trainer::{Adapter, Error, LoraSettings, Measures, Metrics, Model, TrainSettings, peft};
-use serde_json::{Value, json};
+use obvert_trainer::{Adapter, LoraSettings, TrainSettings, peft};
+use serde_json::Value;
 
+use super::model::ModelArguments;
 use super::pairs;
+use super::train_observer::TrainObserver;
 
 /// A setting of the trainer by its name in files.
 fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
@@ -25,12 +23,8 @@ fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
 /// Arguments of `train`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A Hugging Face folder or a GGUF file.
-    #[arg(long)]
-    model: PathBuf,
-    /// A PEFT folder to start from; a new adapter by default.
-    #[arg(long)]
-    adapter: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArguments,
     /// Pairs: a batch.json of token ids or JSONL in TRL's preference format, for kto also in its unpaired one.
     #[arg(long)]
     pairs: PathBuf,
@@ -122,21 +116,21 @@ pub struct Arguments {
 
 /// Fine-tunes an adapter.
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
-    let (model, base, adapter) = open(&arguments.model, arguments.adapter.as_deref())?;
+    let (checkpoint, model, adapter) = arguments.model.open()?;
     let training = training(arguments);
-    let data = pairs::read(&arguments.pairs, &arguments.model, &model)?;
     let sides = training.preference_loss().sides();
-    data.pairs.iter().enumerate().try_for_each(|(index, pair)| pair.check_sides(index, sides))?;
+    let data = pairs::read(&arguments.pairs, &arguments.model.model, &model, sides)?;
     let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
     let start = adapter.map_or_else(|| Adapter::new(&model.config, &lora, arguments.seed), Ok)?;
     if arguments.restart {
         Checkpoints::open(&arguments.out.join("checkpoints"))?.clear()?;
     }
-    let mut log = Log::open(&arguments.out)?;
-    let model = (Arc::new(model), base.as_str());
-    let mut fit = Fit::open(model, start, training, data, fit_settings(arguments), &arguments.out, &mut log)?;
-    let outcome = fit.run(&mut log)?;
-    let name = arguments.model.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut observer = TrainObserver::new(&arguments.out);
+    let (model, base) = (Arc::new(model), checkpoint.identity()?);
+    let settings = fit_settings(arguments);
+    let mut fit = Fit::open((model, &base), start, training, data, settings, &arguments.out, &mut observer)?;
+    let outcome = fit.run(&mut observer)?;
+    let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
     peft::save(&arguments.out, fit.trainer().adapter(), name.as_deref())?;
     report(&arguments.out, &outcome);
     Ok(())
@@ -185,79 +179,4 @@ fn training(arguments: &Arguments) -> TrainSettings {
         max_grad_norm: arguments.max_grad_norm,
         ..TrainSettings::default()
     }
-}
-
-/// A model, its identity, and an adapter for it.
-pub(super) fn open(path: &Path, adapter: Option<&Path>) -> anyhow::Result<(Model<f32>, String, Option<Adapter<f32>>)> {
-    let checkpoint = Checkpoint::open(path)?;
-    let (model, identity) = (checkpoint.model()?, checkpoint.identity()?);
-    let adapter = adapter.map(|folder| peft::load(folder, &model.config)).transpose()?;
-    Ok((model, identity, adapter))
-}
-
-/// What a run writes down as it goes.
-struct Log {
-    out: PathBuf,
-    metrics: MetricsFile,
-    events: Option<EventFile>,
-}
-
-impl Log {
-    fn open(out: &Path) -> anyhow::Result<Self> {
-        let metrics = MetricsFile::open(&out.join("metrics.jsonl"))?;
-        Ok(Self { out: out.to_owned(), metrics, events: None })
-    }
-
-    fn write(&mut self, step: u64, row: &BTreeMap<String, f64>) -> Result<(), Error> {
-        let failed = |cause: String| Error::malformed(&self.out, cause);
-        self.metrics.append(step, row).map_err(|e| failed(e.to_string()))?;
-        self.events.as_mut().map_or(Ok(()), |events| events.scalars(step, row)).map_err(|e| failed(e.to_string()))
-    }
-}
-
-impl Observer for Log {
-    fn refused(&mut self, error: &Error) {
-        eprintln!("warning: {error}; the checkpoint before it is used");
-    }
-
-    fn begins(&mut self, plan: &Plan, steps: u64) -> Result<(), Error> {
-        if !plan.single.is_empty() {
-            eprintln!("warning: {} pairs have no mirror and are left out", plan.single.len());
-        }
-        if steps > 0 {
-            println!("going on after {steps} of {} updates", plan.steps);
-        }
-        let failed = |cause: String| Error::malformed(&self.out, cause);
-        self.metrics.truncate(steps).map_err(|e| failed(e.to_string()))?;
-        let resumed = (steps > 0).then_some(steps);
-        self.events =
-            Some(EventFile::create(&self.out.join("tensorboard"), resumed).map_err(|e| failed(e.to_string()))?);
-        Ok(())
-    }
-
-    fn updated(&mut self, metrics: &Metrics, epoch: f64, seconds: f64) -> Result<(), Error> {
-        let mut row = columns("", metrics);
-        row.remove("step");
-        row.insert("tokens/s".into(), metrics.tokens as f64 / seconds.max(1e-9));
-        row.insert("epoch".into(), epoch);
-        let batch = &metrics.batch;
-        let shown = json!({ "step": metrics.step, "loss": batch.loss, "grad_norm": metrics.grad_norm, "rewards/accuracies": batch.accuracies });
-        println!("{shown}");
-        self.write(metrics.step, &row)
-    }
-
-    fn validated(&mut self, step: u64, measures: &Measures) -> Result<(), Error> {
-        println!(
-            "{}",
-            json!({ "step": step, "eval_loss": measures.loss, "eval_rewards/accuracies": measures.accuracies })
-        );
-        self.write(step, &columns("eval_", measures))
-    }
-}
-
-/// The numbers of a record by name; what is not a number is left out.
-fn columns(prefix: &str, record: &impl serde::Serialize) -> BTreeMap<String, f64> {
-    let value = serde_json::to_value(record).unwrap_or_default();
-    let fields = value.as_object().into_iter().flatten();
-    fields.filter_map(|(name, value)| Some((format!("{prefix}{name}"), value.as_f64()?))).collect()
 }

@@ -17,6 +17,7 @@ mod side_by_side;
 mod summary;
 mod template;
 pub mod tensorboard;
+pub mod train_log;
 
 pub use side_by_side::side_by_side;
 pub use summary::{CASES, Case, PairsSummary, summary};

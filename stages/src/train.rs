@@ -21,13 +21,16 @@ use obvert_api::{ModelName, Record};
 use obvert_engine::pipeline::Plan;
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Poll, Registry, RunContext, Settled, View, Waker};
-use obvert_trainer::{LoraSettings, Projection, TrainSettings};
+use obvert_trainer::loss::Margin;
+use obvert_trainer::schedule::Schedule;
+use obvert_trainer::settings::LossKind;
+use obvert_trainer::{LoraSettings, Projection, TrainSettings, Trainer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::findings::Findings;
-use crate::policy::{Shelf, path_of};
+use crate::policy::{Policy, Shelf, path_of};
 use learner::{Learner, Signals};
 pub use shuffle::Shuffle;
 
@@ -49,7 +52,7 @@ struct Train {
     shuffle: usize,
     /// `rpo`, `dpo`, `ipo`, `kto`, `simpo`, `orpo` or `sft`.
     #[serde(default)]
-    loss: Loss,
+    loss: LossKind,
     /// Convention of the margin: gamma*g (`paper`) or beta*gamma*g (`reference-code`).
     #[serde(default)]
     margin: Margin,
@@ -89,36 +92,6 @@ struct Train {
     seed: u64,
 }
 
-#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Loss {
-    #[default]
-    Rpo,
-    Dpo,
-    Ipo,
-    Kto,
-    Simpo,
-    Orpo,
-    Sft,
-}
-
-#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-enum Margin {
-    #[default]
-    Paper,
-    ReferenceCode,
-}
-
-#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-enum Schedule {
-    #[default]
-    Cosine,
-    Linear,
-    Constant,
-}
-
 fn batch_size() -> usize {
     32
 }
@@ -146,28 +119,10 @@ fn checkpoint_every() -> u64 {
 
 impl Train {
     fn training(&self) -> TrainSettings {
-        use obvert_trainer::loss::Margin as M;
-        use obvert_trainer::schedule::Schedule as S;
-        use obvert_trainer::settings::LossKind as L;
         TrainSettings {
-            loss: match self.loss {
-                Loss::Rpo => L::Rpo,
-                Loss::Dpo => L::Dpo,
-                Loss::Ipo => L::Ipo,
-                Loss::Kto => L::Kto,
-                Loss::Simpo => L::Simpo,
-                Loss::Orpo => L::Orpo,
-                Loss::Sft => L::Sft,
-            },
-            margin: match self.margin {
-                Margin::Paper => M::Paper,
-                Margin::ReferenceCode => M::ReferenceCode,
-            },
-            schedule: match self.schedule {
-                Schedule::Cosine => S::Cosine,
-                Schedule::Linear => S::Linear,
-                Schedule::Constant => S::Constant,
-            },
+            loss: self.loss,
+            margin: self.margin,
+            schedule: self.schedule,
             beta: self.beta,
             gamma: self.gamma,
             lr: self.lr,
@@ -176,6 +131,12 @@ impl Train {
             max_grad_norm: self.max_grad_norm,
             ..TrainSettings::default()
         }
+    }
+
+    /// A trainer with a new adapter.
+    fn trainer(&self, policy: &Policy) -> Result<Trainer, String> {
+        let model = Arc::clone(&policy.model);
+        Trainer::new(model, self.training(), &self.lora(), self.seed).map_err(|e| e.to_string())
     }
 
     fn lora(&self) -> LoraSettings {
@@ -196,6 +157,11 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
     entry.output = Some(Adapter::NAME.into());
     entry.check = Some(Arc::new(|settings, plan| {
         let settings = Train::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
+        if settings.loss == LossKind::Iopo {
+            let cause =
+                "iopo takes mirrored pairs two by two, which a stream does not keep together: use `obvert train`";
+            return Err(("loss".to_string(), cause.to_string()));
+        }
         model_path(&settings, plan).map(drop).map_err(|cause| ("model".to_string(), cause))
     }));
     registry.add("train", entry);

@@ -147,5 +147,29 @@ fn kto_takes_single_answers_and_a_folder_keeps_its_run() {
     let again = done(folder.path(), &arguments("kto"));
     assert!(again.out.contains("going on after 4 of 4 updates"), "{}", again.out);
     let refused = obvert(folder.path(), &arguments("sft"));
-    assert!(refused.err.contains("pair 1: chosen is empty"), "{}", refused.err);
+    assert!(refused.err.contains("pairs.jsonl:2") && refused.err.contains("chosen is empty"), "{}", refused.err);
+}
+
+/// Three pairs of one dialogue and one of another: by halves, three or one are trained on, never two.
+#[test]
+fn validation_holds_out_whole_dialogues() {
+    let said = |dialogue: &str, query: &str| {
+        let message = |role: &str, content: &str| serde_json::json!([{"role": role, "content": content}]);
+        serde_json::json!({
+            "prompt": message("user", query),
+            "chosen": message("assistant", "Tea is sweet!"),
+            "rejected": message("assistant", "tea"),
+            "dialogue": dialogue,
+            "g": 1,
+        })
+    };
+    let pairs = [said("a", "And tea?"), said("a", "And bread?"), said("a", "Why tea?"), said("b", "And tea now?")];
+    let folder = folder(&[("pairs.jsonl", &pairs.map(|row| row.to_string()).join("\n"))]);
+    let model = repository("pipelines/quickstart/model").display().to_string();
+    let fixed = ["train", "--model", &model, "--pairs", "pairs.jsonl", "--out", "out"];
+    let ran = done(folder.path(), &[&fixed[..], &["--validation", "0.5", "--batch-size", "1"]].concat());
+    let metrics = rows(&folder.path().join("out/metrics.jsonl"));
+    let (validations, updates): (Vec<_>, Vec<_>) = metrics.iter().partition(|row| row.get("eval_loss").is_some());
+    assert!([1, 3].contains(&updates.len()) && validations.len() == 1, "{}", ran.out);
+    assert!(folder.path().join("out/best/adapter_model.safetensors").exists());
 }

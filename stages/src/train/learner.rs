@@ -1,6 +1,5 @@
 //! The learner: pairs in order in, updates, checkpoints and adapters out. Runs on a thread of its own.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +9,14 @@ use std::sync::mpsc::Receiver;
 use obvert_api::abi::reason_of;
 use obvert_api::record::{Adapter, Pair, id_of};
 use obvert_engine::RunContext;
+use obvert_trainer::checkpoints::Checkpoints;
 use obvert_trainer::{Metrics, TokenPair, Trainer, peft};
 use serde::{Deserialize, Serialize};
 
 use super::{Shuffle, Told, Train};
 use crate::findings::{Findings, Skipped};
-use crate::output::metrics::{self, MetricsFile};
-use crate::output::tensorboard::EventFile;
+use crate::output::metrics;
+use crate::output::train_log::{TrainLog, row_of};
 use crate::policy::{Policy, chat};
 
 /// Version of the model without an adapter.
@@ -48,10 +48,11 @@ pub(super) struct Learner {
     /// Set while the sequence of pairs, told from its beginning, is still behind a resumed trainer: the pairs so far.
     replayed: Option<Vec<Pair>>,
     batch: Vec<Pair>,
-    checkpoint: PathBuf,
+    checkpoints: Checkpoints,
+    /// Where adapters lie under their versions.
+    adapters: PathBuf,
     out: PathBuf,
-    metrics: MetricsFile,
-    events: Option<EventFile>,
+    log: TrainLog,
     findings: Findings,
     signals: Signals,
 }
@@ -73,11 +74,12 @@ impl Learner {
         context: &RunContext,
         findings: Findings,
     ) -> Result<Self, String> {
-        let checkpoint = context.out.join("state").join(format!("{}.checkpoint", context.stage));
-        let (trainer, cursor) = resume(settings, &policy, &checkpoint)?;
+        let state = context.out.join("state");
+        let checkpoints = Checkpoints::open(&state.join(format!("{}.checkpoints", context.stage)));
+        let checkpoints = checkpoints.map_err(|e| e.to_string())?;
+        let (trainer, cursor) = resume(settings, &policy, &checkpoints)?;
         let out = context.folder();
-        let mut metrics = MetricsFile::open(&out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
-        metrics.truncate(trainer.steps()).map_err(|e| e.to_string())?;
+        let log = TrainLog::open(&out, trainer.steps()).map_err(|e| e.to_string())?;
         let base_model = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Learner {
             settings: settings.clone(),
@@ -88,10 +90,10 @@ impl Learner {
             replayed: (cursor.pairs > 0).then(Vec::new),
             cursor,
             batch: Vec::new(),
-            checkpoint,
+            checkpoints,
+            adapters: state.join("adapters"),
             out,
-            metrics,
-            events: None,
+            log,
             findings,
             signals: Signals::default(),
         })
@@ -173,30 +175,12 @@ impl Learner {
         Ok(())
     }
 
-    fn events(&mut self) -> Result<&mut EventFile, String> {
-        let steps = self.trainer.steps();
-        match &mut self.events {
-            Some(events) => Ok(events),
-            none => {
-                let folder = self.out.join("tensorboard");
-                // Whatever earlier files hold of later steps belongs to a run that this one takes the place of.
-                let resumed = folder.exists().then(|| steps.saturating_sub(1));
-                let events = EventFile::create(&folder, resumed).map_err(|e| e.to_string())?;
-                Ok(none.insert(events))
-            }
-        }
-    }
-
     /// Begins again with a new adapter, on the pairs replayed so far.
     fn restart(&mut self, why: &str) -> Result<(), String> {
         tracing::warn!(why, "training starts over");
-        let Train { seed, .. } = self.settings;
-        let (training, lora) = (self.settings.training(), self.settings.lora());
-        self.trainer =
-            Trainer::new(Arc::clone(&self.policy.model), training, &lora, seed).map_err(|e| e.to_string())?;
+        self.trainer = self.settings.trainer(&self.policy)?;
         self.cursor = Cursor::new(&self.settings, &self.policy);
-        self.events = None;
-        self.metrics.truncate(0).map_err(|e| e.to_string())?;
+        self.log.go_back(0).map_err(|e| e.to_string())?;
         for pair in self.replayed.take().unwrap_or_default() {
             if self.stopped() {
                 break;
@@ -261,23 +245,17 @@ impl Learner {
     }
 
     fn record(&mut self, metrics: &Metrics, seconds: f64) -> Result<(), String> {
-        let value = serde_json::to_value(metrics).map_err(|e| e.to_string())?;
-        let fields = value.as_object().into_iter().flatten();
-        let mut row: BTreeMap<String, f64> = fields.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect();
-        row.remove("step");
-        row.insert("tokens/s".into(), metrics.tokens as f64 / seconds.max(1e-9));
+        let mut row = row_of(metrics, seconds);
         // 1 while dialogues were still being played when this update was made.
         row.insert("stream/open".into(), f64::from(u8::from(!self.signals.ended.load(Relaxed))));
-        self.metrics.append(metrics.step, &row).map_err(|e| e.to_string())?;
-        self.events()?.scalars(metrics.step, &row).map_err(|e| e.to_string())?;
-        row.insert("step".into(), metrics.step as f64);
+        self.log.append(metrics.step, &row).map_err(|e| e.to_string())?;
         self.findings.lock().metrics.push(row);
         Ok(())
     }
 
     fn save(&self) -> Result<(), String> {
         let cursor = serde_json::to_value(&self.cursor).map_err(|e| e.to_string())?;
-        self.trainer.save(&self.checkpoint, &cursor).map_err(|e| e.to_string())
+        self.checkpoints.save(&self.trainer, &cursor).map_err(|e| e.to_string())
     }
 
     /// Saves the adapter, once under its version and once where people look for it.
@@ -286,7 +264,7 @@ impl Learner {
         let weights: Vec<u8> =
             adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
         let version = hash(&weights);
-        let folder = self.checkpoint.with_file_name("adapters").join(&version);
+        let folder = self.adapters.join(&version);
         for folder in [&folder, &self.out.join("adapter")] {
             peft::save(folder, adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
         }
@@ -294,25 +272,23 @@ impl Learner {
     }
 }
 
-/// The trainer of the last checkpoint, if there is one for these settings; else a new one.
-fn resume(settings: &Train, policy: &Policy, checkpoint: &Path) -> Result<(Trainer<f32>, Cursor), String> {
-    let (model, training, new) = (Arc::clone(&policy.model), settings.training(), Cursor::new(settings, policy));
-    let fresh = || {
-        Trainer::new(Arc::clone(&model), training.clone(), &settings.lora(), settings.seed).map_err(|e| e.to_string())
-    };
-    if checkpoint.exists() {
-        let mut trainer = fresh()?;
-        match trainer.restore(checkpoint) {
-            Ok(cursor) => match Cursor::deserialize(cursor) {
-                Ok(cursor) if cursor.settings == new.settings => return Ok((trainer, cursor)),
-                _ => tracing::warn!("the settings of `train` or its model changed: training starts over"),
-            },
-            Err(error) => {
-                tracing::warn!(%error, "the checkpoint cannot be used: training starts over")
-            }
+/// The trainer of the newest checkpoint that can be used, if it is one for these settings; else a new one.
+fn resume(settings: &Train, policy: &Policy, checkpoints: &Checkpoints) -> Result<(Trainer<f32>, Cursor), String> {
+    let new = Cursor::new(settings, policy);
+    let mut trainer = settings.trainer(policy)?;
+    let restored = checkpoints.restore(&mut trainer).map_err(|e| e.to_string())?;
+    restored
+        .refused
+        .iter()
+        .for_each(|error| tracing::warn!(%error, "a checkpoint cannot be used: the one before it is"));
+    match restored.cursor.map(Cursor::deserialize) {
+        Some(Ok(cursor)) if cursor.settings == new.settings => Ok((trainer, cursor)),
+        Some(_) => {
+            tracing::warn!("the settings of `train` or its model changed: training starts over");
+            Ok((settings.trainer(policy)?, new))
         }
+        None => Ok((trainer, new)),
     }
-    Ok((fresh()?, new))
 }
 
 impl Cursor {

@@ -101,7 +101,7 @@ impl Fit {
     ) -> Result<Self, Error> {
         let plan = Plan::new(&data, &settings, training.preference_loss().as_ref())?;
         let training = TrainSettings { total_steps: plan.steps, ..training };
-        let identity = identity(base, &start, &training, &settings, &data);
+        let identity = identity(base, &start, &training, &settings, &data)?;
         let mut trainer = Trainer::with_adapter(model, training, start)?;
         let checkpoints = Checkpoints::open(&folder.join("checkpoints"))?;
         let restored = checkpoints.restore(&mut trainer)?;
@@ -189,13 +189,18 @@ fn progress(cursor: &Value, identity: &str, folder: &Path) -> Result<(Option<(u6
 }
 
 /// A hash over everything that the adapter depends on.
-fn identity(base: &str, start: &Adapter<f32>, training: &TrainSettings, settings: &FitSettings, data: &Data) -> String {
+fn identity(
+    base: &str,
+    start: &Adapter<f32>,
+    training: &TrainSettings,
+    settings: &FitSettings,
+    data: &Data,
+) -> Result<String, Error> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(base.as_bytes());
     hash_adapter(&mut hasher, start);
-    // How the set is walked through and where checkpoints fall; JSON writes floating-point numbers so that they read
-    // back the same.
-    let made_of = json!([training, settings, data.pairs, data.groups]);
-    hasher.update(made_of.to_string().as_bytes());
-    hasher.finalize().to_hex().to_string()
+    // JSON writes floating-point numbers so that they read back the same.
+    let made_of = (training, settings, &data.pairs, &data.groups);
+    serde_json::to_writer(&mut hasher, &made_of).map_err(|error| Error::field("settings", error))?;
+    Ok(hasher.finalize().to_hex().to_string())
 }

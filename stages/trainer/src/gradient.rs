@@ -4,7 +4,7 @@ use crate::backward::Pending;
 use crate::error::Error;
 use crate::forward::Pass;
 use crate::lora::Adapter;
-use crate::loss::{BatchLogps, PairLogps, PreferenceLoss, Scope, Sides, Totals};
+use crate::loss::{BatchLogps, PairLogps, PreferenceLoss, Scope, Totals};
 use crate::model::Model;
 use crate::pack::Pack;
 use crate::pair::{TokenPair, check_all};
@@ -54,7 +54,7 @@ pub fn logprobs<F: Real>(
     adapter.map_or(Ok(()), |adapter| adapter.check(&model.config))?;
     check_all(pairs, &model.config)?;
     let logps = chunks(pairs, TOKENS_PER_PASS).flat_map(|pairs| {
-        let pack = pack(pairs, Sides::Either);
+        let pack = pack(pairs);
         let pass = Pass::new(model, adapter, &pack);
         let tokens = pass.target_logps(&pass.run(drop), false);
         responses(&pass.by_sequence(&tokens.logps))
@@ -112,7 +112,7 @@ pub fn batch_gradient<F: Real>(
         batch: BatchGradient { loss: 0.0, logps: Vec::with_capacity(pairs.len()), gradient: adapter.zeros_like() },
     };
     for pairs in passes {
-        let pack = pack(pairs, loss.sides());
+        let pack = pack(pairs);
         sum.add(Pending::forward(Pass::new(model, Some(adapter), &pack)));
     }
     Ok(sum.batch)
@@ -171,12 +171,10 @@ fn chunks(mut pairs: &[TokenPair], tokens: usize) -> impl Iterator<Item = &[Toke
     })
 }
 
-/// The pairs' rows; a loss of the chosen responses alone is spared the rejected ones.
-fn pack(pairs: &[TokenPair], sides: Sides) -> Pack {
+fn pack(pairs: &[TokenPair]) -> Pack {
     let mut pack = Pack::default();
     for pair in pairs {
-        let rejected = if sides == Sides::Chosen { &[][..] } else { &pair.rejected };
-        pack.push(&pair.prompt, &[&pair.chosen, rejected]);
+        pack.push(&pair.prompt, &[&pair.chosen, &pair.rejected]);
     }
     pack
 }

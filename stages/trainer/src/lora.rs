@@ -214,7 +214,5 @@ fn uniform<F: Real>(rows: usize, cols: usize, mut random: SplitMix64) -> Matrix<
 
 /// The random stream of one matrix.
 fn stream(seed: u64, layer: usize, projection: Projection) -> SplitMix64 {
-    let mut mixer = SplitMix64(seed);
-    let base = mixer.next_bits();
-    SplitMix64(base ^ ((layer * Projection::ALL.len() + projection.index()) as u64).wrapping_mul(0xd134_2543_de82_ef95))
+    SplitMix64::stream(seed, (layer * Projection::ALL.len() + projection.index()) as u64)
 }

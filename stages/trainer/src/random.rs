@@ -5,6 +5,11 @@
 pub struct SplitMix64(pub u64);
 
 impl SplitMix64 {
+    /// Stream number `index` of a seed: what one stream draws does not depend on the others.
+    pub fn stream(seed: u64, index: u64) -> Self {
+        Self(Self(seed).next_bits() ^ index.wrapping_mul(0xd134_2543_de82_ef95))
+    }
+
     /// The next 64 bits.
     pub fn next_bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,7 +1,7 @@
 //! The learning rate over the steps of a run, as Hugging Face's schedulers compute it.
 
 /// The shape after warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// The full rate to the end.

@@ -6,7 +6,7 @@ use crate::loss::{Average, Dpo, Iopo, Ipo, Kto, KtoBaseline, Margin, Orpo, Prefe
 use crate::schedule::Schedule;
 
 /// The losses that can be chosen by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LossKind {
     /// [`Rpo`].
@@ -29,7 +29,7 @@ pub enum LossKind {
 }
 
 /// What the rewards and the losses compare the policy with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReferenceKind {
     /// The model without an adapter.

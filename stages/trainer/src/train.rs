@@ -1,5 +1,6 @@
 //! The trainer: one AdamW update of the mean loss of a batch at a time.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::checkpoint::{self, State};
 use crate::error::Error;
 use crate::gradient::{Reference, ResponseLogps, batch_gradient, batch_loss, logprobs, mismatched};
 use crate::lora::{Adapter, LoraSettings};
-use crate::loss::Scope;
+use crate::loss::{Scope, Sides, Totals};
 use crate::metrics::{Measures, Metrics};
 use crate::model::Model;
 use crate::pair::TokenPair;
@@ -114,6 +115,7 @@ impl<F: Real> Trainer<F> {
     /// # Errors
     /// A pair that does not fit the model.
     pub fn evaluate(&self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Measures, Error> {
+        let pairs = &*self.read(pairs);
         let policy = logprobs(&self.model, Some(&self.state.adapter), pairs)?;
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
         let loss = batch_loss(self.settings.preference_loss().as_ref(), pairs, &policy, compared);
@@ -126,6 +128,7 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model or the loss, or a loss or gradient that is not finite. The trainer is then as
     /// it was before.
     pub fn step(&mut self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Metrics, Error> {
+        let pairs = &*self.read(pairs);
         let (settings, step) = (&self.settings, self.state.step + 1);
         let (loss, adapter) = (settings.preference_loss(), &self.state.adapter);
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
@@ -143,16 +146,24 @@ impl<F: Real> Trainer<F> {
         Ok(Metrics { step, batch: measures, grad_norm, learning_rate, tokens })
     }
 
+    /// The pairs as the loss reads them: a loss of the chosen responses alone is spared the rejected ones.
+    fn read<'a>(&self, pairs: &'a [TokenPair]) -> Cow<'a, [TokenPair]> {
+        match self.settings.preference_loss().sides() {
+            Sides::Chosen => pairs.iter().map(|pair| TokenPair { rejected: Vec::new(), ..pair.clone() }).collect(),
+            Sides::Both | Sides::Either => pairs.into(),
+        }
+    }
+
     /// The mean log-ratio of mismatched prompts and responses, where the loss reads it.
     fn mismatched(&self, pairs: &[TokenPair]) -> Result<f64, Error> {
-        if self.settings.preference_loss().scope() != Scope::Mismatched {
+        if self.settings.preference_loss().scope() != Scope::Mismatched || pairs.len() < 2 {
             return Ok(0.0);
         }
         let pairs = mismatched(pairs);
         let policy = logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
         let reference = logprobs(&self.model, self.reference.as_ref(), &pairs)?;
         let ratios = policy.iter().zip(&reference).map(|(p, r)| (p.chosen - r.chosen) + (p.rejected - r.rejected));
-        let responses = crate::loss::Totals::of(&pairs).responses;
+        let responses = Totals::of(&pairs).responses;
         Ok(ratios.sum::<f64>() / responses.max(1) as f64)
     }
 }

@@ -179,3 +179,31 @@ fn the_adapter_at_the_start_can_be_the_reference() {
         assert!((trainer.step(&pairs, &reference).unwrap().batch.loss - expected).abs() < 1e-5);
     }
 }
+
+/// A batch of one has no other pair to be compared with, and a short last batch may be one of one.
+#[test]
+fn kto_takes_a_batch_of_one() {
+    let settings = TrainSettings { loss: LossKind::Kto, lr: 1e-2, warmup_ratio: 0.0, ..TrainSettings::default() };
+    let mut trainer = Trainer::new(model(), settings, &LoraSettings::default(), 1).unwrap();
+    let pairs = &data().pairs[..1];
+    let reference = trainer.reference_logps(pairs).unwrap();
+    let losses = [0, 1].map(|_| trainer.step(pairs, &reference).unwrap().batch.loss);
+    assert!((losses[0] - 0.5).abs() < 1e-5 && losses[1] < losses[0], "{losses:?}");
+}
+
+/// What SFT does not look at is neither computed nor reported.
+#[test]
+fn sft_reports_nothing_of_rejected_responses() {
+    let settings = TrainSettings { loss: LossKind::Sft, ..TrainSettings::default() };
+    let mut trainer = Trainer::new(model(), settings, &LoraSettings::default(), 1).unwrap();
+    let pairs = data().pairs;
+    let reference = trainer.reference_logps(&pairs).unwrap();
+    let held = trainer.evaluate(&pairs, &reference).unwrap();
+    let metrics = trainer.step(&pairs, &reference).unwrap();
+    assert_eq!(metrics.tokens, pairs.iter().map(|pair| pair.prompt.len() + pair.chosen.len()).sum::<usize>());
+    assert!((metrics.batch.loss - held.loss).abs() < 1e-5);
+    for measures in [held, metrics.batch] {
+        assert!(measures.logps_rejected.is_nan() && measures.margins.is_nan() && measures.accuracies.is_nan());
+        assert!(measures.logps_chosen < 0.0);
+    }
+}

@@ -1,5 +1,7 @@
 //! Which pairs are trained on, in which order, and which are held out.
 
+use std::collections::BTreeSet;
+
 use crate::error::Error;
 use crate::fit::Data;
 use crate::loss::PreferenceLoss;
@@ -76,6 +78,8 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// Pairs that are trained on, in units that stay together.
     pub units: Vec<Vec<usize>>,
+    /// Pairs in every unit.
+    unit: usize,
     /// Pairs that are held out.
     pub held: Vec<usize>,
     /// Pairs that the loss cannot use without a partner that is not there.
@@ -94,32 +98,29 @@ impl Plan {
         let (units, single) = loss.units(&data.pairs);
         let is_held = |unit: &Vec<usize>| unit.iter().any(|at| held_groups.contains(&data.groups[*at].as_str()));
         let (held, units): (Vec<_>, Vec<_>) = units.into_iter().partition(is_held);
-        let size = units.iter().map(Vec::len).max().unwrap_or_default();
-        if size == 0 {
+        let Some(unit) = units.first().map(Vec::len) else {
             return Err(Error::field("pairs", "none is left to train on"));
-        }
-        if !settings.batch_size.is_multiple_of(size) {
-            let reason = format!("{} is not a multiple of {size}, the pairs that belong together", settings.batch_size);
+        };
+        if !settings.batch_size.is_multiple_of(unit) {
+            let reason = format!("{} is not a multiple of {unit}, the pairs that belong together", settings.batch_size);
             return Err(Error::field("batch_size", reason));
         }
-        let steps_per_epoch = (units.len() * size).div_ceil(settings.batch_size) as u64;
+        let steps_per_epoch = (units.len() * unit).div_ceil(settings.batch_size) as u64;
         let steps = settings.steps.unwrap_or(settings.epochs.saturating_mul(steps_per_epoch));
         let held = held.into_iter().flatten().collect();
-        Ok(Self { steps, steps_per_epoch, units, held, single, settings: settings.clone() })
+        Ok(Self { steps, steps_per_epoch, units, unit, held, single, settings: settings.clone() })
     }
 
     /// The pairs of the update after `done` updates.
     pub fn batch(&self, done: u64) -> Vec<usize> {
         let (epoch, at) = (done / self.steps_per_epoch, (done % self.steps_per_epoch) as usize);
-        let mut units = self.units.clone();
+        let mut order: Vec<usize> = (0..self.units.len()).collect();
         if self.settings.shuffle {
-            // A stream of its own for every epoch: an order can be found again without those before it.
-            let mut seeds = SplitMix64(self.settings.seed);
-            let base = seeds.next_bits();
-            SplitMix64(base ^ epoch.wrapping_mul(0xd134_2543_de82_ef95)).shuffle(&mut units);
+            // An order can be found again without those of the epochs before it.
+            SplitMix64::stream(self.settings.seed, epoch).shuffle(&mut order);
         }
-        let order: Vec<usize> = units.into_iter().flatten().collect();
-        order.chunks(self.settings.batch_size).nth(at).unwrap_or_default().to_vec()
+        let units = order.chunks(self.settings.batch_size / self.unit).nth(at).unwrap_or_default();
+        units.iter().flat_map(|unit| self.units[*unit].iter().copied()).collect()
     }
 
     /// Epochs begun and the share of the last one that is done, after `done` updates.
@@ -138,15 +139,16 @@ impl Plan {
 }
 
 /// The groups that are held out: as many as the share says, at least one, and never all.
-fn held_groups<'a>(groups: &'a [String], settings: &FitSettings) -> std::collections::BTreeSet<&'a str> {
-    let all: std::collections::BTreeSet<&str> = groups.iter().map(String::as_str).collect();
+fn held_groups<'a>(groups: &'a [String], settings: &FitSettings) -> BTreeSet<&'a str> {
+    let all: BTreeSet<&str> = groups.iter().map(String::as_str).collect();
     let mut all: Vec<&str> = all.into_iter().collect();
     if settings.validation == 0.0 || all.len() < 2 {
-        return Default::default();
+        return BTreeSet::new();
     }
     SplitMix64(settings.seed ^ 0x5eed).shuffle(&mut all);
     let wanted = (settings.validation * all.len() as f64).round() as usize;
-    all.into_iter().take(wanted.clamp(1, groups.len() - 1)).collect()
+    let held = wanted.clamp(1, all.len() - 1);
+    all.into_iter().take(held).collect()
 }
 
 #[cfg(test)]
@@ -187,6 +189,8 @@ mod tests {
         assert_eq!((plan.held.len(), plan.units.len()), (3, 9));
         assert!(plan.held.iter().all(|at| at / 3 == plan.held[0] / 3));
         assert_eq!([4, 5, 9, 10].map(|done| plan.validates(done)), [false, true, false, true]);
+        let most = Plan::new(&data(6), &FitSettings { validation: 0.9, ..settings.clone() }, &DPO).unwrap();
+        assert_eq!((most.held.len(), most.units.len()), (3, 3), "all groups were held out");
         let one = Plan::new(&data(3), &settings, &DPO).unwrap();
         assert!(one.held.is_empty() && !one.validates(2));
     }

@@ -5,14 +5,13 @@
 //! z is what a log-ratio is compared with, at least 0, and a constant in the derivatives.
 
 use super::{BatchLogps, PairLogps, PairLoss, PreferenceLoss, Scope, Sides, sigmoid};
-use crate::pair::TokenPair;
 
 /// How z is estimated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KtoBaseline {
     /// The batch's mean log-ratio of every prompt with the responses of the next pair: the paper's estimate of the
-    /// divergence. Costs a forward pass of policy and reference more.
+    /// divergence. Costs a forward pass of policy and reference more. A batch of one pair has no other: there z is 0.
     #[default]
     Mismatched,
     /// Chosen responses are compared with the mean of the rejected ones' log-ratios, and the other way round.
@@ -86,14 +85,5 @@ impl PreferenceLoss for Kto {
 
     fn sides(&self) -> Sides {
         Sides::Either
-    }
-
-    fn check_batch(&self, pairs: &[TokenPair]) -> Result<(), String> {
-        match (self.baseline, pairs) {
-            (KtoBaseline::Mismatched, [_]) => {
-                Err("kto's z needs two pairs at least: a prompt and another's response".into())
-            }
-            _ => Ok(()),
-        }
     }
 }

@@ -4,7 +4,7 @@
 use super::{BatchLogps, PairLoss, PreferenceLoss, neg_log_sigmoid, sigmoid};
 
 /// What γ multiplies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Margin {
     /// m = γg: the paper's formula.

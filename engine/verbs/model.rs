@@ -1,0 +1,27 @@
+//! A model and an adapter for it, as arguments.
+
+use std::path::PathBuf;
+
+use obvert_trainer::load::Checkpoint;
+use obvert_trainer::{Adapter, Model, peft};
+
+/// Which model, and which adapter.
+#[derive(clap::Args)]
+pub struct ModelArguments {
+    /// A Hugging Face folder or a GGUF file.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// A PEFT folder; without one there is no adapter, and training starts from a new one.
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
+}
+
+impl ModelArguments {
+    /// Loads both; the checkpoint tells the model from others.
+    pub fn open(&self) -> anyhow::Result<(Checkpoint, Model<f32>, Option<Adapter<f32>>)> {
+        let checkpoint = Checkpoint::open(&self.model)?;
+        let model = checkpoint.model()?;
+        let adapter = self.adapter.as_deref().map(|folder| peft::load(folder, &model.config)).transpose()?;
+        Ok((checkpoint, model, adapter))
+    }
+}

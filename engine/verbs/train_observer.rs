@@ -1,0 +1,60 @@
+//! What `train` prints and writes down as it goes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use obvert_stages::output::train_log::{TrainLog, columns, row_of};
+use obvert_trainer::fit::{Observer, Plan};
+use obvert_trainer::{Error, Measures, Metrics};
+use serde_json::json;
+
+/// Prints, and writes to the log in the run's folder.
+pub struct TrainObserver {
+    out: PathBuf,
+    /// Open from when it is known where the run begins.
+    log: Option<TrainLog>,
+}
+
+impl TrainObserver {
+    /// For a run whose files go to `out`.
+    pub fn new(out: &Path) -> Self {
+        TrainObserver { out: out.to_owned(), log: None }
+    }
+
+    fn write(&mut self, step: u64, row: &BTreeMap<String, f64>) -> Result<(), Error> {
+        let written = self.log.as_mut().map_or(Ok(()), |log| log.append(step, row));
+        written.map_err(|error| Error::malformed(&self.out, error))
+    }
+}
+
+impl Observer for TrainObserver {
+    fn refused(&mut self, error: &Error) {
+        eprintln!("warning: {error}; the one before it is used, if there is one");
+    }
+
+    fn begins(&mut self, plan: &Plan, steps: u64) -> Result<(), Error> {
+        if !plan.single.is_empty() {
+            eprintln!("warning: {} pairs have no mirror and are left out", plan.single.len());
+        }
+        if steps > 0 {
+            println!("going on after {steps} of {} updates", plan.steps);
+        }
+        self.log = Some(TrainLog::open(&self.out, steps).map_err(|error| Error::malformed(&self.out, error))?);
+        Ok(())
+    }
+
+    fn updated(&mut self, metrics: &Metrics, epoch: f64, seconds: f64) -> Result<(), Error> {
+        let mut row = row_of(metrics, seconds);
+        row.insert("epoch".into(), epoch);
+        let (loss, accuracies) = (metrics.batch.loss, metrics.batch.accuracies);
+        let shown = json!({ "step": metrics.step, "loss": loss, "grad_norm": metrics.grad_norm, "rewards/accuracies": accuracies });
+        println!("{shown}");
+        self.write(metrics.step, &row)
+    }
+
+    fn validated(&mut self, step: u64, measures: &Measures) -> Result<(), Error> {
+        let (loss, accuracies) = (measures.loss, measures.accuracies);
+        println!("{}", json!({ "step": step, "eval_loss": loss, "eval_rewards/accuracies": accuracies }));
+        self.write(step, &columns("eval_", measures))
+    }
+}
