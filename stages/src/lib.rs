@@ -17,7 +17,6 @@ mod train;
 
 pub use findings::{Findings, Found, Skipped};
 pub use policy::{Policy, Shelf};
-pub use train::Shuffle;
 
 use obvert_api::erased::{create_group, create_map, group_manifest, map_manifest};
 use obvert_api::{Group, Map};

@@ -32,7 +32,7 @@ use serde_json::Value;
 use crate::findings::Findings;
 use crate::policy::{Policy, Shelf, path_of};
 use learner::{Learner, Signals};
-pub use shuffle::Shuffle;
+use shuffle::Shuffle;
 
 /// Settings of `train`.
 #[derive(Clone, Deserialize, JsonSchema)]
