@@ -1,5 +1,6 @@
 //! The forward pass over a packed batch, block by block.
 
+use crate::buffers::{Buffer, Buffers};
 use crate::config::Config;
 use crate::lora::{Adapter, BlockAdapter};
 use crate::model::{Layer, Matrix, Model};
@@ -22,23 +23,24 @@ pub(crate) struct Block<'a, F> {
     pub(crate) attention: Attention,
     pub(crate) rotary: &'a RotaryTable<F>,
     pub(crate) pack: &'a Pack,
+    pub(crate) buffers: &'a Buffers<F>,
 }
 
 /// What the backward of one block reads. Norms and SwiGLU are cheap and computed again.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct BlockActivations<F> {
     /// The block's input, `[rows, hidden]`.
-    pub(crate) input: Vec<F>,
+    pub(crate) input: Buffer<F>,
     pub(crate) qkv: Qkv<F>,
     pub(crate) attended: Attended<F>,
     /// The residual stream between attention and feed-forward, `[rows, hidden]`.
-    pub(crate) middle: Vec<F>,
+    pub(crate) middle: Buffer<F>,
     /// `[rows, ffn]`.
-    pub(crate) gate: Vec<F>,
+    pub(crate) gate: Buffer<F>,
     /// `[rows, ffn]`.
-    pub(crate) up: Vec<F>,
-    /// x Aᵀ of every projection, `[rows, r]`; empty without an adapter.
-    pub(crate) low: [Vec<F>; 7],
+    pub(crate) up: Buffer<F>,
+    /// x Aᵀ of every projection that has an adapter, `[rows, r]`.
+    pub(crate) low: [Option<Buffer<F>>; 7],
 }
 
 impl<'a, F: Real> Block<'a, F> {
@@ -48,26 +50,26 @@ impl<'a, F: Real> Block<'a, F> {
     }
 
     /// The block's output `[rows, hidden]` from its input.
-    pub(crate) fn forward(&self, input: Vec<F>) -> (Vec<F>, BlockActivations<F>) {
-        let mut low = [const { Vec::new() }; 7];
+    pub(crate) fn forward(&self, input: Buffer<F>) -> (Buffer<F>, BlockActivations<F>) {
+        let (mut low, buffers) = ([const { None }; 7], self.buffers);
         let mut apply = |projection: Projection, x: &[F]| {
-            let (y, s) = self.linear(projection).forward(x);
+            let (y, s) = self.linear(projection).forward(x, buffers);
             low[projection.index()] = s;
             y
         };
-        let d = self.attention.head_dim;
-        let normed = rmsnorm::forward(&input, &self.layer.attn_norm, self.eps);
+        let (d, ffn, rotary) = (self.attention.head_dim, self.layer.gate.rows, Some(self.rotary));
+        let normed = rmsnorm::forward(&input, &self.layer.attn_norm, self.eps, buffers);
         let qkv = Qkv {
-            q: heads::split(&apply(Projection::Q, &normed), self.pack, d, Some(self.rotary)),
-            k: heads::split(&apply(Projection::K, &normed), self.pack, d, Some(self.rotary)),
-            v: heads::split(&apply(Projection::V, &normed), self.pack, d, None),
+            q: heads::split(&apply(Projection::Q, &normed), self.pack, d, rotary, buffers),
+            k: heads::split(&apply(Projection::K, &normed), self.pack, d, rotary, buffers),
+            v: heads::split(&apply(Projection::V, &normed), self.pack, d, None, buffers),
         };
-        let attended = self.attention.forward(&qkv, self.pack);
-        let mut middle = apply(Projection::O, &heads::merge(&attended.out, self.pack, d, None));
+        let attended = self.attention.forward(&qkv, self.pack, buffers);
+        let mut middle = apply(Projection::O, &heads::merge(&attended.out, self.pack, d, None, buffers));
         vector::add(&mut middle, &input);
-        let normed = rmsnorm::forward(&middle, &self.layer.ffn_norm, self.eps);
+        let normed = rmsnorm::forward(&middle, &self.layer.ffn_norm, self.eps, buffers);
         let (gate, up) = (apply(Projection::Gate, &normed), apply(Projection::Up, &normed));
-        let mut output = apply(Projection::Down, &swiglu::forward(&gate, &up));
+        let mut output = apply(Projection::Down, &swiglu::forward(&gate, &up, ffn, buffers));
         vector::add(&mut output, &middle);
         (output, BlockActivations { input, qkv, attended, middle, gate, up, low })
     }
@@ -79,13 +81,19 @@ pub(crate) struct Pass<'a, F> {
     pub(crate) model: &'a Model<F>,
     pub(crate) adapter: Option<&'a Adapter<F>>,
     pub(crate) pack: &'a Pack,
+    pub(crate) buffers: &'a Buffers<F>,
     rotary: RotaryTable<F>,
 }
 
 impl<'a, F: Real> Pass<'a, F> {
-    pub(crate) fn new(model: &'a Model<F>, adapter: Option<&'a Adapter<F>>, pack: &'a Pack) -> Self {
+    pub(crate) fn new(
+        model: &'a Model<F>,
+        adapter: Option<&'a Adapter<F>>,
+        pack: &'a Pack,
+        buffers: &'a Buffers<F>,
+    ) -> Self {
         let rotary = RotaryTable::new(&model.config, pack.longest());
-        Self { model, adapter, pack, rotary }
+        Self { model, adapter, pack, buffers, rotary }
     }
 
     pub(crate) fn block(&self, index: usize) -> Block<'_, F> {
@@ -97,14 +105,17 @@ impl<'a, F: Real> Pass<'a, F> {
             attention: Attention { heads, kv_heads, head_dim },
             rotary: &self.rotary,
             pack: self.pack,
+            buffers: self.buffers,
         }
     }
 
     /// The residual stream after the last block `[rows, hidden]`; each block's activations go to `keep`.
-    pub(crate) fn run(&self, mut keep: impl FnMut(BlockActivations<F>)) -> Vec<F> {
+    pub(crate) fn run(&self, mut keep: impl FnMut(BlockActivations<F>)) -> Buffer<F> {
         let embed = &self.model.embed;
-        let row = |token: &u32| &embed.data[*token as usize * embed.cols..][..embed.cols];
-        let mut x: Vec<F> = self.pack.tokens.iter().flat_map(row).copied().collect();
+        let mut x = self.buffers.take(self.pack.tokens.len(), embed.cols);
+        for (row, token) in x.chunks_exact_mut(embed.cols).zip(&self.pack.tokens) {
+            row.copy_from_slice(&embed.data[*token as usize * embed.cols..][..embed.cols]);
+        }
         for index in 0..self.model.layers.len() {
             let (output, activations) = self.block(index).forward(x);
             keep(activations);
@@ -115,10 +126,10 @@ impl<'a, F: Real> Pass<'a, F> {
 
     /// log p of every target of the pack, and its gradient with respect to the normed hidden state.
     pub(crate) fn target_logps(&self, x: &[F], with_gradient: bool) -> TokenLogps<F> {
-        let gathered = gather(x, self.pack, self.model.config.hidden);
-        let hidden = rmsnorm::forward(&gathered, &self.model.final_norm, self.model.config.norm_eps);
+        let gathered = self.gather(x);
+        let hidden = rmsnorm::forward(&gathered, &self.model.final_norm, self.model.config.norm_eps, self.buffers);
         let tokens: Vec<u32> = self.pack.targets.iter().map(|target| target.token).collect();
-        token_logps(&hidden, self.model.head(), &tokens, VOCAB_CHUNK, with_gradient)
+        token_logps(&hidden, self.model.head(), &tokens, VOCAB_CHUNK, with_gradient, self.buffers)
     }
 
     /// The targets' log-probs added up by response.
@@ -129,11 +140,16 @@ impl<'a, F: Real> Pass<'a, F> {
         }
         sums
     }
-}
 
-/// The predicting row of every target, `[targets, width]`.
-pub(crate) fn gather<F: Real>(x: &[F], pack: &Pack, width: usize) -> Vec<F> {
-    pack.targets.iter().flat_map(|target| &x[target.row * width..][..width]).copied().collect()
+    /// The predicting row of every target, `[targets, hidden]`.
+    pub(crate) fn gather(&self, x: &[F]) -> Buffer<F> {
+        let (targets, width) = (&self.pack.targets, self.model.config.hidden);
+        let mut rows = self.buffers.take(targets.len(), width);
+        for (row, target) in rows.chunks_exact_mut(width).zip(targets) {
+            row.copy_from_slice(&x[target.row * width..][..width]);
+        }
+        rows
+    }
 }
 
 /// The logits of every position of a text, `[tokens, vocab]`: for inspection, training never stores them.
@@ -141,8 +157,9 @@ pub(crate) fn gather<F: Real>(x: &[F], pack: &Pack, width: usize) -> Vec<F> {
 pub fn logits<F: Real>(model: &Model<F>, adapter: Option<&Adapter<F>>, tokens: &[u32]) -> Matrix<F> {
     let mut pack = Pack::default();
     pack.push_text(tokens);
-    let x = Pass::new(model, adapter, &pack).run(drop);
-    let hidden = rmsnorm::forward(&x, &model.final_norm, model.config.norm_eps);
+    let buffers = Buffers::default();
+    let x = Pass::new(model, adapter, &pack, &buffers).run(drop);
+    let hidden = rmsnorm::forward(&x, &model.final_norm, model.config.norm_eps, &buffers);
     let mut logits = Matrix::zeros(tokens.len(), model.config.vocab_size);
     let (rows, cols) = (logits.rows, logits.cols);
     let hidden = View::new(&hidden, rows, model.config.hidden);

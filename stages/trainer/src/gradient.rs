@@ -1,17 +1,20 @@
 //! Loss and gradient of a batch of pairs, as many pairs at a time as fit a number of tokens.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use crate::backward::Pending;
+use crate::buffers::Buffers;
 use crate::error::Error;
 use crate::forward::Pass;
+use crate::lanes::Lanes;
 use crate::lora::Adapter;
 use crate::loss::{BatchLogps, PairLogps, PreferenceLoss, Scope, Totals};
 use crate::model::Model;
+use crate::ops::vector::add;
 use crate::pack::Pack;
 use crate::pair::{TokenPair, check_all};
 use crate::real::Real;
-
-/// Packed tokens per forward pass when no activations are kept.
-const TOKENS_PER_PASS: usize = 4_096;
+use crate::settings::{Activations, MICRO_TOKENS};
 
 /// Summed log-probs of a pair's two responses, in nats; 0 for a response that the pair does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -42,6 +45,22 @@ pub struct BatchGradient<F> {
     pub gradient: Adapter<F>,
 }
 
+/// What computes batches: threads with their memory, and how much each takes at a time.
+#[derive(Debug)]
+pub struct Passes<F> {
+    lanes: Mutex<Lanes<F>>,
+    /// Memory for gradients.
+    spare: Mutex<Vec<Adapter<F>>>,
+    micro_tokens: usize,
+    activations: Activations,
+}
+
+impl<F: Real> Default for Passes<F> {
+    fn default() -> Self {
+        Self::new(MICRO_TOKENS, Activations::Keep)
+    }
+}
+
 /// The log-probs of every pair's responses, with or without an adapter.
 ///
 /// # Errors
@@ -51,15 +70,7 @@ pub fn logprobs<F: Real>(
     adapter: Option<&Adapter<F>>,
     pairs: &[TokenPair],
 ) -> Result<Vec<ResponseLogps>, Error> {
-    adapter.map_or(Ok(()), |adapter| adapter.check(&model.config))?;
-    check_all(pairs, &model.config)?;
-    let logps = chunks(pairs, TOKENS_PER_PASS).flat_map(|pairs| {
-        let pack = pack(pairs);
-        let pass = Pass::new(model, adapter, &pack);
-        let tokens = pass.target_logps(&pass.run(drop), false);
-        responses(&pass.by_sequence(&tokens.logps))
-    });
-    Ok(logps.collect())
+    Passes::default().logprobs(model, adapter, pairs)
 }
 
 /// Every prompt with the responses of the next pair, the last one's with those of the first.
@@ -81,69 +92,135 @@ pub fn batch_loss(
     (0..pairs.len()).map(|at| loss.term(at, &batch).loss).sum::<f64>() / pairs.len() as f64
 }
 
-/// Mean loss and gradient of a batch, `micro_tokens` packed tokens at a time (at least one pair). The result does not
-/// depend on `micro_tokens` but for rounding: where terms read other pairs, and the batch takes several passes, all
-/// log-probs are computed before.
-///
-/// # Errors
-/// A pair or an adapter that does not fit the model or the loss, or a number of reference log-probs other than that of
-/// pairs.
-pub fn batch_gradient<F: Real>(
-    model: &Model<F>,
-    adapter: &Adapter<F>,
-    pairs: &[TokenPair],
-    reference: Reference<'_>,
-    loss: &dyn PreferenceLoss,
-    micro_tokens: usize,
-) -> Result<BatchGradient<F>, Error> {
-    adapter.check(&model.config)?;
-    check_all(pairs, &model.config)?;
-    check_loss(pairs, reference.logps, loss)?;
-    let passes: Vec<&[TokenPair]> = chunks(pairs, micro_tokens).collect();
-    let known = match loss.scope() {
-        Scope::Batch | Scope::Mismatched if passes.len() > 1 => Some(logprobs(model, Some(adapter), pairs)?),
-        _ => None,
-    };
-    let mut sum = Sum {
-        loss,
-        pairs,
-        reference,
-        known: known.map(|policy| pair_logps(pairs, &policy, reference.logps)),
-        batch: BatchGradient { loss: 0.0, logps: Vec::with_capacity(pairs.len()), gradient: adapter.zeros_like() },
-    };
-    for pairs in passes {
-        let pack = pack(pairs);
-        sum.add(Pending::forward(Pass::new(model, Some(adapter), &pack)));
+impl<F: Real> Passes<F> {
+    /// Passes of `micro_tokens` packed tokens, each of at least one pair.
+    pub fn new(micro_tokens: usize, activations: Activations) -> Self {
+        Self { lanes: Mutex::default(), spare: Mutex::default(), micro_tokens, activations }
     }
-    Ok(sum.batch)
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes<F>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Adapter<F>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of working memory asked of the system so far.
+    pub fn asked(&self) -> usize {
+        self.lanes().asked()
+    }
+
+    /// A gradient of zeros, in memory that was given back where there is some.
+    fn zeros(&self, adapter: &Adapter<F>) -> Adapter<F> {
+        let spare = self.spare().pop().filter(|spare| spare.has_shape_of(adapter));
+        let Some(mut gradient) = spare else { return adapter.zeros_like() };
+        gradient.matrices_mut().for_each(|matrix| matrix.data.fill(F::ZERO));
+        gradient
+    }
+
+    /// Gives the memory of a gradient back, for the next one.
+    pub fn give_back(&self, gradient: Adapter<F>) {
+        self.spare().push(gradient);
+    }
+
+    /// The log-probs of every pair's responses, with or without an adapter.
+    ///
+    /// # Errors
+    /// A pair that does not fit the model, or an adapter that does not.
+    pub fn logprobs(
+        &self,
+        model: &Model<F>,
+        adapter: Option<&Adapter<F>>,
+        pairs: &[TokenPair],
+    ) -> Result<Vec<ResponseLogps>, Error> {
+        adapter.map_or(Ok(()), |adapter| adapter.check(&model.config))?;
+        check_all(pairs, &model.config)?;
+        let (chunks, mut logps) = (chunks(pairs, self.micro_tokens), Vec::with_capacity(pairs.len()));
+        let work = |chunk: &Chunk<'_>, buffers: &Buffers<F>| {
+            let pack = pack(chunk.pairs);
+            let pass = Pass::new(model, adapter, &pack, buffers);
+            let tokens = pass.target_logps(&pass.run(drop), false);
+            responses(&pass.by_sequence(&tokens.logps))
+        };
+        self.lanes().run(&chunks, work, |part| logps.extend(part))?;
+        Ok(logps)
+    }
+
+    /// Mean loss and gradient of a batch. The result does not depend on the passes but for rounding: where terms read
+    /// other pairs, and the batch takes several passes, all log-probs are computed before.
+    ///
+    /// # Errors
+    /// A pair or an adapter that does not fit the model or the loss, or a number of reference log-probs other than that
+    /// of pairs.
+    pub fn batch_gradient(
+        &self,
+        model: &Model<F>,
+        adapter: &Adapter<F>,
+        pairs: &[TokenPair],
+        reference: Reference<'_>,
+        loss: &dyn PreferenceLoss,
+    ) -> Result<BatchGradient<F>, Error> {
+        adapter.check(&model.config)?;
+        check_all(pairs, &model.config)?;
+        check_loss(pairs, reference.logps, loss)?;
+        let chunks = chunks(pairs, self.micro_tokens);
+        let known = match loss.scope() {
+            Scope::Batch | Scope::Mismatched if chunks.len() > 1 => Some(self.logprobs(model, Some(adapter), pairs)?),
+            _ => None,
+        };
+        let known = known.map(|policy| pair_logps(pairs, &policy, reference.logps));
+        let batch = Batch { loss, pairs, reference, known };
+        let work = |chunk: &Chunk<'_>, buffers: &Buffers<F>| {
+            let pack = pack(chunk.pairs);
+            let pending = Pending::forward(Pass::new(model, Some(adapter), &pack, buffers), self.activations);
+            batch.part(chunk, pending, self.zeros(adapter))
+        };
+        let mut sum = BatchGradient { loss: 0.0, logps: Vec::new(), gradient: self.zeros(adapter) };
+        self.lanes().run(&chunks, work, |part| self.give_back(sum.add(part)))?;
+        Ok(sum)
+    }
 }
 
-/// A batch's gradient as it grows pass by pass.
-struct Sum<'a, F> {
+impl<F: Real> BatchGradient<F> {
+    /// Adds a part of the batch, and returns the memory of its gradient.
+    fn add(&mut self, part: Self) -> Adapter<F> {
+        self.loss += part.loss;
+        self.logps.extend(part.logps);
+        for (sum, part) in self.gradient.matrices_mut().zip(part.gradient.matrices()) {
+            add(&mut sum.data, &part.data);
+        }
+        part.gradient
+    }
+}
+
+/// A batch, as its parts read it.
+struct Batch<'a> {
     loss: &'a dyn PreferenceLoss,
     pairs: &'a [TokenPair],
     reference: Reference<'a>,
     /// All log-probs, where they were computed before.
     known: Option<Vec<PairLogps>>,
-    batch: BatchGradient<F>,
 }
 
-impl<F: Real> Sum<'_, F> {
-    fn add(&mut self, pending: Pending<'_, F>) {
-        let (logps, first) = (responses(&pending.logps), self.batch.logps.len());
-        let range = first..first + logps.len();
-        let part = pair_logps(&self.pairs[range.clone()], &logps, &self.reference.logps[range]);
-        let (pairs, first) = self.known.as_ref().map_or((&part, 0), |known| (known, first));
+impl Batch<'_> {
+    /// A chunk's share of the loss, and of the gradient, which is written over `zeros`.
+    fn part<F: Real>(&self, chunk: &Chunk<'_>, pending: Pending<'_, F>, zeros: Adapter<F>) -> BatchGradient<F> {
+        let logps = responses(&pending.logps);
+        let range = chunk.first..chunk.first + logps.len();
+        let own = pair_logps(chunk.pairs, &logps, &self.reference.logps[range]);
+        let (pairs, first) = self.known.as_ref().map_or((&own, 0), |known| (known, chunk.first));
         let terms = BatchLogps { pairs, totals: Totals::of(self.pairs), mismatched: self.reference.mismatched };
         let weight = 1.0 / self.pairs.len() as f64;
+        let mut part = BatchGradient { loss: 0.0, logps, gradient: zeros };
         let mut coefficients = Vec::with_capacity(pending.logps.len());
-        for at in first..first + logps.len() {
+        for at in first..first + part.logps.len() {
             let term = self.loss.term(at, &terms);
-            self.batch.loss += weight * term.loss;
+            part.loss += weight * term.loss;
             coefficients.extend([weight * term.d_chosen, weight * term.d_rejected]);
         }
-        pending.backward(&coefficients, &mut self.batch.gradient);
-        self.batch.logps.extend(logps);
+        pending.backward(&coefficients, &mut part.gradient);
+        part
     }
 }
 
@@ -156,19 +233,27 @@ fn check_loss(pairs: &[TokenPair], reference: &[ResponseLogps], loss: &dyn Prefe
     loss.check_batch(pairs).map_err(|reason| Error::field("pairs", reason))
 }
 
-/// Consecutive pairs of at most `tokens` packed tokens together, or one that has more.
-fn chunks(mut pairs: &[TokenPair], tokens: usize) -> impl Iterator<Item = &[TokenPair]> {
-    std::iter::from_fn(move || {
+/// Consecutive pairs of a batch, which one pass computes.
+struct Chunk<'a> {
+    first: usize,
+    pairs: &'a [TokenPair],
+}
+
+/// Pairs of at most `tokens` packed tokens together, or one that has more.
+fn chunks(pairs: &[TokenPair], tokens: usize) -> Vec<Chunk<'_>> {
+    let (mut chunks, mut first) = (Vec::new(), 0);
+    while first < pairs.len() {
         let mut sum = 0_usize;
-        let beyond = pairs.iter().position(|pair| {
-            sum += pair.packed_tokens();
+        let rest = &pairs[first..];
+        let beyond = rest.iter().position(|pair| {
+            sum = sum.saturating_add(pair.packed_tokens());
             sum > tokens
         });
-        let count = beyond.map_or(pairs.len(), |beyond| beyond.max(1));
-        let (chunk, rest) = pairs.split_at(count);
-        pairs = rest;
-        (!chunk.is_empty()).then_some(chunk)
-    })
+        let count = beyond.map_or(rest.len(), |beyond| beyond.max(1));
+        chunks.push(Chunk { first, pairs: &rest[..count] });
+        first += count;
+    }
+    chunks
 }
 
 fn pack(pairs: &[TokenPair]) -> Pack {
@@ -208,7 +293,7 @@ mod tests {
             |tokens: usize| TokenPair { prompt: vec![0; tokens - 2], chosen: vec![0], rejected: vec![0], gap: 1.0 };
         let lengths = |sizes: &[usize], tokens| {
             let pairs: Vec<_> = sizes.iter().map(|size| pair(*size)).collect();
-            chunks(&pairs, tokens).map(<[_]>::len).collect::<Vec<_>>()
+            chunks(&pairs, tokens).iter().map(|chunk| chunk.pairs.len()).collect::<Vec<_>>()
         };
         assert_eq!(lengths(&[4, 6, 5, 12, 3, 3, 4], 10), [2, 1, 1, 3]);
         assert_eq!(lengths(&[12, 4], 10), [1, 1]);

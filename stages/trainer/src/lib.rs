@@ -7,6 +7,7 @@
 
 pub mod adamw;
 mod backward;
+pub mod buffers;
 pub mod checkpoint;
 pub mod checkpoints;
 pub mod config;
@@ -15,6 +16,7 @@ pub mod fit;
 pub mod forward;
 pub mod generate;
 pub mod gradient;
+pub mod lanes;
 pub mod load;
 pub mod lora;
 pub mod loss;

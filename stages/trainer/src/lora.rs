@@ -135,6 +135,14 @@ impl<F: Real> Adapter<F> {
         Self { rank: self.rank, alpha: self.alpha, layers: self.layers.iter().map(block).collect() }
     }
 
+    /// Whether another adapter has the same matrices, of the same sizes.
+    pub fn has_shape_of(&self, other: &Self) -> bool {
+        let sizes = |block: &BlockAdapter<F>| {
+            block.each_ref().map(|low| low.as_ref().map(|LowRank { a, b }| (a.rows, a.cols, b.rows, b.cols)))
+        };
+        self.layers.iter().map(sizes).eq(other.layers.iter().map(sizes))
+    }
+
     /// alpha/r.
     pub fn scale(&self) -> F {
         F::from_f64(self.alpha / self.rank as f64)

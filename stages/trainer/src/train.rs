@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::adamw::{Moments, clip, global_norm};
 use crate::checkpoint::{self, State};
 use crate::error::Error;
-use crate::gradient::{Reference, ResponseLogps, batch_gradient, batch_loss, logprobs, mismatched};
+use crate::gradient::{Passes, Reference, ResponseLogps, batch_loss, mismatched};
 use crate::lora::{Adapter, LoraSettings};
 use crate::loss::{Scope, Sides, Totals};
 use crate::metrics::{Measures, Metrics};
@@ -26,6 +26,7 @@ pub struct Trainer<F = f32> {
     /// The adapter of the reference; `None` for the bare model.
     reference: Option<Adapter<F>>,
     state: State<F>,
+    passes: Passes<F>,
 }
 
 impl<F: Real> Trainer<F> {
@@ -47,7 +48,8 @@ impl<F: Real> Trainer<F> {
         adapter.check(&model.config)?;
         let reference = (settings.reference == ReferenceKind::Start).then(|| adapter.clone());
         let state = State { moments: Moments::zeros(&adapter), adapter, step: 0 };
-        Ok(Self { model, settings, reference, state })
+        let passes = Passes::new(settings.micro_tokens, settings.activations);
+        Ok(Self { model, settings, reference, state, passes })
     }
 
     /// Continues from a checkpoint, bit for bit, and returns the cursor saved with it. The trainer must have been made
@@ -94,6 +96,11 @@ impl<F: Real> Trainer<F> {
         self.reference.as_ref()
     }
 
+    /// Bytes of working memory asked of the system so far: it stops growing once the longest pairs were seen.
+    pub fn working_memory(&self) -> usize {
+        self.passes.asked()
+    }
+
     /// Updates made so far.
     pub fn steps(&self) -> u64 {
         self.state.step
@@ -105,7 +112,7 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model.
     pub fn reference_logps(&self, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
         match self.settings.preference_loss().uses_reference() {
-            true => logprobs(&self.model, self.reference.as_ref(), pairs),
+            true => self.passes.logprobs(&self.model, self.reference.as_ref(), pairs),
             false => Ok(vec![ResponseLogps::default(); pairs.len()]),
         }
     }
@@ -116,7 +123,7 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model.
     pub fn evaluate(&self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Measures, Error> {
         let pairs = &*self.read(pairs);
-        let policy = logprobs(&self.model, Some(&self.state.adapter), pairs)?;
+        let policy = self.passes.logprobs(&self.model, Some(&self.state.adapter), pairs)?;
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
         let loss = batch_loss(self.settings.preference_loss().as_ref(), pairs, &policy, compared);
         Ok(Measures::new(loss, self.settings.beta(), pairs, &policy, reference))
@@ -132,7 +139,7 @@ impl<F: Real> Trainer<F> {
         let (settings, step) = (&self.settings, self.state.step + 1);
         let (loss, adapter) = (settings.preference_loss(), &self.state.adapter);
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
-        let mut batch = batch_gradient(&self.model, adapter, pairs, compared, loss.as_ref(), settings.micro_tokens)?;
+        let mut batch = self.passes.batch_gradient(&self.model, adapter, pairs, compared, loss.as_ref())?;
         finite(step, "the loss", batch.loss)?;
         let grad_norm = global_norm(&batch.gradient);
         finite(step, "the gradient's norm", grad_norm)?;
@@ -141,6 +148,7 @@ impl<F: Real> Trainer<F> {
         let State { adapter, moments, .. } = &mut self.state;
         settings.optimizer().update(adapter, &batch.gradient, moments, step, learning_rate);
         self.state.step = step;
+        self.passes.give_back(batch.gradient);
         let measures = Measures::new(batch.loss, self.settings.beta(), pairs, &batch.logps, reference);
         let tokens = pairs.iter().map(TokenPair::tokens).sum();
         Ok(Metrics { step, batch: measures, grad_norm, learning_rate, tokens })
@@ -160,8 +168,8 @@ impl<F: Real> Trainer<F> {
             return Ok(0.0);
         }
         let pairs = mismatched(pairs);
-        let policy = logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
-        let reference = logprobs(&self.model, self.reference.as_ref(), &pairs)?;
+        let policy = self.passes.logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
+        let reference = self.passes.logprobs(&self.model, self.reference.as_ref(), &pairs)?;
         let ratios = policy.iter().zip(&reference).map(|(p, r)| (p.chosen - r.chosen) + (p.rejected - r.rejected));
         let responses = Totals::of(&pairs).responses;
         Ok(ratios.sum::<f64>() / responses.max(1) as f64)

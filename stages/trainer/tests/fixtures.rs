@@ -8,9 +8,9 @@ mod common;
 use std::sync::Arc;
 
 use common::{Fixture, MODELS, chosen_and_rejected, fixture, relative_l2, shared};
-use obvert_trainer::gradient::{Reference, batch_gradient};
+use obvert_trainer::gradient::{Passes, Reference};
 use obvert_trainer::loss::{Average, KtoBaseline};
-use obvert_trainer::settings::LossKind;
+use obvert_trainer::settings::{Activations, LossKind};
 use obvert_trainer::{Adapter, Real, TrainSettings, Trainer, logits, logprobs, schedule::Schedule};
 
 /// The greatest error of each kind of number.
@@ -84,7 +84,8 @@ fn gradient_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
         let Fixture { model, adapter, batch, .. } = fixture;
         // All at once, and in passes of about two pairs.
         for micro_tokens in [100_000, 64] {
-            let found = batch_gradient(model, adapter, &batch.pairs, reference, loss.as_ref(), micro_tokens).unwrap();
+            let passes = Passes::new(micro_tokens, Activations::Keep);
+            let found = passes.batch_gradient(model, adapter, &batch.pairs, reference, loss.as_ref()).unwrap();
             errors.push((format!("loss.{name}"), (found.loss / expected.as_f64().unwrap() - 1.0).abs()));
             if ["rpo", "dpo"].contains(&name.as_str()) {
                 errors.push((format!("grad.{name}"), worst_matrix(fixture, &found.gradient, &format!("grad.{name}"))));

@@ -6,10 +6,11 @@
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
-use obvert_trainer::gradient::{BatchGradient, Reference, batch_gradient};
+use obvert_trainer::gradient::{BatchGradient, Passes, Reference};
 use obvert_trainer::loss::{
     Average, Dpo, Iopo, Ipo, Kto, KtoBaseline, Margin, Orpo, PreferenceLoss, Rpo, Sft, Simpo, WithNll,
 };
+use obvert_trainer::settings::Activations;
 use obvert_trainer::{Adapter, LoraSettings, Model, Projection, ResponseLogps, TokenPair, logprobs};
 use proptest::prelude::*;
 
@@ -26,7 +27,8 @@ struct Setting<'a> {
 impl Setting<'_> {
     fn gradient(&self, adapter: &Adapter<f64>, micro_tokens: usize) -> BatchGradient<f64> {
         let reference = Reference { logps: self.reference, mismatched: 0.1 };
-        batch_gradient(self.model, adapter, self.pairs, reference, self.loss, micro_tokens).unwrap()
+        let passes = Passes::new(micro_tokens, Activations::Keep);
+        passes.batch_gradient(self.model, adapter, self.pairs, reference, self.loss).unwrap()
     }
 
     /// Compares one value of every matrix with a difference of losses.

@@ -6,8 +6,9 @@
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
-use obvert_trainer::gradient::{Reference, batch_gradient};
+use obvert_trainer::gradient::{Passes, Reference};
 use obvert_trainer::loss::Dpo;
+use obvert_trainer::settings::Activations;
 use obvert_trainer::{Adapter, LoraSettings, TokenPair, logits, logprobs};
 use serde_json::json;
 
@@ -35,7 +36,7 @@ fn a_shared_prompt_changes_no_log_prob() {
 }
 
 #[test]
-fn micro_batches_change_rounding_only() {
+fn passes_and_recomputation_change_rounding_only() {
     let config = tiny_config(json!({}));
     let model = random_model::<f64>(&config, 3);
     let mut adapter = Adapter::new(&config, &LoraSettings::default(), 1).unwrap();
@@ -44,11 +45,14 @@ fn micro_batches_change_rounding_only() {
     let reference = logprobs(&model, None, &pairs).unwrap();
     let loss = Dpo { beta: 0.1, label_smoothing: 0.1 };
     let compared = Reference { logps: &reference, mismatched: 0.0 };
-    let gradient = |size| batch_gradient(&model, &adapter, &pairs, compared, &loss, size).unwrap();
-    let whole = gradient(1_000);
+    let gradient = |size, activations| {
+        Passes::new(size, activations).batch_gradient(&model, &adapter, &pairs, compared, &loss).unwrap()
+    };
+    let whole = gradient(1_000, Activations::Keep);
     // The pairs have 15 to 23 packed tokens: one, two, or three and two at a time.
-    for size in [1, 40, 60] {
-        let parts = gradient(size);
+    let (keep, recompute) = (Activations::Keep, Activations::Recompute);
+    for (size, activations) in [(1, keep), (40, keep), (60, keep), (1_000, recompute), (40, recompute)] {
+        let parts = gradient(size, activations);
         assert!((whole.loss - parts.loss).abs() < 1e-12);
         let values = |batch: &obvert_trainer::gradient::BatchGradient<f64>| {
             batch.gradient.matrices().flat_map(|m| m.data.clone()).collect::<Vec<_>>()

@@ -11,13 +11,13 @@ use common::{random_model, random_pairs, tiny_config};
 use obvert_trainer::{Error, LoraSettings, TokenPair, TrainSettings, Trainer};
 use serde_json::json;
 
-/// Large enough for products on several threads.
+/// Large enough for products on several threads, and for several passes.
 fn trainer() -> (Trainer<f32>, Vec<TokenPair>) {
     let config = tiny_config(json!({
         "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
         "intermediate_size": 160, "vocab_size": 300,
     }));
-    let settings = TrainSettings { total_steps: 8, lr: 1e-2, ..TrainSettings::default() };
+    let settings = TrainSettings { total_steps: 8, lr: 1e-2, micro_tokens: 200, ..TrainSettings::default() };
     let pairs = random_pairs(6, config.vocab_size, [40, 20, 25], 9);
     let model = Arc::new(random_model(&config, 5));
     (Trainer::new(model, settings, &LoraSettings::default(), 42).unwrap(), pairs)
@@ -43,6 +43,30 @@ fn the_loss_falls_and_runs_repeat_bit_for_bit() {
     let expected: f64 = (1..=6).map(|g| (1.0 + (0.05 * f64::from(g)).exp()).ln()).sum::<f64>() / 6.0;
     assert!((losses[0] - expected).abs() < 1e-4, "{losses:?}");
     assert!(losses[7] < 0.5 * losses[1], "{losses:?}");
+}
+
+#[test]
+fn a_steady_run_asks_for_no_more_memory() {
+    // One thread: with more, which of them sees the longest pairs first is chance.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let (mut trainer, pairs) = pool.install(trainer);
+    run(&mut trainer, &pairs, 1);
+    let memory = trainer.working_memory();
+    run(&mut trainer, &pairs[..5], 2);
+    run(&mut trainer, &pairs, 2);
+    assert!(memory > 0);
+    assert_eq!(trainer.working_memory(), memory);
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_the_bits() {
+    let adapters = [1, 2, 5].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (mut trainer, pairs) = pool.install(trainer);
+        let losses = run(&mut trainer, &pairs, 3);
+        (losses, bits(&trainer))
+    });
+    assert!(adapters[1..].iter().all(|other| *other == adapters[0]));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::attend::attend;
 use super::cache::{LayerCache, Prefix, Suffix};
 use super::product::{product, transpose};
 use super::queue::Running;
+use crate::buffers::Buffers;
 use crate::config::Config;
 use crate::lora::{Adapter, LowRank};
 use crate::model::{Matrix, Model};
@@ -29,13 +30,14 @@ pub(super) struct Decoder<'a> {
     /// By layer and projection; empty without an adapter.
     low: Vec<[Option<LowRankRows<'a>>; 7]>,
     rotary: RotaryTable<f32>,
+    buffers: Buffers<f32>,
 }
 
 impl<'a> Decoder<'a> {
     /// `positions` is the length of the longest sequence.
     pub(super) fn new(model: &'a Model, adapter: Option<&'a Adapter>, positions: usize) -> Self {
         let low = adapter.map_or_else(Vec::new, low_rank_rows);
-        Self { model, low, rotary: RotaryTable::new(&model.config, positions) }
+        Self { model, low, rotary: RotaryTable::new(&model.config, positions), buffers: Buffers::default() }
     }
 
     /// The cache of a sample that has written nothing.
@@ -81,13 +83,16 @@ impl<'a> Decoder<'a> {
     /// Queries, keys and values of all prompts by heads (see [`heads`]), and the attention's output `[rows, heads·d]`.
     fn read_attention(&self, index: usize, x: &[f32], pack: &Pack) -> (Qkv<f32>, Vec<f32>) {
         let Config { heads, kv_heads, head_dim, norm_eps, .. } = self.model.config;
-        let normed = rmsnorm::forward(x, &self.model.layers[index].attn_norm, norm_eps);
-        let split = |projection, rotary| heads::split(&self.linear(index, projection, &normed), pack, head_dim, rotary);
+        let normed = rmsnorm::forward(x, &self.model.layers[index].attn_norm, norm_eps, &self.buffers);
+        let split = |projection, rotary| {
+            heads::split(&self.linear(index, projection, &normed), pack, head_dim, rotary, &self.buffers)
+        };
         let rotary = Some(&self.rotary);
         let qkv =
             Qkv { q: split(Projection::Q, rotary), k: split(Projection::K, rotary), v: split(Projection::V, None) };
-        let attended = Attention { heads, kv_heads, head_dim }.forward(&qkv, pack);
-        (qkv, heads::merge(&attended.out, pack, head_dim, None))
+        let attended = Attention { heads, kv_heads, head_dim }.forward(&qkv, pack, &self.buffers);
+        let attended = heads::merge(&attended.out, pack, head_dim, None, &self.buffers);
+        (qkv, attended.to_vec())
     }
 
     /// The logits `[running, vocab]` after the last token of every sequence, whose keys and values are added to its cache.
@@ -107,7 +112,7 @@ impl<'a> Decoder<'a> {
     fn block(&self, index: usize, x: &mut [f32], running: &mut [Running]) {
         let (config, layer) = (&self.model.config, &self.model.layers[index]);
         let apply = |projection, x: &[f32]| self.linear(index, projection, x);
-        let normed = rmsnorm::forward(x, &layer.attn_norm, config.norm_eps);
+        let normed = rmsnorm::forward(x, &layer.attn_norm, config.norm_eps, &self.buffers);
         let [mut q, mut k, v] =
             [Projection::Q, Projection::K, Projection::V].map(|projection| apply(projection, &normed));
         self.rotate(&mut q, running);
@@ -121,9 +126,10 @@ impl<'a> Decoder<'a> {
     }
 
     fn feed_forward(&self, index: usize, x: &mut [f32]) {
-        let normed = rmsnorm::forward(x, &self.model.layers[index].ffn_norm, self.model.config.norm_eps);
+        let (config, buffers) = (&self.model.config, &self.buffers);
+        let normed = rmsnorm::forward(x, &self.model.layers[index].ffn_norm, config.norm_eps, buffers);
         let [gate, up] = [Projection::Gate, Projection::Up].map(|projection| self.linear(index, projection, &normed));
-        add(x, &self.linear(index, Projection::Down, &swiglu::forward(&gate, &up)));
+        add(x, &self.linear(index, Projection::Down, &swiglu::forward(&gate, &up, config.ffn, buffers)));
     }
 
     /// y = x Wᵀ + b + c·(x Aᵀ) Bᵀ, row by row.
@@ -158,7 +164,8 @@ impl<'a> Decoder<'a> {
     }
 
     fn logits(&self, x: &[f32]) -> Vec<f32> {
-        product(&rmsnorm::forward(x, &self.model.final_norm, self.model.config.norm_eps), self.model.head())
+        let (config, buffers) = (&self.model.config, &self.buffers);
+        product(&rmsnorm::forward(x, &self.model.final_norm, config.norm_eps, buffers), self.model.head())
     }
 }
 

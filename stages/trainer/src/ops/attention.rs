@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::heads::by_document;
 use super::product::{Threads::One, View, ViewMut, Write, multiply};
 use super::vector::{dot, exponentiate, maximum, multiply_by, vectorised};
+use crate::buffers::{Buffer, Buffers};
 use crate::pack::{Document, Pack};
 use crate::real::Real;
 
@@ -31,23 +32,23 @@ pub struct Attention {
 }
 
 /// Queries, keys and values by heads: q of `heads`, k and v of `kv_heads`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Qkv<F> {
     /// Queries, rotated.
-    pub q: Vec<F>,
+    pub q: Buffer<F>,
     /// Keys, rotated.
-    pub k: Vec<F>,
+    pub k: Buffer<F>,
     /// Values.
-    pub v: Vec<F>,
+    pub v: Buffer<F>,
 }
 
 /// The heads' outputs, and what the backward needs to find P again.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Attended<F> {
     /// o, by query heads.
-    pub out: Vec<F>,
+    pub out: Buffer<F>,
     /// ln Σ exp(s) of every query head and row: `[document][head][row]`.
-    pub log_sum: Vec<F>,
+    pub log_sum: Buffer<F>,
 }
 
 /// Consecutive query rows of a document, and the key rows that they see.
@@ -103,23 +104,27 @@ impl Attention {
     }
 
     /// o and the logarithms of the softmax's denominators.
-    pub fn forward<F: Real>(&self, qkv: &Qkv<F>, pack: &Pack) -> Attended<F> {
-        let rows = pack.tokens.len();
-        let mut out = vec![F::ZERO; rows * self.heads * self.head_dim];
-        let mut log_sum = vec![F::ZERO; rows * self.heads];
+    pub fn forward<F: Real>(&self, qkv: &Qkv<F>, pack: &Pack, buffers: &Buffers<F>) -> Attended<F> {
+        let (rows, documents, scratch) = (pack.tokens.len(), &pack.documents, BLOCK * self.kv_heads);
+        let mut out = buffers.zeros(rows, self.heads * self.head_dim);
+        let mut log_sum = buffers.take(rows, self.heads);
+        let mut scores = buffers.take(rows, scratch);
         let tasks: Vec<_> = self
-            .tasks(&mut out, &pack.documents, self.heads * self.head_dim)
+            .tasks(&mut out, documents, self.heads * self.head_dim)
             .into_iter()
-            .zip(self.tasks(&mut log_sum, &pack.documents, self.heads))
-            .zip(self.sources(qkv, &pack.documents))
+            .zip(self.tasks(&mut log_sum, documents, self.heads))
+            .zip(self.tasks(&mut scores, documents, scratch))
+            .zip(self.sources(qkv, documents))
             .collect();
-        tasks.into_par_iter().for_each(|((out, log_sum), source)| self.forward_task(&source, out, log_sum));
+        tasks.into_par_iter().for_each(|(((out, log_sum), scores), source)| {
+            self.forward_task(&source, out, log_sum, scores);
+        });
         Attended { out, log_sum }
     }
 
-    fn forward_task<F: Real>(&self, source: &Source<'_, F>, out: &mut [F], log_sum: &mut [F]) {
+    /// `scores` is working memory, `[BLOCK, rows]`.
+    fn forward_task<F: Real>(&self, source: &Source<'_, F>, out: &mut [F], log_sum: &mut [F], scores: &mut [F]) {
         let (d, rows) = (self.head_dim, source.document.rows());
-        let mut scores = vec![F::ZERO; BLOCK * rows];
         let heads = source.q.chunks_exact(rows * d).zip(out.chunks_exact_mut(rows * d));
         for ((q, out), log_sum) in heads.zip(log_sum.chunks_exact_mut(rows)) {
             for block in blocks(source.document) {
@@ -148,37 +153,45 @@ impl Attention {
     }
 
     /// The gradients of q, k and v from that of o (by query heads).
-    pub fn backward<F: Real>(&self, d_out: &[F], qkv: &Qkv<F>, attended: &Attended<F>, pack: &Pack) -> Qkv<F> {
-        let mut gradient =
-            Qkv { q: vec![F::ZERO; qkv.q.len()], k: vec![F::ZERO; qkv.k.len()], v: vec![F::ZERO; qkv.v.len()] };
-        let documents = &pack.documents;
+    pub fn backward<F: Real>(
+        &self,
+        d_out: &[F],
+        qkv: &Qkv<F>,
+        attended: &Attended<F>,
+        pack: &Pack,
+        buffers: &Buffers<F>,
+    ) -> Qkv<F> {
+        let (rows, documents, scratch) = (pack.tokens.len(), &pack.documents, BLOCK * self.kv_heads);
         let (queries, keys) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let mut gradient =
+            Qkv { q: buffers.zeros(rows, queries), k: buffers.zeros(rows, keys), v: buffers.zeros(rows, keys) };
+        let [mut p, mut ds] = [buffers.take(rows, scratch), buffers.take(rows, scratch)];
         let written = self
             .tasks(&mut gradient.q, documents, queries)
             .into_iter()
             .zip(self.tasks(&mut gradient.k, documents, keys))
-            .zip(self.tasks(&mut gradient.v, documents, keys));
+            .zip(self.tasks(&mut gradient.v, documents, keys))
+            .zip(self.tasks(&mut p, documents, scratch).into_iter().zip(self.tasks(&mut ds, documents, scratch)));
         let read = self
             .slices(d_out, documents, queries)
             .zip(self.slices(&attended.out, documents, queries))
             .zip(self.slices(&attended.log_sum, documents, self.heads));
         let tasks: Vec<_> = written.zip(read).zip(self.sources(qkv, documents)).collect();
-        tasks.into_par_iter().for_each(|((((dq, dk), dv), ((d_out, out), log_sum)), source)| {
-            self.backward_task(&source, Upstream { d_out, out, log_sum }, dq, dk, dv);
+        tasks.into_par_iter().for_each(|(((((dq, dk), dv), scratch), ((d_out, out), log_sum)), source)| {
+            self.backward_task(&source, Upstream { d_out, out, log_sum }, [dq, dk, dv], scratch);
         });
         gradient
     }
 
+    /// `p` and `ds` are working memory, `[BLOCK, rows]` each.
     fn backward_task<F: Real>(
         &self,
         source: &Source<'_, F>,
         upstream: Upstream<'_, F>,
-        dq: &mut [F],
-        dk: &mut [F],
-        dv: &mut [F],
+        [dq, dk, dv]: [&mut [F]; 3],
+        (p, ds): (&mut [F], &mut [F]),
     ) {
         let (d, rows) = (self.head_dim, source.document.rows());
-        let (mut p, mut ds) = (vec![F::ZERO; BLOCK * rows], vec![F::ZERO; BLOCK * rows]);
         for (head, (q, dq)) in source.q.chunks_exact(rows * d).zip(dq.chunks_exact_mut(rows * d)).enumerate() {
             for block in blocks(source.document) {
                 let at = (head * rows + block.start) * d;

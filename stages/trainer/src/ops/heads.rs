@@ -8,13 +8,20 @@ use rayon::prelude::*;
 
 use super::rope::{RotaryTable, Turn};
 use super::vector::vectorised;
+use crate::buffers::{Buffer, Buffers};
 use crate::pack::{Document, Pack};
 use crate::real::Real;
 
 /// From `[rows, heads·d]` to the layout by heads, turned forward where a table is given.
-pub fn split<F: Real>(x: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTable<F>>) -> Vec<F> {
+pub fn split<F: Real>(
+    x: &[F],
+    pack: &Pack,
+    d: usize,
+    rotary: Option<&RotaryTable<F>>,
+    buffers: &Buffers<F>,
+) -> Buffer<F> {
     let width = x.len() / pack.tokens.len();
-    let mut y = vec![F::ZERO; x.len()];
+    let mut y = buffers.take(pack.tokens.len(), width);
     by_document(&mut y, &pack.documents, width).into_par_iter().zip(&pack.documents).for_each(|(y, document)| {
         let rows = document.rows();
         y.par_chunks_mut(rows * d).enumerate().for_each(|(head, y)| {
@@ -36,9 +43,15 @@ pub fn split<F: Real>(x: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTabl
 }
 
 /// From the layout by heads back to `[rows, heads·d]`, turned backward where a table is given.
-pub fn merge<F: Real>(y: &[F], pack: &Pack, d: usize, rotary: Option<&RotaryTable<F>>) -> Vec<F> {
+pub fn merge<F: Real>(
+    y: &[F],
+    pack: &Pack,
+    d: usize,
+    rotary: Option<&RotaryTable<F>>,
+    buffers: &Buffers<F>,
+) -> Buffer<F> {
     let width = y.len() / pack.tokens.len();
-    let mut x = vec![F::ZERO; y.len()];
+    let mut x = buffers.take(pack.tokens.len(), width);
     by_document(&mut x, &pack.documents, width).into_par_iter().zip(&pack.documents).for_each(|(x, document)| {
         let rows = document.rows();
         let y = &y[document.start * width..][..rows * width];

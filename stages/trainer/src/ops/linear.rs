@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::ROWS_PER_TASK;
 use super::product::{Threads::Pool, View, ViewMut, Write, multiply};
 use super::vector::add;
+use crate::buffers::{Buffer, Buffers};
 use crate::lora::LowRank;
 use crate::model::Matrix;
 use crate::real::Real;
@@ -25,37 +26,43 @@ pub struct Linear<'a, F> {
 }
 
 impl<F: Real> Linear<'_, F> {
-    /// y, and s = x Aᵀ `[rows, r]`, which the backward needs (empty without an adapter).
-    pub fn forward(&self, x: &[F]) -> (Vec<F>, Vec<F>) {
+    /// y, and with an adapter s = x Aᵀ `[rows, r]`, which the backward needs.
+    pub fn forward(&self, x: &[F], buffers: &Buffers<F>) -> (Buffer<F>, Option<Buffer<F>>) {
         let (out, rows) = (self.weight.rows, x.len() / self.weight.cols);
-        let mut y = vec![F::ZERO; rows * out];
-        self.add_bias(&mut y);
+        let mut y = buffers.take(rows, out);
         let x = View::new(x, rows, self.weight.cols);
-        let write = if self.bias.is_some() { Write::Add } else { Write::Replace };
-        multiply(ViewMut::new(&mut y, rows, out), write, F::ONE, x, View::from(self.weight).t(), Pool);
+        multiply(ViewMut::new(&mut y, rows, out), Write::Replace, F::ONE, x, View::from(self.weight).t(), Pool);
+        self.add_bias(&mut y);
         let Some((lora, scale)) = self.lora else {
-            return (y, Vec::new());
+            return (y, None);
         };
         let rank = lora.a.rows;
-        let mut s = vec![F::ZERO; rows * rank];
+        let mut s = buffers.take(rows, rank);
         multiply(ViewMut::new(&mut s, rows, rank), Write::Replace, F::ONE, x, View::from(&lora.a).t(), Pool);
         let down = View::new(&s, rows, rank);
         multiply(ViewMut::new(&mut y, rows, out), Write::Add, scale, down, View::from(&lora.b).t(), Pool);
-        (y, s)
+        (y, Some(s))
     }
 
     /// Adds dA and dB to `gradient`, and the layer's share of ∂L/∂x to `dx` where that is wanted.
-    pub fn backward(&self, dy: &[F], x: &[F], s: &[F], gradient: Option<&mut LowRank<F>>, dx: Option<&mut [F]>) {
+    pub fn backward(
+        &self,
+        dy: &[F],
+        (x, s): (&[F], Option<&[F]>),
+        gradient: Option<&mut LowRank<F>>,
+        dx: Option<&mut [F]>,
+        buffers: &Buffers<F>,
+    ) {
         let (out, inner) = (self.weight.rows, self.weight.cols);
         let rows = dy.len() / out;
         let (dy, x) = (View::new(dy, rows, out), View::new(x, rows, inner));
         let ds = self.lora.map(|(lora, scale)| {
             let rank = lora.a.rows;
-            let mut ds = vec![F::ZERO; rows * rank];
+            let mut ds = buffers.take(rows, rank);
             multiply(ViewMut::new(&mut ds, rows, rank), Write::Replace, scale, dy, (&lora.b).into(), Pool);
             (lora, scale, ds)
         });
-        if let (Some((lora, scale, ds)), Some(gradient)) = (&ds, gradient) {
+        if let (Some((lora, scale, ds)), Some(s), Some(gradient)) = (&ds, s, gradient) {
             let rank = lora.a.rows;
             let (s, ds) = (View::new(s, rows, rank), View::new(ds, rows, rank));
             multiply(ViewMut::new(&mut gradient.a.data, rank, inner), Write::Add, F::ONE, ds.t(), x, Pool);

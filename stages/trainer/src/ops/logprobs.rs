@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::product::{Threads::Pool, View, ViewMut, Write, multiply};
 use super::vector::{exponentiate, maximum, multiply_by, vectorised};
+use crate::buffers::{Buffer, Buffers};
 use crate::model::Matrix;
 use crate::real::Real;
 
@@ -16,12 +17,12 @@ use crate::real::Real;
 pub const VOCAB_CHUNK: usize = 2_048;
 
 /// Log-probabilities of targets and, where wanted, their gradients.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TokenLogps<F> {
     /// log p of every target, `[n]`.
     pub logps: Vec<F>,
     /// ∂log p/∂h of every target, `[n, hidden]`; empty where not wanted.
-    pub gradient: Vec<F>,
+    pub gradient: Buffer<F>,
 }
 
 /// The running state of one position's softmax.
@@ -39,11 +40,12 @@ pub fn token_logps<F: Real>(
     targets: &[u32],
     chunk: usize,
     with_gradient: bool,
+    buffers: &Buffers<F>,
 ) -> TokenLogps<F> {
     let (n, width) = (targets.len(), head.cols);
     let mut online = vec![Online { greatest: F::NEG_INFINITY, sum: F::ZERO, target: F::ZERO }; n];
-    let mut expected = vec![F::ZERO; if with_gradient { n * width } else { 0 }];
-    let mut logits = vec![F::ZERO; n * chunk.min(head.rows)];
+    let mut expected = buffers.zeros(if with_gradient { n } else { 0 }, width);
+    let mut logits = buffers.take(n, chunk.min(head.rows));
     for first in (0..head.rows).step_by(chunk) {
         let count = chunk.min(head.rows - first);
         let weight = View::new(&head.data[first * width..], count, width);
@@ -117,15 +119,16 @@ mod tests {
         let wave = |n: usize, k: f64| (0..n).map(|i| (i as f64 * k).sin() * 3.0).collect::<Vec<_>>();
         let head = Matrix { rows: 23, cols: 5, data: wave(115, 1.7) };
         let (hidden, targets) = (wave(15, 0.9), [0, 22, 7]);
-        let whole = token_logps(&hidden, &head, &targets, 100, true);
+        let buffers = Buffers::default();
+        let whole = token_logps(&hidden, &head, &targets, 100, true, &buffers);
         let logits = |i: usize, v: usize| (0..5).map(|j| hidden[i * 5 + j] * head.data[v * 5 + j]).sum::<f64>();
         for (i, target) in targets.iter().enumerate() {
             let sum: f64 = (0..23).map(|v| logits(i, v).exp()).sum();
             assert!((whole.logps[i] - logits(i, *target as usize) + sum.ln()).abs() < 1e-12);
         }
         for chunk in [1, 7, 23] {
-            let parts = token_logps(&hidden, &head, &targets, chunk, true);
-            let pairs = whole.logps.iter().chain(&whole.gradient).zip(parts.logps.iter().chain(&parts.gradient));
+            let parts = token_logps(&hidden, &head, &targets, chunk, true, &buffers);
+            let pairs = whole.logps.iter().chain(&*whole.gradient).zip(parts.logps.iter().chain(&*parts.gradient));
             assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-12));
         }
     }

@@ -4,12 +4,13 @@ use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
 use super::vector::{dot, vectorised};
+use crate::buffers::{Buffer, Buffers};
 use crate::real::Real;
 
 /// y `[rows, n]` from x `[rows, n]` and the gain g `[n]`.
-pub fn forward<F: Real>(x: &[F], gain: &[F], eps: f64) -> Vec<F> {
+pub fn forward<F: Real>(x: &[F], gain: &[F], eps: f64, buffers: &Buffers<F>) -> Buffer<F> {
     let n = gain.len();
-    let mut y = vec![F::ZERO; x.len()];
+    let mut y = buffers.take(x.len() / n, n);
     let task = n * ROWS_PER_TASK;
     y.par_chunks_mut(task).zip(x.par_chunks(task)).for_each(|(y, x)| {
         vectorised(

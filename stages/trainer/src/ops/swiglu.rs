@@ -3,14 +3,15 @@
 use rayon::prelude::*;
 
 use super::vector::vectorised;
+use crate::buffers::{Buffer, Buffers};
 use crate::real::Real;
 
 /// Values that one parallel task takes.
 const TASK: usize = 1 << 14;
 
-/// h from gate g and up u.
-pub fn forward<F: Real>(gate: &[F], up: &[F]) -> Vec<F> {
-    let mut h = vec![F::ZERO; gate.len()];
+/// h from gate g and up u, of rows of `ffn` values.
+pub fn forward<F: Real>(gate: &[F], up: &[F], ffn: usize, buffers: &Buffers<F>) -> Buffer<F> {
+    let mut h = buffers.take(gate.len() / ffn, ffn);
     h.par_chunks_mut(TASK).zip(gate.par_chunks(TASK)).zip(up.par_chunks(TASK)).for_each(|((h, gate), up)| {
         vectorised(
             #[inline(always)]
