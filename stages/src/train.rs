@@ -80,9 +80,11 @@ struct Train {
     /// The adapter's weight is alpha/rank.
     #[serde(default = "alpha")]
     alpha: f64,
-    /// Pairs whose prompt and longer response have more tokens are skipped and counted; 0 is the model's own limit.
+    /// Tokens of a prompt and its longer response at most, by default as many as the model takes. Where they are more,
+    /// the oldest turns are dropped; where no turn is left to drop, the pair is skipped and counted.
     #[serde(default)]
-    max_tokens: usize,
+    #[schemars(range(min = 1))]
+    max_length: Option<usize>,
     /// Updates between two checkpoints.
     #[serde(default = "checkpoint_every")]
     #[schemars(range(min = 1))]

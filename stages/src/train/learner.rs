@@ -10,13 +10,14 @@ use obvert_api::abi::reason_of;
 use obvert_api::record::{Adapter, Pair, id_of};
 use obvert_engine::RunContext;
 use obvert_trainer::checkpoints::Checkpoints;
-use obvert_trainer::{Metrics, TokenPair, Trainer, peft};
+use obvert_trainer::conversation::{Answer, Conversation, Fitted, Limits};
+use obvert_trainer::{Metrics, Trainer, peft};
 use serde::{Deserialize, Serialize};
 
 use super::{Shuffle, Told, Train};
 use crate::findings::{Findings, Skipped};
 use crate::output::metrics;
-use crate::output::train_log::{TrainLog, row_of};
+use crate::output::train_log::{TrainLog, counts, row_of};
 use crate::policy::{Policy, chat};
 
 /// Version of the model without an adapter.
@@ -29,6 +30,9 @@ struct Cursor {
     chain: String,
     /// Pairs that could not be trained on, and why the first of them could not.
     skipped: Skipped,
+    /// Pairs that lost turns of their history.
+    #[serde(default)]
+    shortened: u64,
     /// Pairs that came after the last update.
     #[serde(default)]
     unused: u64,
@@ -171,6 +175,7 @@ impl Learner {
         let mut found = self.findings.lock();
         found.metrics = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
         found.skipped = self.cursor.skipped.clone();
+        found.shortened = self.cursor.shortened;
         found.unused = self.cursor.unused;
         Ok(())
     }
@@ -203,10 +208,14 @@ impl Learner {
         let mut tokens = Vec::new();
         for pair in &batch {
             match self.encode(pair) {
-                Ok(pair) => tokens.push(pair),
+                Ok(fitted) => {
+                    self.cursor.shortened += u64::from(fitted.shortened);
+                    tokens.push(fitted.tokens);
+                }
                 Err(cause) => self.skip(pair, &cause),
             }
         }
+        self.findings.lock().shortened = self.cursor.shortened;
         if tokens.is_empty() {
             return Ok(());
         }
@@ -224,30 +233,21 @@ impl Learner {
     }
 
     /// A pair as token ids, if the model can be trained on it.
-    fn encode(&self, pair: &Pair) -> Result<TokenPair, String> {
-        let messages = chat(&pair.prompt);
-        let dialect = &self.policy.dialect;
-        // The end of an answer that was cut is no end to learn.
-        let tokens = |answer: &str, finished: bool| {
-            let tokens = if finished { dialect.pair(&messages, answer) } else { dialect.pair_cut(&messages, answer) };
-            tokens.map_err(|e| e.to_string())
-        };
-        let (prompt, chosen) = tokens(&pair.chosen, pair.chosen_finished)?;
-        let (_, rejected) = tokens(&pair.rejected, pair.rejected_finished)?;
-        let tokens = TokenPair { prompt, chosen, rejected, gap: pair.g as f32 };
-        tokens.check(0, &self.policy.model.config).map_err(|e| e.to_string())?;
-        tokens.check_sides(0, self.trainer.settings().preference_loss().sides()).map_err(|e| e.to_string())?;
-        let longest = tokens.prompt.len() + tokens.chosen.len().max(tokens.rejected.len());
-        match self.settings.max_tokens {
-            limit if limit > 0 && longest > limit => Err(format!("{longest} tokens, max_tokens is {limit}")),
-            _ => Ok(tokens),
-        }
+    fn encode(&self, pair: &Pair) -> Result<Fitted, String> {
+        let (prompt, gap) = (chat(&pair.prompt), pair.g as f32);
+        let chosen = Some(Answer { text: &pair.chosen, finished: pair.chosen_finished });
+        let rejected = Some(Answer { text: &pair.rejected, finished: pair.rejected_finished });
+        let (config, sides) = (&self.policy.model.config, self.trainer.settings().preference_loss().sides());
+        let limits = Limits { config, max_length: self.settings.max_length, sides };
+        let conversation = Conversation { prompt: &prompt, chosen, rejected, gap };
+        limits.fit(&conversation, &self.policy.dialect).map_err(|e| e.to_string())
     }
 
     fn record(&mut self, metrics: &Metrics, seconds: f64) -> Result<(), String> {
         let mut row = row_of(metrics, seconds);
         // 1 while dialogues were still being played when this update was made.
         row.insert("stream/open".into(), f64::from(u8::from(!self.signals.ended.load(Relaxed))));
+        row.extend(counts(self.cursor.shortened, self.cursor.skipped.pairs));
         self.log.append(metrics.step, &row).map_err(|e| e.to_string())?;
         self.findings.lock().metrics.push(row);
         Ok(())
@@ -295,8 +295,8 @@ impl Cursor {
     /// The beginning.
     fn new(settings: &Train, policy: &Policy) -> Self {
         let training = serde_json::to_string(&(settings.training(), settings.lora())).unwrap_or_default();
-        let Train { batch_size, max_tokens, shuffle, seed, .. } = settings;
-        let sizes = format!("{batch_size} {max_tokens} {shuffle} {seed}");
+        let Train { batch_size, max_length, shuffle, seed, .. } = settings;
+        let sizes = format!("{batch_size} {max_length:?} {shuffle} {seed}");
         Cursor { settings: id_of(&[&training, &sizes, policy.identity()]), ..Cursor::default() }
     }
 }

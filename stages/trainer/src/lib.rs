@@ -10,6 +10,7 @@ mod backward;
 pub mod checkpoint;
 pub mod checkpoints;
 pub mod config;
+pub mod conversation;
 pub mod error;
 pub mod fit;
 pub mod forward;
