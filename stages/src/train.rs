@@ -12,6 +12,7 @@ mod mirrors;
 mod replay;
 mod settings;
 mod shuffle;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

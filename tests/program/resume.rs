@@ -217,7 +217,7 @@ fn two_runs_in_one_folder_are_one_too_many() {
 /// Earlier pairs are trained on again, dialogues are held out, histories lose turns: all of it as if there had been no kill.
 #[test]
 fn replay_validation_and_short_histories_survive_a_kill() {
-    let settings = "replay = { capacity = 12, ratio = 0.5 }\nvalidation = 0.3\nvalidate_every = 2\nmax_length = 150\n";
+    let settings = "replay = { capacity = 12, ratio = 0.5 }\nvalidation = 0.3\nvalidate_every = 2\nmax_length = 100\n";
     let [expected, killed] = [0, 1].map(|_| prepared_with(settings));
     let ran = done(expected.path(), &["run", "slow.toml", "--out", "out"]);
     let metrics = killed.path().join("out/metrics.jsonl");
@@ -233,7 +233,9 @@ fn replay_validation_and_short_histories_survive_a_kill() {
         results(expected.path()).2.into_iter().partition(|row| row.get("eval_loss").is_some());
     let column =
         |rows: &[serde_json::Value], name: &str| rows.iter().map(|row| row[name].as_f64().unwrap()).collect::<Vec<_>>();
-    assert_eq!(column(&updates, "pairs/replayed"), [0.0, 2.0, 2.0, 2.0, 2.0, 2.0]);
+    // Half of four, or fewer where one that is drawn is too long.
+    let replayed = column(&updates, "pairs/replayed");
+    assert!(replayed[0] == 0.0 && replayed[1..].iter().all(|n| (1.0..=2.0).contains(n)), "{replayed:?}");
     let held = column(&measured, "eval_pairs");
     assert!(!held.is_empty() && held.is_sorted() && held[0] > 0.0, "{held:?}");
     let short = column(&updates, "pairs/shortened");

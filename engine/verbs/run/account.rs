@@ -16,11 +16,11 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     }
     stages(&outcome.stages, out);
     pairs(&found.pairs, &found.skipped);
-    if found.shortened > 0 {
-        println!("{} of them lost the oldest turns of their history, which was too long", found.shortened);
-    }
     if found.unused > 0 {
         println!("{} of them came after the last update: train.updates was reached", found.unused);
+    }
+    if found.shortened > 0 {
+        println!("{} pairs lost the oldest turns of their history, which was too long", found.shortened);
     }
     scores(&found.scores);
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());

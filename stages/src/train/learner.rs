@@ -16,11 +16,10 @@ use obvert_trainer::{Metrics, TokenPair, Trainer, peft};
 use super::Told;
 use super::cursor::{Cursor, resume};
 use super::encode::encode;
-use super::held::Held;
-use super::mirrors::{Mirrors, Unit};
-use super::replay::{Batch, Replay};
+use super::mirrors::Unit;
+use super::replay::Batch;
 use super::settings::Train;
-use super::shuffle::Shuffle;
+use super::stream::Stream;
 use crate::findings::Findings;
 use crate::output::metrics;
 use crate::output::train_log::{TrainLog, columns, counts, row_of};
@@ -34,11 +33,8 @@ pub(super) struct Learner {
     policy: Arc<Policy>,
     base_model: String,
     trainer: Trainer<f32>,
-    mirrors: Mirrors,
-    held: Held,
-    window: Shuffle<Unit>,
-    batches: Replay<Unit>,
-    /// Where the trainer stands in the shuffled sequence.
+    stream: Stream,
+    /// Where the trainer stands in the stream.
     cursor: Cursor,
     /// Set while the sequence of pairs, told from its beginning, is still behind a resumed trainer: the batches so far,
     /// and where they end.
@@ -81,10 +77,7 @@ impl Learner {
             policy,
             base_model,
             trainer,
-            mirrors: Mirrors::default(),
-            held: Held::new(settings.validation, settings.seed),
-            window: Shuffle::new(settings.shuffle, settings.seed),
-            batches: settings.batches(),
+            stream: Stream::new(settings),
             passed: (cursor.pairs > 0).then(Default::default),
             cursor,
             checkpoints,
@@ -115,38 +108,25 @@ impl Learner {
     fn follow(&mut self, told: Receiver<Told>) -> Result<bool, String> {
         while let (false, Ok(message)) = (self.stopped(), told.recv()) {
             match message {
-                Told::Pair(pair) => self.meet(pair)?,
-                Told::Withdrawn(id) => self.forget(&id),
+                Told::Pair(pair) => self.stream.push(pair).map_or(Ok(()), |batch| self.take(batch))?,
+                Told::Withdrawn(id) => self.stream.forget(&id),
                 Told::End => return self.drain(),
             }
         }
         Ok(false)
     }
 
-    /// Lets a pair into the stages that it passes before it is trained on.
-    fn meet(&mut self, pair: Arc<Pair>) -> Result<(), String> {
-        let unit = if self.settings.unit() == 2 { self.mirrors.push(pair) } else { Some(vec![pair]) };
-        let next = unit.and_then(|unit| self.held.push(unit)).and_then(|unit| self.window.push(unit));
-        next.map_or(Ok(()), |unit| self.take(unit))
-    }
-
-    fn forget(&mut self, id: &str) {
-        self.mirrors.forget(id);
-        self.held.forget(id);
-        self.batches.forget(|unit| unit.iter().any(|pair| pair.id == id));
-    }
-
     fn stopped(&self) -> bool {
         self.signals.stop.load(Relaxed)
     }
 
-    /// Takes what is left in the window; whether it came to the end of it.
+    /// Takes what is left in the stream; whether it came to the end of it.
     fn drain(&mut self) -> Result<bool, String> {
-        while let Some(unit) = self.window.pop() {
+        while let Some(batch) = self.stream.pop() {
             if self.stopped() {
                 return Ok(false);
             }
-            self.take(unit)?;
+            self.take(batch)?;
         }
         if self.passed.is_some() {
             self.restart("the inputs now make fewer pairs")?;
@@ -156,17 +136,16 @@ impl Learner {
         }
         // The checkpoint stays before the last batch, which is a short one: more pairs would have filled it.
         self.save()?;
-        if let Some(batch) = self.batches.rest() {
+        if let Some(batch) = self.stream.rest() {
             self.update(&batch)?;
         }
         // They are found again when the sequence is told again, and so are not in the checkpoint.
-        let single = self.mirrors.rest();
+        let single = self.stream.single();
         single.iter().for_each(|pair| self.skip(pair, "its mirror, which iopo needs, did not come"));
         Ok(true)
     }
 
-    fn take(&mut self, unit: Unit) -> Result<(), String> {
-        let Some(batch) = self.batches.push(unit) else { return Ok(()) };
+    fn take(&mut self, batch: Batch<Unit>) -> Result<(), String> {
         let Some((batches, passed)) = &mut self.passed else { return self.advance(&batch) };
         passed.pass(batch.new.iter().flatten());
         batches.push(batch);
@@ -216,15 +195,15 @@ impl Learner {
         }
         let mut tokens = self.tokens(&batch.new);
         // What happened to these was counted when they were new.
-        let again = batch.again.iter().filter_map(|unit| self.encode(unit).ok());
-        tokens.extend(again.flat_map(|(tokens, _)| tokens));
+        let new = tokens.len();
+        tokens.extend(batch.again.iter().filter_map(|unit| self.encode(unit).ok()).flat_map(|(tokens, _)| tokens));
         if tokens.is_empty() {
             return Ok(());
         }
         let begin = std::time::Instant::now();
         let reference = self.trainer.reference_logps(&tokens).map_err(|e| e.to_string())?;
         let metrics = self.trainer.step(&tokens, &reference).map_err(|e| e.to_string())?;
-        self.record(&metrics, batch.again.iter().flatten().count(), begin.elapsed().as_secs_f64())?;
+        self.record(&metrics, tokens.len() - new, begin.elapsed().as_secs_f64())?;
         let step = self.trainer.steps();
         let measures = step.is_multiple_of(self.settings.validate_every) || step == self.settings.updates;
         if measures { self.validate() } else { Ok(()) }
@@ -256,7 +235,7 @@ impl Learner {
         let (policy, max_length) = (&self.policy, self.settings.max_length);
         let loss = self.trainer.settings().preference_loss();
         let encode = |unit: &Unit| encode(unit, policy, max_length, loss.as_ref()).map(|(tokens, _)| tokens);
-        let measured = self.held.measure(&self.trainer, encode);
+        let measured = self.stream.held.measure(&self.trainer, encode);
         let Some((measures, pairs)) = measured? else { return Ok(()) };
         let mut row = columns("eval_", &measures);
         row.insert("eval_pairs".into(), pairs as f64);
