@@ -36,7 +36,7 @@ enum Verb {
         format: verbs::graph::Format,
     },
     /// Fine-tune an adapter on a file of pairs.
-    Train(verbs::train::Arguments),
+    Train(Box<verbs::train::Arguments>),
     /// Print the log-probs of a batch of pairs under a model and its adapter, as JSON.
     Logprobs(verbs::logprobs::Arguments),
 }

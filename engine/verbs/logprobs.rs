@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use obvert_trainer::conversation::Limits;
 use obvert_trainer::loss::Sides;
 use obvert_trainer::{ResponseLogps, logprobs};
 use serde_json::{Value, json};
@@ -17,12 +18,16 @@ pub struct Arguments {
     /// Pairs: a batch.json of token ids or JSONL in TRL's preference format.
     #[arg(long)]
     batch: PathBuf,
+    #[command(flatten)]
+    length: pairs::Length,
 }
 
 /// Prints log-probs under the policy (the model with its adapter) and the reference (without).
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (_, model, adapter) = arguments.model.open()?;
-    let pairs = pairs::read(&arguments.batch, &arguments.model.model, &model, Sides::Either)?.pairs;
+    let limits = Limits { config: &model.config, max_length: arguments.length.max_length, sides: Sides::Either };
+    // Columns are told apart by position: a row that is left out would shift them.
+    let pairs = pairs::read(&arguments.batch, &arguments.model.model, &limits)?.whole()?.data.pairs;
     let policy = logprobs(&model, adapter.as_ref(), &pairs)?;
     let reference = logprobs(&model, None, &pairs)?;
     println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));

@@ -1,69 +1,136 @@
 //! Files of pairs as token ids.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use obvert_trainer::TokenPair;
+use obvert_trainer::conversation::{Answer, Conversation, Fitted, Limits};
 use obvert_trainer::fit::Data;
 use obvert_trainer::load::{Dialect, Message};
-use obvert_trainer::loss::Sides;
-use obvert_trainer::{Model, TokenPair};
-use serde_json::Value;
+use obvert_trainer::pair::Batch;
+use serde_json::{Value, json};
 
-/// Reads a batch.json of token ids or JSONL in TRL's formats, all of it or nothing: a row that cannot be used, or that
-/// lacks a response which a loss needs, is named.
-/// Pairs of one dialogue, or where a row names none, of one prompt, are a group.
-pub fn read(path: &Path, model_path: &Path, model: &Model<f32>, sides: Sides) -> anyhow::Result<Data> {
+/// How long a pair may be, as an argument.
+#[derive(clap::Args)]
+pub struct Length {
+    /// Tokens of a prompt and its longer answer at most; the oldest turns are dropped until they fit. The model's own
+    /// limit by default.
+    #[arg(long)]
+    pub max_length: Option<usize>,
+}
+
+/// What was read of a file.
+pub struct Read {
+    path: PathBuf,
+    /// What rows are called: `line` or `pair`, counted from 1.
+    unit: &'static str,
+    /// The pairs that can be used.
+    pub data: Data,
+    /// Pairs among them whose history was shortened.
+    pub shortened: usize,
+    /// Number and reason of every row that cannot be used.
+    pub rejected: Vec<(usize, String)>,
+}
+
+impl Read {
+    fn new(path: &Path, unit: &'static str) -> Self {
+        Read { path: path.to_owned(), unit, data: Data::default(), shortened: 0, rejected: Vec::new() }
+    }
+
+    /// Takes in a row: its group and its tokens, or why it has none.
+    fn add(&mut self, row: usize, read: anyhow::Result<(String, Fitted)>) {
+        match read {
+            Ok((group, Fitted { tokens, shortened })) => {
+                self.data.groups.push(group);
+                self.data.pairs.push(tokens);
+                self.shortened += usize::from(shortened);
+            }
+            Err(error) => self.rejected.push((row, format!("{error:#}"))),
+        }
+    }
+
+    /// All rows, or the first one that cannot be used.
+    pub fn whole(self) -> anyhow::Result<Self> {
+        if let Some(first) = self.first_rejected() {
+            bail!("{}: {first}", self.path.display());
+        }
+        Ok(self)
+    }
+
+    /// The rows that can be used, of which there must be one.
+    pub fn some(self) -> anyhow::Result<Self> {
+        match self.first_rejected() {
+            _ if !self.data.pairs.is_empty() => Ok(self),
+            Some(first) => bail!("{}: no row can be used, the first one is {first}", self.path.display()),
+            None => bail!("{}: there are no pairs", self.path.display()),
+        }
+    }
+
+    /// Where the first row that cannot be used is, and why it cannot.
+    pub fn first_rejected(&self) -> Option<String> {
+        self.rejected.first().map(|(row, reason)| format!("{} {row}: {reason}", self.unit))
+    }
+
+    /// The rows that cannot be used, as they are written down.
+    pub fn rejected(&self) -> impl Iterator<Item = Value> {
+        self.rejected.iter().map(|(row, reason)| json!({ self.unit: row, "reason": reason }))
+    }
+}
+
+/// Reads a batch.json of token ids or JSONL in TRL's formats. Pairs of one dialogue, or where a row names none, of one
+/// prompt, are a group.
+pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>) -> anyhow::Result<Read> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     if let Ok(batch) = serde_json::from_str::<Value>(&text)
         && batch.get("pairs").is_some()
     {
-        let pairs = obvert_trainer::pair::Batch::read(path, &model.config)?.pairs;
-        pairs.iter().enumerate().try_for_each(|(index, pair)| pair.check_sides(index, sides))?;
-        let groups = pairs.iter().map(|pair| format!("{:?}", pair.prompt)).collect();
-        return Ok(Data { pairs, groups });
+        let batch: Batch = serde_json::from_value(batch).with_context(|| path.display().to_string())?;
+        let mut read = Read::new(path, "pair");
+        batch.pairs.into_iter().enumerate().for_each(|(index, pair)| read.add(index + 1, token_ids(pair, limits)));
+        return Ok(read);
     }
-    let dialect = Dialect::open(model_path)?;
-    let mut data = Data::default();
+    let (mut read, dialect) = (Read::new(path, "line"), Dialect::open(model_path)?);
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let place = || format!("{}:{}", path.display(), index + 1);
-        let value: Value = serde_json::from_str(line).with_context(place)?;
-        let pair = row(&value, &dialect).with_context(place)?;
-        pair.check(index, &model.config).and_then(|()| pair.check_sides(index, sides)).with_context(place)?;
-        data.groups.push(value["dialogue"].as_str().map_or_else(|| value["prompt"].to_string(), str::to_owned));
-        data.pairs.push(pair);
+        read.add(index + 1, row(line, &dialect, limits));
     }
-    Ok(data)
+    Ok(read)
+}
+
+fn token_ids(tokens: TokenPair, limits: &Limits<'_>) -> anyhow::Result<(String, Fitted)> {
+    limits.check(&tokens)?;
+    Ok((format!("{:?}", tokens.prompt), Fitted { tokens, shortened: false }))
 }
 
 /// One row in TRL's conversational formats: `prompt`, `chosen` and `rejected` with `g` (or `margin_g`; 0 where there is
 /// none), or `prompt`, `completion` and `label`.
-fn row(row: &Value, dialect: &Dialect) -> anyhow::Result<TokenPair> {
-    let prompt = messages(row, "prompt")?;
-    // A row may say that an answer was cut: then its end is no end to learn.
-    let tokens = |key: &str, side: &str| -> anyhow::Result<_> {
-        let cut = row["provenance"][format!("{side}_finished")] == false;
-        let [answer] = &messages(row, key)?[..] else { bail!("`{key}` is not one message") };
-        let answer = &answer.content;
-        Ok(if cut { dialect.pair_cut(&prompt, answer) } else { dialect.pair(&prompt, answer) }?)
-    };
-    let gap = row["g"].as_f64().or(row["margin_g"].as_f64()).unwrap_or_default() as f32;
-    let ((prompt, chosen), rejected) = match (row.get("completion"), row["label"].as_bool()) {
-        (Some(_), Some(true)) => (tokens("completion", "chosen")?, Vec::new()),
-        (Some(_), Some(false)) => {
-            let (prompt, rejected) = tokens("completion", "rejected")?;
-            ((prompt, Vec::new()), rejected)
-        }
+fn row(line: &str, dialect: &Dialect, limits: &Limits<'_>) -> anyhow::Result<(String, Fitted)> {
+    let row: Value = serde_json::from_str(line)?;
+    let prompt: Vec<Message> = said(&row, "prompt")?.into_iter().map(|(role, text)| Message::new(role, text)).collect();
+    let (chosen, rejected) = match (row.get("completion"), row["label"].as_bool()) {
+        (Some(_), Some(true)) => (Some("completion"), None),
+        (Some(_), Some(false)) => (None, Some("completion")),
         (Some(_), None) => bail!("`label` is neither true nor false"),
-        (None, _) => (tokens("chosen", "chosen")?, tokens("rejected", "rejected")?.1),
+        (None, _) => (Some("chosen"), Some("rejected")),
     };
-    Ok(TokenPair { prompt, chosen, rejected, gap })
+    let (chosen, rejected) = (answer(&row, chosen, "chosen")?, answer(&row, rejected, "rejected")?);
+    let gap = row["g"].as_f64().or(row["margin_g"].as_f64()).unwrap_or_default() as f32;
+    let fitted = limits.fit(&Conversation { prompt: &prompt, chosen, rejected, gap }, dialect)?;
+    Ok((row["dialogue"].as_str().map_or_else(|| row["prompt"].to_string(), str::to_owned), fitted))
 }
 
-fn messages(row: &Value, key: &str) -> anyhow::Result<Vec<Message>> {
+/// The answer under a key, if there is one on that side. A row may say that it was cut.
+fn answer<'a>(row: &'a Value, key: Option<&str>, side: &str) -> anyhow::Result<Option<Answer<'a>>> {
+    let Some(key) = key else { return Ok(None) };
+    let [(_, text)] = said(row, key)?[..] else { bail!("`{key}` is not one message") };
+    Ok(Some(Answer { text, finished: row["provenance"][format!("{side}_finished")] != false }))
+}
+
+/// Role and content of the messages under a key.
+fn said<'a>(row: &'a Value, key: &str) -> anyhow::Result<Vec<(&'a str, &'a str)>> {
     let list = row[key].as_array().with_context(|| format!("`{key}` is not a list of messages"))?;
-    let message = |message: &Value| match (message["role"].as_str(), message["content"].as_str()) {
-        (Some(role), Some(content)) => Ok(Message::new(role, content)),
-        _ => bail!("a message of `{key}` has no role or no content"),
+    let message = |message: &'a Value| {
+        let both = message["role"].as_str().zip(message["content"].as_str());
+        both.with_context(|| format!("a message of `{key}` has no role or no content"))
     };
     list.iter().map(message).collect()
 }

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use obvert_stages::output::jsonl;
 use obvert_trainer::checkpoints::Checkpoints;
+use obvert_trainer::conversation::Limits;
 use obvert_trainer::fit::{Fit, FitSettings, Outcome};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::{LossKind, ReferenceKind};
-use obvert_trainer::{Adapter, LoraSettings, TrainSettings, peft};
+use obvert_trainer::{Adapter, LoraSettings, Model, TrainSettings, peft};
 use serde_json::Value;
 
 use super::model::ModelArguments;
-use super::pairs;
+use super::pairs::{self, Read};
 use super::train_observer::TrainObserver;
 
 /// A setting of the trainer by its name in files.
@@ -28,6 +30,11 @@ pub struct Arguments {
     /// Pairs: a batch.json of token ids or JSONL in TRL's preference format, for kto also in its unpaired one.
     #[arg(long)]
     pairs: PathBuf,
+    #[command(flatten)]
+    length: pairs::Length,
+    /// Fail where a row of the file cannot be used, instead of setting it aside in rejected.jsonl.
+    #[arg(long)]
+    strict: bool,
     /// The loss: rpo, dpo, ipo, kto, simpo, orpo, iopo or sft.
     #[arg(long, value_parser = named::<LossKind>, default_value = "rpo")]
     loss: LossKind,
@@ -109,7 +116,7 @@ pub struct Arguments {
     /// Seed of a new adapter and of the shuffle.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for the adapter, its checkpoints and metrics.jsonl; a run that was cut off goes on there.
+    /// Folder for the adapter, its checkpoints, metrics.jsonl and rejected.jsonl; a run that was cut off goes on there.
     #[arg(long)]
     out: PathBuf,
 }
@@ -118,25 +125,40 @@ pub struct Arguments {
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let (checkpoint, model, adapter) = arguments.model.open()?;
     let training = training(arguments);
-    let sides = training.preference_loss().sides();
-    let data = pairs::read(&arguments.pairs, &arguments.model.model, &model, sides)?;
+    let mut read = read(arguments, &model, &training)?;
     let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
     let start = adapter.map_or_else(|| Adapter::new(&model.config, &lora, arguments.seed), Ok)?;
     if arguments.restart {
         Checkpoints::open(&arguments.out.join("checkpoints"))?.clear()?;
     }
-    let mut observer = TrainObserver::new(&arguments.out);
+    let mut observer = TrainObserver::new(&arguments.out, read.shortened, read.rejected.len());
     let (model, base) = (Arc::new(model), checkpoint.identity()?);
-    let settings = fit_settings(arguments);
+    let (data, settings) = (std::mem::take(&mut read.data), fit_settings(arguments));
     let mut fit = Fit::open((model, &base), start, training, data, settings, &arguments.out, &mut observer)?;
+    jsonl::write(&arguments.out.join("rejected.jsonl"), read.rejected())?;
     let outcome = fit.run(&mut observer)?;
     let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
     peft::save(&arguments.out, fit.trainer().adapter(), name.as_deref())?;
-    report(&arguments.out, &outcome);
+    report(&arguments.out, &outcome, &read);
     Ok(())
 }
 
-fn report(out: &Path, outcome: &Outcome) {
+/// The pairs of the file that can be trained on.
+fn read(arguments: &Arguments, model: &Model, training: &TrainSettings) -> anyhow::Result<Read> {
+    let sides = training.preference_loss().sides();
+    let limits = Limits { config: &model.config, max_length: arguments.length.max_length, sides };
+    let read = pairs::read(&arguments.pairs, &arguments.model.model, &limits)?;
+    if arguments.strict { read.whole() } else { read.some() }
+}
+
+fn report(out: &Path, outcome: &Outcome, read: &Read) {
+    if read.shortened > 0 {
+        println!("{} pairs lost the oldest turns of their history, which was too long", read.shortened);
+    }
+    if let Some(first) = read.first_rejected() {
+        let (count, file) = (read.rejected.len(), out.join("rejected.jsonl"));
+        println!("{count} rows were set aside, the first one {first}; all of them in {}", file.display());
+    }
     if outcome.stopped_early {
         println!("stopped after {} updates: the held-out loss no longer fell", outcome.steps);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use obvert_stages::output::train_log::{TrainLog, columns, row_of};
+use obvert_stages::output::train_log::{TrainLog, columns, counts, row_of};
 use obvert_trainer::fit::{Observer, Plan};
 use obvert_trainer::{Error, Measures, Metrics};
 use serde_json::json;
@@ -13,12 +13,14 @@ pub struct TrainObserver {
     out: PathBuf,
     /// Open from when it is known where the run begins.
     log: Option<TrainLog>,
+    /// What was read, in every row of an update.
+    counts: BTreeMap<String, f64>,
 }
 
 impl TrainObserver {
-    /// For a run whose files go to `out`.
-    pub fn new(out: &Path) -> Self {
-        TrainObserver { out: out.to_owned(), log: None }
+    /// For a run whose files go to `out`, on pairs of which some were shortened, and others rejected.
+    pub fn new(out: &Path, shortened: usize, rejected: usize) -> Self {
+        TrainObserver { out: out.to_owned(), log: None, counts: counts(shortened as u64, rejected as u64) }
     }
 
     fn write(&mut self, step: u64, row: &BTreeMap<String, f64>) -> Result<(), Error> {
@@ -46,6 +48,7 @@ impl Observer for TrainObserver {
     fn updated(&mut self, metrics: &Metrics, epoch: f64, seconds: f64) -> Result<(), Error> {
         let mut row = row_of(metrics, seconds);
         row.insert("epoch".into(), epoch);
+        row.extend(self.counts.clone());
         let (loss, accuracies) = (metrics.batch.loss, metrics.batch.accuracies);
         let shown = json!({ "step": metrics.step, "loss": loss, "grad_norm": metrics.grad_norm, "rewards/accuracies": accuracies });
         println!("{shown}");

@@ -25,6 +25,8 @@ pub struct Found {
     pub scores: Vec<ScoreRow>,
     /// Pairs that the trainer could not use.
     pub skipped: Skipped,
+    /// Pairs that were trained on with a shortened history.
+    pub shortened: u64,
     /// Pairs that came after the trainer's last update.
     pub unused: u64,
 }

@@ -4,8 +4,15 @@
 //! is shuffled from the seed. So the order, the batches and the adapter do not depend on which model call was the
 //! faster, and a resumed run makes the same adapter.
 
+mod cursor;
+mod encode;
+mod held;
 mod learner;
+mod mirrors;
+mod replay;
+mod settings;
 mod shuffle;
+mod stream;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,135 +21,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
+use obvert_api::Record;
 use obvert_api::abi::reason_of;
 use obvert_api::erased::{decode, encode};
 use obvert_api::record::{Adapter, Pair};
-use obvert_api::{ModelName, Record};
 use obvert_engine::pipeline::Plan;
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Poll, Registry, RunContext, Settled, View, Waker};
-use obvert_trainer::loss::Margin;
-use obvert_trainer::schedule::Schedule;
-use obvert_trainer::settings::LossKind;
-use obvert_trainer::{LoraSettings, Projection, TrainSettings, Trainer};
-use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::findings::Findings;
-use crate::policy::{Policy, Shelf, path_of};
+use crate::policy::{Shelf, path_of};
 use learner::{Learner, Signals};
-use shuffle::Shuffle;
-
-/// Settings of `train`.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Train {
-    /// The model to fine-tune, of kind `local`.
-    model: ModelName,
-    /// Updates at most; a schedule that falls is stretched over them.
-    #[schemars(range(min = 1))]
-    updates: u64,
-    /// Pairs per update.
-    #[serde(default = "batch_size")]
-    #[schemars(range(min = 1))]
-    batch_size: usize,
-    /// Pairs that are held to draw the next one from; 0 trains in the order of the stream.
-    #[serde(default = "shuffle_window")]
-    shuffle: usize,
-    /// `rpo`, `dpo`, `ipo`, `kto`, `simpo`, `orpo` or `sft`.
-    #[serde(default)]
-    loss: LossKind,
-    /// Convention of the margin: gamma*g (`paper`) or beta*gamma*g (`reference-code`).
-    #[serde(default)]
-    margin: Margin,
-    /// beta of the loss: 0.1, for `simpo` 2, where it is not given.
-    #[serde(default)]
-    beta: Option<f64>,
-    /// gamma of the margin: 0.05, for `simpo` 1, where it is not given.
-    #[serde(default)]
-    gamma: Option<f64>,
-    /// Peak learning rate.
-    #[serde(default = "lr")]
-    lr: f64,
-    /// `cosine`, `linear` or `constant`, after the warm-up.
-    #[serde(default)]
-    schedule: Schedule,
-    /// Share of the updates over which the rate rises.
-    #[serde(default = "warmup_ratio")]
-    warmup_ratio: f64,
-    /// Gradients are scaled down to this norm; 0 is off.
-    #[serde(default = "max_grad_norm")]
-    max_grad_norm: f64,
-    /// Rank of the adapter.
-    #[serde(default = "rank")]
-    rank: usize,
-    /// The adapter's weight is alpha/rank.
-    #[serde(default = "alpha")]
-    alpha: f64,
-    /// Pairs whose prompt and longer response have more tokens are skipped and counted; 0 is the model's own limit.
-    #[serde(default)]
-    max_tokens: usize,
-    /// Updates between two checkpoints.
-    #[serde(default = "checkpoint_every")]
-    #[schemars(range(min = 1))]
-    checkpoint_every: u64,
-    /// Seed of the new adapter.
-    #[serde(default)]
-    seed: u64,
-}
-
-fn batch_size() -> usize {
-    32
-}
-fn shuffle_window() -> usize {
-    1024
-}
-fn lr() -> f64 {
-    5e-4
-}
-fn warmup_ratio() -> f64 {
-    0.1
-}
-fn max_grad_norm() -> f64 {
-    1.0
-}
-fn rank() -> usize {
-    8
-}
-fn alpha() -> f64 {
-    16.0
-}
-fn checkpoint_every() -> u64 {
-    10
-}
-
-impl Train {
-    fn training(&self) -> TrainSettings {
-        TrainSettings {
-            loss: self.loss,
-            margin: self.margin,
-            schedule: self.schedule,
-            beta: self.beta,
-            gamma: self.gamma,
-            lr: self.lr,
-            warmup_ratio: self.warmup_ratio,
-            total_steps: self.updates,
-            max_grad_norm: self.max_grad_norm,
-            ..TrainSettings::default()
-        }
-    }
-
-    /// A trainer with a new adapter.
-    fn trainer(&self, policy: &Policy) -> Result<Trainer, String> {
-        let model = Arc::clone(&policy.model);
-        Trainer::new(model, self.training(), &self.lora(), self.seed).map_err(|e| e.to_string())
-    }
-
-    fn lora(&self) -> LoraSettings {
-        LoraSettings { rank: self.rank, alpha: self.alpha, targets: Projection::ALL.to_vec() }
-    }
-}
+use settings::Train;
 
 /// Adds the stage `train`.
 pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findings) {
@@ -157,11 +49,7 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
     entry.output = Some(Adapter::NAME.into());
     entry.check = Some(Arc::new(|settings, plan| {
         let settings = Train::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
-        if settings.loss == LossKind::Iopo {
-            let cause =
-                "iopo takes mirrored pairs two by two, which a stream does not keep together: use `obvert train`";
-            return Err(("loss".to_string(), cause.to_string()));
-        }
+        settings.check()?;
         model_path(&settings, plan).map(drop).map_err(|cause| ("model".to_string(), cause))
     }));
     registry.add("train", entry);
@@ -183,7 +71,9 @@ fn model_path(settings: &Train, plan: &Plan) -> Result<PathBuf, String> {
 /// What the dataflow tells the learner.
 enum Told {
     /// The next pair in order.
-    Pair(Box<Pair>),
+    Pair(Arc<Pair>),
+    /// A pair with this id was told, and holds no more.
+    Withdrawn(String),
     /// There are no more pairs.
     End,
 }
@@ -211,7 +101,9 @@ impl Trainee {
         if let Some(copies) = self.taken.get_mut(&pair.id) {
             *copies += change.diff;
             if *copies == 0 {
-                tracing::warn!(pair = pair.id, "a pair was withdrawn after it was trained on");
+                tracing::warn!(pair = pair.id, "a pair was withdrawn after it was handed to the trainer");
+                // As in `hand_over`.
+                let _ = self.to.as_ref().map(|to| to.send(Told::Withdrawn(pair.id)));
             }
             return Ok(());
         }
@@ -241,7 +133,7 @@ impl Trainee {
             let ((_, id), (pair, copies)) = entry.remove_entry();
             self.taken.insert(id, copies);
             // Fails only when the learner has failed; `poll` reports why.
-            let _ = to.send(Told::Pair(Box::new(pair)));
+            let _ = to.send(Told::Pair(Arc::new(pair)));
         }
         if settled == Settled::All {
             let _ = to.send(Told::End);
@@ -300,5 +192,20 @@ impl View for Trainee {
         // The learner saves its checkpoint after the update that it is at.
         self.signals.stop.store(true, Relaxed);
         self.join()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use obvert_api::record::Pair;
+
+    /// A pair of a dialogue, with little in it.
+    pub(super) fn pair(id: &str, dialogue: &str) -> Pair {
+        let pair = serde_json::json!({
+            "id": id, "dialogue": dialogue, "turn": 0, "profile": "p", "prompt": [], "chosen": "", "rejected": "",
+            "g": 1, "case": 6, "constraints": [], "chosen_sample": 0, "rejected_sample": 1, "chosen_model": "m",
+            "rejected_model": "m",
+        });
+        serde_json::from_value(pair).unwrap()
     }
 }

@@ -120,7 +120,44 @@ fn a_file_of_conversations_is_trained_on() {
     assert_eq!(metrics[7]["rewards/accuracies"], 1.0);
     let refused = obvert(folder.path(), &arguments("bad.jsonl"));
     assert_eq!(refused.code, 1);
-    assert!(refused.err.contains("bad.jsonl:1") && refused.err.contains("`prompt`"), "{}", refused.err);
+    let reasons = ["bad.jsonl: no row can be used", "line 1: `prompt` is not"];
+    assert!(reasons.iter().all(|reason| refused.err.contains(reason)), "{}", refused.err);
+}
+
+/// A good row among bad ones, one of them too long and one with a history that can be shortened.
+#[test]
+fn bad_rows_are_set_aside_and_long_histories_lose_turns() {
+    let good = PAIRS.trim().lines().next().unwrap();
+    let mut pair: Value = serde_json::from_str(good).unwrap();
+    let history = pair["prompt"].as_array_mut().unwrap();
+    let talk = ["And tea?", "Tea is sweet!"].repeat(40);
+    let turn =
+        |(at, text): (usize, &&str)| serde_json::json!({"role": (["user", "assistant"][at % 2]), "content": text});
+    history.splice(1..1, talk.iter().enumerate().map(turn));
+    let long = pair.to_string();
+    pair["chosen"][0]["content"] = "Bread is warm. ".repeat(60).into();
+    let lines = [good, "{", r#"{"prompt": 3}"#, "", &long, &pair.to_string(), r#"{"prompt": []}"#].join("\n");
+    let folder = folder(&[("pairs.jsonl", &lines)]);
+    let model = repository("pipelines/quickstart/model").display().to_string();
+    let arguments = ["train", "--model", &model, "--pairs", "pairs.jsonl", "--max-length", "200", "--out", "out"];
+    let strict = obvert(folder.path(), &[&arguments[..], &["--strict"]].concat());
+    assert!(strict.code == 1 && strict.err.contains("pairs.jsonl: line 2: "), "{}", strict.err);
+    let ran = done(folder.path(), &arguments);
+    let rejected = rows(&folder.path().join("out/rejected.jsonl"));
+    let reason = |row: &Value| row["reason"].as_str().unwrap().to_owned();
+    assert_eq!(rejected.iter().map(|row| row["line"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 3, 6, 7]);
+    assert!(
+        reason(&rejected[1]).contains("`prompt`") && reason(&rejected[2]).starts_with("max_length: "),
+        "{rejected:?}"
+    );
+    for told in ["4 rows were set aside, the first one line 2: ", "1 pairs lost the oldest turns"] {
+        assert!(ran.out.contains(told), "{}", ran.out);
+    }
+    let metrics = rows(&folder.path().join("out/metrics.jsonl"));
+    assert_eq!((&metrics[0]["pairs/shortened"], &metrics[0]["pairs/rejected"]), (&1.0.into(), &4.0.into()));
+    let logprobs = ["logprobs", "--model", &model, "--batch", "pairs.jsonl"];
+    let refused = obvert(folder.path(), &logprobs);
+    assert!(refused.code == 1 && refused.err.contains("line 2: "), "{}", refused.err);
 }
 
 #[test]
@@ -146,8 +183,8 @@ fn kto_takes_single_answers_and_a_folder_keeps_its_run() {
     assert!(column("loss")[3] < column("loss")[0] && column("tokens/s").iter().all(|speed| *speed > 0.0));
     let again = done(folder.path(), &arguments("kto"));
     assert!(again.out.contains("going on after 4 of 4 updates"), "{}", again.out);
-    let refused = obvert(folder.path(), &arguments("sft"));
-    assert!(refused.err.contains("pairs.jsonl:2") && refused.err.contains("chosen is empty"), "{}", refused.err);
+    let refused = obvert(folder.path(), &[&arguments("sft")[..], &["--strict"]].concat());
+    assert!(refused.err.contains("line 2: pair: chosen is empty"), "{}", refused.err);
 }
 
 /// Three pairs of one dialogue and one of another: by halves, three or one are trained on, never two.

@@ -19,6 +19,9 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     if found.unused > 0 {
         println!("{} of them came after the last update: train.updates was reached", found.unused);
     }
+    if found.shortened > 0 {
+        println!("{} pairs lost the oldest turns of their history, which was too long", found.shortened);
+    }
     scores(&found.scores);
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());

@@ -1,4 +1,4 @@
-//! Pairs as JSON lines.
+//! Rows, pairs above all, as JSON lines.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,12 @@ use super::{Error, atomic, row::Row};
 
 /// Writes one row a line: explicit-prompt conversational preference rows as TRL reads them.
 pub fn write_pairs(path: &Path, pairs: &[Pair]) -> Result<(), Error> {
-    atomic::write(path, |out| pairs.iter().try_for_each(|pair| line(path, out, &Row::from(pair))))
+    write(path, pairs.iter().map(Row::from))
+}
+
+/// Writes one row a line.
+pub fn write(path: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<(), Error> {
+    atomic::write(path, |out| rows.into_iter().try_for_each(|row| line(path, out, &row)))
 }
 
 /// One value and the end of its line.

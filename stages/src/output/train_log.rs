@@ -54,6 +54,11 @@ pub fn row_of(metrics: &Metrics, seconds: f64) -> BTreeMap<String, f64> {
     row
 }
 
+/// How many pairs have lost turns of their history so far, and how many could not be trained on.
+pub fn counts(shortened: u64, rejected: u64) -> BTreeMap<String, f64> {
+    [("pairs/shortened", shortened), ("pairs/rejected", rejected)].map(|(name, n)| (name.to_owned(), n as f64)).into()
+}
+
 /// The numbers of a record by name; what is not a number is left out.
 pub fn columns(prefix: &str, record: &impl Serialize) -> BTreeMap<String, f64> {
     let value = serde_json::to_value(record).unwrap_or_default();

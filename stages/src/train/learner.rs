@@ -1,5 +1,6 @@
 //! The learner: pairs in order in, updates, checkpoints and adapters out. Runs on a thread of its own.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,47 +8,37 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 
 use obvert_api::abi::reason_of;
-use obvert_api::record::{Adapter, Pair, id_of};
+use obvert_api::record::{Adapter, Pair};
 use obvert_engine::RunContext;
 use obvert_trainer::checkpoints::Checkpoints;
 use obvert_trainer::{Metrics, TokenPair, Trainer, peft};
-use serde::{Deserialize, Serialize};
 
-use super::{Shuffle, Told, Train};
-use crate::findings::{Findings, Skipped};
+use super::Told;
+use super::cursor::{Cursor, resume};
+use super::encode::encode;
+use super::mirrors::Unit;
+use super::replay::Batch;
+use super::settings::Train;
+use super::stream::Stream;
+use crate::findings::Findings;
 use crate::output::metrics;
-use crate::output::train_log::{TrainLog, row_of};
-use crate::policy::{Policy, chat};
+use crate::output::train_log::{TrainLog, columns, counts, row_of};
+use crate::policy::Policy;
 
 /// Version of the model without an adapter.
 pub(super) const BASE: &str = "base";
-
-/// How far into the sequence of pairs a trainer has come: the number of pairs and a hash over all of them in order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Cursor {
-    pairs: u64,
-    chain: String,
-    /// Pairs that could not be trained on, and why the first of them could not.
-    skipped: Skipped,
-    /// Pairs that came after the last update.
-    #[serde(default)]
-    unused: u64,
-    /// What the adapter depends on besides the pairs.
-    #[serde(default)]
-    settings: String,
-}
 
 pub(super) struct Learner {
     settings: Train,
     policy: Arc<Policy>,
     base_model: String,
     trainer: Trainer<f32>,
-    window: Shuffle<Pair>,
-    /// Where the trainer stands in the shuffled sequence.
+    stream: Stream,
+    /// Where the trainer stands in the stream.
     cursor: Cursor,
-    /// Set while the sequence of pairs, told from its beginning, is still behind a resumed trainer: the pairs so far.
-    replayed: Option<Vec<Pair>>,
-    batch: Vec<Pair>,
+    /// Set while the sequence of pairs, told from its beginning, is still behind a resumed trainer: the batches so far,
+    /// and where they end.
+    passed: Option<(Vec<Batch<Unit>>, Cursor)>,
     checkpoints: Checkpoints,
     /// Where adapters lie under their versions.
     adapters: PathBuf,
@@ -86,10 +77,9 @@ impl Learner {
             policy,
             base_model,
             trainer,
-            window: Shuffle::new(settings.shuffle, settings.seed),
-            replayed: (cursor.pairs > 0).then(Vec::new),
+            stream: Stream::new(settings),
+            passed: (cursor.pairs > 0).then(Default::default),
             cursor,
-            batch: Vec::new(),
             checkpoints,
             adapters: state.join("adapters"),
             out,
@@ -118,11 +108,8 @@ impl Learner {
     fn follow(&mut self, told: Receiver<Told>) -> Result<bool, String> {
         while let (false, Ok(message)) = (self.stopped(), told.recv()) {
             match message {
-                Told::Pair(pair) => {
-                    if let Some(pair) = self.window.push(*pair) {
-                        self.take(pair)?;
-                    }
-                }
+                Told::Pair(pair) => self.stream.push(pair).map_or(Ok(()), |batch| self.take(batch))?,
+                Told::Withdrawn(id) => self.stream.forget(&id),
                 Told::End => return self.drain(),
             }
         }
@@ -133,15 +120,15 @@ impl Learner {
         self.signals.stop.load(Relaxed)
     }
 
-    /// Takes what is left in the window; whether it came to the end of it.
+    /// Takes what is left in the stream; whether it came to the end of it.
     fn drain(&mut self) -> Result<bool, String> {
-        while let Some(pair) = self.window.pop() {
+        while let Some(batch) = self.stream.pop() {
             if self.stopped() {
                 return Ok(false);
             }
-            self.take(pair)?;
+            self.take(batch)?;
         }
-        if self.replayed.is_some() {
+        if self.passed.is_some() {
             self.restart("the inputs now make fewer pairs")?;
         }
         if self.stopped() {
@@ -149,106 +136,131 @@ impl Learner {
         }
         // The checkpoint stays before the last batch, which is a short one: more pairs would have filled it.
         self.save()?;
-        if !self.batch.is_empty() {
-            self.update()?;
+        if let Some(batch) = self.stream.rest() {
+            self.update(&batch)?;
         }
+        // They are found again when the sequence is told again, and so are not in the checkpoint.
+        let single = self.stream.single();
+        single.iter().for_each(|pair| self.skip(pair, "its mirror, which iopo needs, did not come"));
         Ok(true)
     }
 
-    fn take(&mut self, pair: Pair) -> Result<(), String> {
-        let Some(replayed) = &mut self.replayed else {
-            self.batch.push(pair);
-            return if self.batch.len() >= self.settings.batch_size { self.update() } else { Ok(()) };
-        };
-        replayed.push(pair);
-        if (replayed.len() as u64) < self.cursor.pairs {
+    fn take(&mut self, batch: Batch<Unit>) -> Result<(), String> {
+        let Some((batches, passed)) = &mut self.passed else { return self.advance(&batch) };
+        passed.pass(batch.new.iter().flatten());
+        batches.push(batch);
+        if passed.pairs < self.cursor.pairs {
             return Ok(());
         }
-        if chain(replayed) != self.cursor.chain {
+        if passed.chain != self.cursor.chain {
             return self.restart("the inputs now make other pairs");
         }
-        self.replayed = None;
+        self.passed = None;
         let mut found = self.findings.lock();
         found.metrics = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
-        found.skipped = self.cursor.skipped.clone();
-        found.unused = self.cursor.unused;
+        self.cursor.tell(&mut found);
         Ok(())
     }
 
-    /// Begins again with a new adapter, on the pairs replayed so far.
+    /// Begins again with a new adapter, on the batches so far.
     fn restart(&mut self, why: &str) -> Result<(), String> {
         tracing::warn!(why, "training starts over");
         self.trainer = self.settings.trainer(&self.policy)?;
         self.cursor = Cursor::new(&self.settings, &self.policy);
         self.log.go_back(0).map_err(|e| e.to_string())?;
-        for pair in self.replayed.take().unwrap_or_default() {
+        for batch in self.passed.take().unwrap_or_default().0 {
             if self.stopped() {
                 break;
             }
-            self.take(pair)?;
+            self.advance(&batch)?;
         }
         Ok(())
     }
 
-    /// One update on the batch.
-    fn update(&mut self) -> Result<(), String> {
-        let batch = std::mem::take(&mut self.batch);
-        self.cursor.pairs += batch.len() as u64;
-        self.cursor.chain = batch.iter().fold(std::mem::take(&mut self.cursor.chain), link);
+    /// One update on a whole batch, and a checkpoint where it is time for one.
+    fn advance(&mut self, batch: &Batch<Unit>) -> Result<(), String> {
+        let before = self.trainer.steps();
+        self.update(batch)?;
+        let step = self.trainer.steps();
+        if step > before && step.is_multiple_of(self.settings.checkpoint_every) { self.save() } else { Ok(()) }
+    }
+
+    /// One update on a batch.
+    fn update(&mut self, batch: &Batch<Unit>) -> Result<(), String> {
+        self.cursor.pass(batch.new.iter().flatten());
         if self.trainer.steps() >= self.settings.updates {
-            self.cursor.unused += batch.len() as u64;
-            self.findings.lock().unused = self.cursor.unused;
+            self.cursor.unused += batch.new.iter().flatten().count() as u64;
+            self.cursor.tell(&mut self.findings.lock());
             return Ok(());
         }
-        let mut tokens = Vec::new();
-        for pair in &batch {
-            match self.encode(pair) {
-                Ok(pair) => tokens.push(pair),
-                Err(cause) => self.skip(pair, &cause),
-            }
-        }
+        let mut tokens = self.tokens(&batch.new);
+        // What happened to these was counted when they were new.
+        let new = tokens.len();
+        tokens.extend(batch.again.iter().filter_map(|unit| self.encode(unit).ok()).flat_map(|(tokens, _)| tokens));
         if tokens.is_empty() {
             return Ok(());
         }
         let begin = std::time::Instant::now();
         let reference = self.trainer.reference_logps(&tokens).map_err(|e| e.to_string())?;
         let metrics = self.trainer.step(&tokens, &reference).map_err(|e| e.to_string())?;
-        self.record(&metrics, begin.elapsed().as_secs_f64())?;
-        if self.trainer.steps().is_multiple_of(self.settings.checkpoint_every) { self.save() } else { Ok(()) }
+        self.record(&metrics, tokens.len() - new, begin.elapsed().as_secs_f64())?;
+        let step = self.trainer.steps();
+        let measures = step.is_multiple_of(self.settings.validate_every) || step == self.settings.updates;
+        if measures { self.validate() } else { Ok(()) }
+    }
+
+    /// The tokens of new units; what becomes of each is counted.
+    fn tokens(&mut self, units: &[Unit]) -> Vec<TokenPair> {
+        let mut all = Vec::new();
+        for unit in units {
+            match self.encode(unit) {
+                Ok((tokens, shortened)) => {
+                    self.cursor.shortened += shortened;
+                    all.extend(tokens);
+                }
+                Err(cause) => unit.iter().for_each(|pair| self.skip(pair, &cause)),
+            }
+        }
+        self.cursor.tell(&mut self.findings.lock());
+        all
+    }
+
+    fn encode(&self, unit: &Unit) -> Result<(Vec<TokenPair>, u64), String> {
+        let loss = self.trainer.settings().preference_loss();
+        encode(unit, &self.policy, self.settings.max_length, loss.as_ref())
+    }
+
+    /// Measures what is held out, as far as it has come.
+    fn validate(&mut self) -> Result<(), String> {
+        let (policy, max_length) = (&self.policy, self.settings.max_length);
+        let loss = self.trainer.settings().preference_loss();
+        let encode = |unit: &Unit| encode(unit, policy, max_length, loss.as_ref()).map(|(tokens, _)| tokens);
+        let measured = self.stream.held.measure(&self.trainer, encode);
+        let Some((measures, pairs)) = measured? else { return Ok(()) };
+        let mut row = columns("eval_", &measures);
+        row.insert("eval_pairs".into(), pairs as f64);
+        self.log(row)
     }
 
     fn skip(&mut self, pair: &Pair, cause: &str) {
         tracing::warn!(pair = pair.id, cause, "a pair is not trained on");
         self.cursor.skipped.count(&format!("{}: {cause}", pair.id));
-        self.findings.lock().skipped = self.cursor.skipped.clone();
+        self.cursor.tell(&mut self.findings.lock());
     }
 
-    /// A pair as token ids, if the model can be trained on it.
-    fn encode(&self, pair: &Pair) -> Result<TokenPair, String> {
-        let messages = chat(&pair.prompt);
-        let dialect = &self.policy.dialect;
-        // The end of an answer that was cut is no end to learn.
-        let tokens = |answer: &str, finished: bool| {
-            let tokens = if finished { dialect.pair(&messages, answer) } else { dialect.pair_cut(&messages, answer) };
-            tokens.map_err(|e| e.to_string())
-        };
-        let (prompt, chosen) = tokens(&pair.chosen, pair.chosen_finished)?;
-        let (_, rejected) = tokens(&pair.rejected, pair.rejected_finished)?;
-        let tokens = TokenPair { prompt, chosen, rejected, gap: pair.g as f32 };
-        tokens.check(0, &self.policy.model.config).map_err(|e| e.to_string())?;
-        tokens.check_sides(0, self.trainer.settings().preference_loss().sides()).map_err(|e| e.to_string())?;
-        let longest = tokens.prompt.len() + tokens.chosen.len().max(tokens.rejected.len());
-        match self.settings.max_tokens {
-            limit if limit > 0 && longest > limit => Err(format!("{longest} tokens, max_tokens is {limit}")),
-            _ => Ok(tokens),
-        }
-    }
-
-    fn record(&mut self, metrics: &Metrics, seconds: f64) -> Result<(), String> {
+    fn record(&mut self, metrics: &Metrics, replayed: usize, seconds: f64) -> Result<(), String> {
         let mut row = row_of(metrics, seconds);
         // 1 while dialogues were still being played when this update was made.
         row.insert("stream/open".into(), f64::from(u8::from(!self.signals.ended.load(Relaxed))));
-        self.log.append(metrics.step, &row).map_err(|e| e.to_string())?;
+        row.extend(counts(self.cursor.shortened, self.cursor.skipped.pairs));
+        row.insert("pairs/replayed".into(), replayed as f64);
+        self.log(row)
+    }
+
+    fn log(&mut self, mut row: BTreeMap<String, f64>) -> Result<(), String> {
+        let step = self.trainer.steps();
+        self.log.append(step, &row).map_err(|e| e.to_string())?;
+        row.insert("step".into(), step as f64);
         self.findings.lock().metrics.push(row);
         Ok(())
     }
@@ -270,45 +282,6 @@ impl Learner {
         }
         Ok(Adapter { version, path: folder.to_string_lossy().into_owned(), steps: self.trainer.steps() })
     }
-}
-
-/// The trainer of the newest checkpoint that can be used, if it is one for these settings; else a new one.
-fn resume(settings: &Train, policy: &Policy, checkpoints: &Checkpoints) -> Result<(Trainer<f32>, Cursor), String> {
-    let new = Cursor::new(settings, policy);
-    let mut trainer = settings.trainer(policy)?;
-    let restored = checkpoints.restore(&mut trainer).map_err(|e| e.to_string())?;
-    restored
-        .refused
-        .iter()
-        .for_each(|error| tracing::warn!(%error, "a checkpoint cannot be used: the one before it is"));
-    match restored.cursor.map(Cursor::deserialize) {
-        Some(Ok(cursor)) if cursor.settings == new.settings => Ok((trainer, cursor)),
-        Some(_) => {
-            tracing::warn!("the settings of `train` or its model changed: training starts over");
-            Ok((settings.trainer(policy)?, new))
-        }
-        None => Ok((trainer, new)),
-    }
-}
-
-impl Cursor {
-    /// The beginning.
-    fn new(settings: &Train, policy: &Policy) -> Self {
-        let training = serde_json::to_string(&(settings.training(), settings.lora())).unwrap_or_default();
-        let Train { batch_size, max_tokens, shuffle, seed, .. } = settings;
-        let sizes = format!("{batch_size} {max_tokens} {shuffle} {seed}");
-        Cursor { settings: id_of(&[&training, &sizes, policy.identity()]), ..Cursor::default() }
-    }
-}
-
-fn chain(pairs: &[Pair]) -> String {
-    pairs.iter().fold(String::new(), link)
-}
-
-/// The hash of a sequence that a pair is added to. All of the pair counts, not its id alone: a reversal may be worded
-/// anew.
-fn link(chain: String, pair: &Pair) -> String {
-    id_of(&[&chain, &serde_json::to_string(pair).unwrap_or_default()])
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -11,6 +11,7 @@ pub mod buffers;
 pub mod checkpoint;
 pub mod checkpoints;
 pub mod config;
+pub mod conversation;
 pub mod error;
 pub mod fit;
 pub mod forward;

@@ -26,24 +26,24 @@ impl TokenPair {
     /// # Errors
     /// Says of pair number `index` what is wrong.
     pub fn check(&self, index: usize, config: &Config) -> Result<(), Error> {
-        let wrong = |reason: String| Err(Error::Pair { index, reason });
+        self.fault(config).map_or(Ok(()), |reason| Err(Error::Pair { index, reason }))
+    }
+
+    /// What keeps a model from being trained on the pair, if anything does.
+    pub fn fault(&self, config: &Config) -> Option<String> {
         if self.prompt.is_empty() {
-            return wrong("prompt is empty".into());
+            return Some("prompt is empty".into());
         }
         for (part, tokens) in [("prompt", &self.prompt), ("chosen", &self.chosen), ("rejected", &self.rejected)] {
             if let Some(at) = tokens.iter().position(|token| *token as usize >= config.vocab_size) {
-                let reason = format!("{part}[{at}] is token {}, the vocabulary has {}", tokens[at], config.vocab_size);
-                return wrong(reason);
+                return Some(format!("{part}[{at}] is token {}, the vocabulary has {}", tokens[at], config.vocab_size));
             }
         }
-        let longest = self.prompt.len() + self.chosen.len().max(self.rejected.len());
+        let longest = self.longest();
         if longest > config.max_positions {
-            return wrong(format!("{longest} tokens long, the model takes at most {}", config.max_positions));
+            return Some(format!("{longest} tokens long, the model takes at most {}", config.max_positions));
         }
-        if !self.gap.is_finite() {
-            return wrong(format!("gap is {}", self.gap));
-        }
-        Ok(())
+        (!self.gap.is_finite()).then(|| format!("gap is {}", self.gap))
     }
 
     /// Checks that the pair has the responses that a loss needs.
@@ -51,13 +51,23 @@ impl TokenPair {
     /// # Errors
     /// Says of pair number `index` which one is missing.
     pub fn check_sides(&self, index: usize, sides: Sides) -> Result<(), Error> {
+        self.missing(sides).map_or(Ok(()), |reason| Err(Error::Pair { index, reason }))
+    }
+
+    /// Which response a loss needs that the pair does not have.
+    pub fn missing(&self, sides: Sides) -> Option<String> {
         let missing = match (self.chosen.is_empty(), self.rejected.is_empty(), sides) {
             (true, true, Sides::Either) => "chosen and rejected are",
             (true, _, Sides::Both | Sides::Chosen) => "chosen is",
             (false, true, Sides::Both) => "rejected is",
-            _ => return Ok(()),
+            _ => return None,
         };
-        Err(Error::Pair { index, reason: format!("{missing} empty") })
+        Some(format!("{missing} empty"))
+    }
+
+    /// Tokens of the longer sequence.
+    pub fn longest(&self) -> usize {
+        self.prompt.len() + self.chosen.len().max(self.rejected.len())
     }
 
     /// Tokens of both sequences, the prompt counted once for each response that there is.

@@ -1,0 +1,75 @@
+//! How far a trainer has come in the sequence of pairs.
+
+use std::sync::Arc;
+
+use obvert_api::record::{Pair, id_of};
+use obvert_trainer::Trainer;
+use obvert_trainer::checkpoints::Checkpoints;
+use serde::{Deserialize, Serialize};
+
+use super::settings::Train;
+use crate::findings::{Found, Skipped};
+use crate::policy::Policy;
+
+/// The number of pairs trained on, replayed ones not counted, and a hash over all of them in order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    pub(super) pairs: u64,
+    pub(super) chain: String,
+    /// Pairs that could not be trained on, and why the first of them could not.
+    pub(super) skipped: Skipped,
+    /// Pairs that lost turns of their history.
+    #[serde(default)]
+    pub(super) shortened: u64,
+    /// Pairs that came after the last update.
+    #[serde(default)]
+    pub(super) unused: u64,
+    /// What the adapter depends on besides the pairs.
+    #[serde(default)]
+    settings: String,
+}
+
+impl Cursor {
+    /// The beginning.
+    pub(super) fn new(settings: &Train, policy: &Policy) -> Self {
+        Cursor { settings: id_of(&[&settings.identity(), policy.identity()]), ..Cursor::default() }
+    }
+
+    /// Goes past pairs.
+    pub(super) fn pass<'a>(&mut self, pairs: impl Iterator<Item = &'a Arc<Pair>>) {
+        for pair in pairs {
+            self.pairs += 1;
+            // All of the pair counts, not its id alone: a reversal may be worded anew.
+            self.chain = id_of(&[&self.chain, &serde_json::to_string(pair).unwrap_or_default()]);
+        }
+    }
+
+    /// Tells the counts.
+    pub(super) fn tell(&self, found: &mut Found) {
+        found.skipped = self.skipped.clone();
+        (found.shortened, found.unused) = (self.shortened, self.unused);
+    }
+}
+
+/// The trainer of the newest checkpoint that can be used, if it is one for these settings; else a new one.
+pub(super) fn resume(
+    settings: &Train,
+    policy: &Policy,
+    checkpoints: &Checkpoints,
+) -> Result<(Trainer<f32>, Cursor), String> {
+    let new = Cursor::new(settings, policy);
+    let mut trainer = settings.trainer(policy)?;
+    let restored = checkpoints.restore(&mut trainer).map_err(|e| e.to_string())?;
+    restored
+        .refused
+        .iter()
+        .for_each(|error| tracing::warn!(%error, "a checkpoint cannot be used: the one before it is"));
+    match restored.cursor.map(Cursor::deserialize) {
+        Some(Ok(cursor)) if cursor.settings == new.settings => Ok((trainer, cursor)),
+        Some(_) => {
+            tracing::warn!("the settings of `train` or its model changed: training starts over");
+            Ok((settings.trainer(policy)?, new))
+        }
+        None => Ok((trainer, new)),
+    }
+}
