@@ -18,6 +18,7 @@ pub mod gradient;
 pub mod load;
 pub mod lora;
 pub mod loss;
+pub mod merge;
 pub mod metrics;
 pub mod model;
 pub mod ops;
@@ -32,6 +33,7 @@ pub mod schedule;
 pub mod settings;
 mod tensors;
 pub mod train;
+mod weights_file;
 
 pub use config::{Config, Family, Llama3Scaling};
 pub use error::Error;

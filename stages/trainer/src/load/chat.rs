@@ -16,6 +16,8 @@ use super::json::tojson;
 use crate::Error;
 
 const NAME: &str = "chat_template";
+/// Where a GGUF file keeps its template.
+pub(super) const GGUF_TEMPLATE: &str = "tokenizer.chat_template";
 /// Special tokens that a template may name as variables.
 const SPECIAL: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
@@ -170,14 +172,17 @@ pub(super) fn token_text(json: &Json) -> Option<String> {
 
 fn from_gguf(path: &Path) -> Result<(String, BTreeMap<String, String>), Error> {
     let file = GgufFile::open(path)?;
-    let source = file
-        .text("tokenizer.chat_template")
-        .ok_or_else(|| file.source.error("metadata tokenizer.chat_template: missing"))?;
+    let source =
+        file.text(GGUF_TEMPLATE).ok_or_else(|| file.source.error(format!("metadata {GGUF_TEMPLATE}: missing")))?;
+    Ok((source.to_owned(), gguf_variables(&file)))
+}
+
+/// The special tokens that a GGUF file names, under the names that templates use.
+pub(super) fn gguf_variables(file: &GgufFile) -> BTreeMap<String, String> {
     let keys = ["bos_token_id", "eos_token_id", "padding_token_id", "unknown_token_id"];
     let text = |key: &str| match file.get("tokenizer.ggml.tokens")? {
         gguf::Value::Texts(tokens) => tokens.get(file.token(&format!("tokenizer.ggml.{key}"))? as usize).cloned(),
         _ => None,
     };
-    let variables = SPECIAL.iter().zip(keys).filter_map(|(name, key)| Some(((*name).to_owned(), text(key)?)));
-    Ok((source.to_owned(), variables.collect()))
+    SPECIAL.iter().zip(keys).filter_map(|(name, key)| Some(((*name).to_owned(), text(key)?))).collect()
 }

@@ -2,6 +2,7 @@
 //! ([`ChatTemplate`]) and to tokens ([`Dialect`]); each from a Hugging Face folder or a GGUF file.
 
 mod chat;
+mod companions;
 mod dialect;
 mod folder;
 mod gguf;
@@ -17,6 +18,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 pub use chat::{ChatTemplate, Message};
+pub use companions::Companions;
 pub use dialect::Dialect;
 pub use tokenizer::Tokenizer;
 
