@@ -72,9 +72,12 @@ def rendered(tokenizer, messages, generate):
 
 
 def row(name, tokenizer, messages, answer):
+    """`kept`: the whole begins with the prompt, and holds the answer as it is; else a pair is to be refused."""
     whole = [*messages, {"role": "assistant", "content": answer}]
     prompt, whole = rendered(tokenizer, messages, True), rendered(tokenizer, whole, False)
-    return {"model": name, "messages": messages, "answer": answer, "prompt": prompt, "whole": whole}
+    same = all(whole[part][: len(prompt[part])] == prompt[part] for part in ("text", "ids"))
+    kept = same and answer.strip() in whole["text"][len(prompt["text"]) :]
+    return {"model": name, "messages": messages, "answer": answer, "prompt": prompt, "whole": whole, "kept": kept}
 
 
 def rows(out):

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use super::folder::{read_json, read_limited};
 use super::gguf::{self, GgufFile};
 use super::json::tojson;
+use super::python;
 use crate::Error;
 
 const NAME: &str = "chat_template";
@@ -53,9 +54,10 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(describe)?;
         environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python::method);
         environment.set_formatter(format_like_python);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("trim", python::trim);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_template_owned(NAME, without_generation_tags(source)).map_err(describe)?;

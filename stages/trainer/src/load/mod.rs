@@ -9,6 +9,7 @@ mod gguf;
 mod gguf_model;
 mod gguf_tokenizer;
 mod json;
+mod python;
 pub mod quant;
 mod safetensors;
 mod source;

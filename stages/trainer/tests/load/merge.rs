@@ -39,7 +39,7 @@ fn distances(model: &Path, out: &Path, kind: WeightType) -> (f64, f64) {
 fn a_merged_folder_says_what_base_and_adapter_say() {
     let scratch = tempfile::tempdir().unwrap();
     for (kind, name, tolerance) in
-        [(WeightType::F32, "float32", 1e-6), (WeightType::F16, "float16", 1e-3), (WeightType::Bf16, "bfloat16", 1e-2)]
+        [(WeightType::F32, "float32", 1e-6), (WeightType::F16, "float16", 1e-4), (WeightType::Bf16, "bfloat16", 1e-3)]
     {
         let out = scratch.path().join(name);
         let (off, moved) = distances(&quickstart(), &out, kind);
@@ -49,13 +49,8 @@ fn a_merged_folder_says_what_base_and_adapter_say() {
         for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
             assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(quickstart().join(file)).unwrap(), "{file}");
         }
-        assert_eq!(
-            fs::read_dir(scratch.path()).unwrap().filter(|e| e.as_ref().unwrap().file_name() == name).count(),
-            1
-        );
     }
-    let left = fs::read_dir(scratch.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with(".partial-")));
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 3, "something else is left");
 }
 
 #[test]
