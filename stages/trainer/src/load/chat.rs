@@ -58,6 +58,7 @@ impl ChatTemplate {
         environment.set_formatter(format_like_python);
         environment.add_filter("tojson", tojson);
         environment.add_filter("trim", python::trim);
+        environment.add_test("iterable", python::is_iterable);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_template_owned(NAME, without_generation_tags(source)).map_err(describe)?;

@@ -1,9 +1,9 @@
-//! White space as Python sees it: `str.strip` and Jinja's `trim` take off the separators U+001C to U+001F too.
+//! What Python sees otherwise than minijinja: the separators U+001C to U+001F are white space, None is not iterable.
 
 use std::borrow::Cow;
 
 use minijinja::value::from_args;
-use minijinja::{Error, State, Value};
+use minijinja::{Error, State, Value, tests};
 
 fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
@@ -19,12 +19,17 @@ pub(super) fn strip_start(text: &str) -> &str {
     text.trim_start_matches(is_space)
 }
 
-/// Jinja's filter.
+/// Jinja's filter `trim`.
 pub(super) fn trim(text: Cow<'_, str>, characters: Option<Cow<'_, str>>) -> String {
     match characters {
         Some(characters) => text.trim_matches(|c| characters.contains(c)).to_owned(),
         None => strip(&text).to_owned(),
     }
+}
+
+/// Jinja's test `iterable`: templates ask it of `tools`, which are None, before they ask for their `length`.
+pub(super) fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && tests::is_iterable(value)
 }
 
 /// Python's methods of values, where minijinja has none.
