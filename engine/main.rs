@@ -39,6 +39,8 @@ enum Verb {
     Train(Box<verbs::train::Arguments>),
     /// Print the log-probs of a batch of pairs under a model and its adapter, as JSON.
     Logprobs(verbs::logprobs::Arguments),
+    /// Write a model with its adapter merged into its weights.
+    Merge(verbs::merge::Arguments),
 }
 
 /// Exit codes: 0 done, 1 failed while running, 2 wrong usage or pipeline.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
         Verb::Train(arguments) => verbs::train::train(&arguments),
         Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),
+        Verb::Merge(arguments) => verbs::merge::merge(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 pub mod graph;
 pub mod logprobs;
+pub mod merge;
 mod model;
 mod pairs;
 pub mod run;

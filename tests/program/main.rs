@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+mod merge;
 mod quickstart;
 mod refused;
 mod resume;

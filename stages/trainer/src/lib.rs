@@ -21,6 +21,7 @@ pub mod lanes;
 pub mod load;
 pub mod lora;
 pub mod loss;
+pub mod merge;
 pub mod metrics;
 pub mod model;
 pub mod ops;
@@ -35,6 +36,7 @@ pub mod schedule;
 pub mod settings;
 mod tensors;
 pub mod train;
+mod weights_file;
 
 pub use config::{Config, Family, Llama3Scaling};
 pub use error::Error;

@@ -13,9 +13,12 @@ use serde_json::Value as Json;
 use super::folder::{read_json, read_limited};
 use super::gguf::{self, GgufFile};
 use super::json::tojson;
+use super::python;
 use crate::Error;
 
 const NAME: &str = "chat_template";
+/// Where a GGUF file keeps its template.
+pub(super) const GGUF_TEMPLATE: &str = "tokenizer.chat_template";
 /// Special tokens that a template may name as variables.
 const SPECIAL: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
@@ -51,9 +54,11 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(describe)?;
         environment.set_syntax(syntax);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python::method);
         environment.set_formatter(format_like_python);
         environment.add_filter("tojson", tojson);
+        environment.add_filter("trim", python::trim);
+        environment.add_test("iterable", python::is_iterable);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_template_owned(NAME, without_generation_tags(source)).map_err(describe)?;
@@ -170,14 +175,17 @@ pub(super) fn token_text(json: &Json) -> Option<String> {
 
 fn from_gguf(path: &Path) -> Result<(String, BTreeMap<String, String>), Error> {
     let file = GgufFile::open(path)?;
-    let source = file
-        .text("tokenizer.chat_template")
-        .ok_or_else(|| file.source.error("metadata tokenizer.chat_template: missing"))?;
+    let source =
+        file.text(GGUF_TEMPLATE).ok_or_else(|| file.source.error(format!("metadata {GGUF_TEMPLATE}: missing")))?;
+    Ok((source.to_owned(), gguf_variables(&file)))
+}
+
+/// The special tokens that a GGUF file names, under the names that templates use.
+pub(super) fn gguf_variables(file: &GgufFile) -> BTreeMap<String, String> {
     let keys = ["bos_token_id", "eos_token_id", "padding_token_id", "unknown_token_id"];
     let text = |key: &str| match file.get("tokenizer.ggml.tokens")? {
         gguf::Value::Texts(tokens) => tokens.get(file.token(&format!("tokenizer.ggml.{key}"))? as usize).cloned(),
         _ => None,
     };
-    let variables = SPECIAL.iter().zip(keys).filter_map(|(name, key)| Some(((*name).to_owned(), text(key)?)));
-    Ok((source.to_owned(), variables.collect()))
+    SPECIAL.iter().zip(keys).filter_map(|(name, key)| Some(((*name).to_owned(), text(key)?))).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{ChatTemplate, Message, Tokenizer, folder};
+use super::{ChatTemplate, Message, Tokenizer, folder, python};
 use crate::Error;
 
 /// A token, and the byte of the text where it begins.
@@ -104,9 +104,9 @@ fn answer_end(prompt: &str, text: &str, answer: &str) -> Result<usize, Error> {
     let rest = text
         .strip_prefix(prompt)
         .ok_or_else(|| mismatch("the prompt's text is not how the text with the answer begins"))?;
-    let answer = answer.trim();
+    let answer = python::strip(answer);
     // White space before an answer of nothing would be the template's, after it.
-    let rest = if answer.is_empty() { rest } else { rest.trim_start() };
+    let rest = if answer.is_empty() { rest } else { python::strip_start(rest) };
     match rest.starts_with(answer) {
         true => Ok(text.len() - rest.len() + answer.len()),
         false => Err(mismatch("the answer is not rendered as it is")),

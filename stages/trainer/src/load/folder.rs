@@ -52,12 +52,22 @@ impl Folder {
         shard.ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?.take(name)
     }
 
+    /// config.json as it stands.
+    pub(super) fn config_json(&self) -> Result<Value, Error> {
+        parse(&self.path.join("config.json"), &self.config_bytes)
+    }
+
+    /// The contents of a small file of the folder, `None` where there is no such file.
+    pub(super) fn companion(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        read_if_present(&self.path.join(name))
+    }
+
     /// Adds configuration, tokenizer, chat template and weights to a hash.
     pub(super) fn hash(&self, hasher: &mut blake3::Hasher) -> Result<(), Error> {
         update(hasher, &self.config_bytes);
         for name in DIALECT {
             // A file that is absent and one that is empty say the same.
-            update(hasher, &read_if_present(&self.path.join(name))?.unwrap_or_default());
+            update(hasher, &self.companion(name)?.unwrap_or_default());
         }
         self.shards.iter().try_for_each(|shard| shard.source.hash(hasher))
     }

@@ -2,12 +2,14 @@
 //! ([`ChatTemplate`]) and to tokens ([`Dialect`]); each from a Hugging Face folder or a GGUF file.
 
 mod chat;
+mod companions;
 mod dialect;
 mod folder;
 mod gguf;
 mod gguf_model;
 mod gguf_tokenizer;
 mod json;
+mod python;
 pub mod quant;
 mod safetensors;
 mod source;
@@ -17,6 +19,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 pub use chat::{ChatTemplate, Message};
+pub use companions::Companions;
 pub use dialect::Dialect;
 pub use tokenizer::Tokenizer;
 

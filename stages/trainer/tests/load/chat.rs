@@ -73,6 +73,15 @@ fn templates_render_as_in_transformers() {
             "{{ '%s!' | format('a') }} {{ 7 // 2 }} {{ 'a' ~ 1 }} {{ 'x' if messages[0].role != 'user' else 'y' }}",
             "a! 3 a1 x",
         ),
+        // Python counts the separators U+001C to U+001F as white space.
+        (
+            "{{ '\u{1f} a\u{1c} ' | trim }}|{{ '\u{1c} a '.strip() }}|{{ ' a\u{1d}'.lstrip() }}|{{ ' a \u{1e}'.rstrip() }}|{{ 'xax'.strip('x') }}|{{ 'xax' | trim('x') }}",
+            "a|a|a\u{1d}| a|a|a",
+        ),
+        (
+            "{{ tools is iterable }} {{ absent is iterable }} {{ messages is iterable }} {{ 'a' is iterable }} {{ 1 is iterable }}",
+            "False True True True False",
+        ),
         ("{% if not tools %}{{ 'no' }}{% endif %}{{ absent }}{% if absent is defined %}1{% endif %}", "no"),
     ];
     for (source, expected) in cases {

@@ -10,6 +10,7 @@ mod chat;
 mod checkpoint;
 mod damaged;
 mod gguf;
+mod merge;
 mod quant;
 mod real;
 mod tokenizer;

@@ -1,0 +1,12 @@
+//! Agreement with transformers, peft, datasets and TRL as they are installed in a Python beside this file.
+
+// A helper that fails fails its test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod adapters;
+mod chat;
+#[path = "../program/common.rs"]
+#[allow(dead_code)] // what the tests of the program alone need
+mod common;
+mod pairs;
+mod python;
