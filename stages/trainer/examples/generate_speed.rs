@@ -1,58 +1,67 @@
-//! Prints the speed of sampling from a model: JOBS random prompts of PROMPT tokens, SAMPLES answers of ANSWER tokens each.
+//! Prints the speed of sampling from a model as one line of JSON: a prompt read and one answer written, sixteen prompts'
+//! answers written side by side, and five answers to one prompt against one. Nothing ends an answer early.
 //!
-//! `cargo run --release -p obvert-trainer --example generate_speed -- MODEL [JOBS SAMPLES PROMPT ANSWER]`
+//! `cargo run --release -p obvert-trainer --example generate_speed -- MODEL [PROMPT ANSWER [f32|bf16]]`
 
 use std::path::Path;
 use std::time::Instant;
 
 use obvert_trainer::generate::{Job, Sampling, generate};
 use obvert_trainer::load::Checkpoint;
-use obvert_trainer::{Adapter, Error, LoraSettings};
+use obvert_trainer::random::SplitMix64;
+use obvert_trainer::{Error, Model, Storage};
 
-/// Token ids below `vocab` from a linear congruential generator.
-fn tokens(count: usize, vocab: usize, seed: &mut u64) -> Vec<u32> {
-    let mut next = || {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (*seed >> 33) as usize % vocab
-    };
-    (0..count).map(|_| next() as u32).collect()
+/// Prompts of random tokens, each with the same number of answers.
+struct Work {
+    prompts: usize,
+    samples: usize,
+    prompt: usize,
+    answer: usize,
+}
+
+impl Work {
+    fn jobs(&self, vocab: usize) -> Vec<Job> {
+        let job = |job: usize| {
+            let mut random = SplitMix64::stream(1, job as u64);
+            let sampling = |seed| Sampling { temperature: 1.0, top_p: 1.0, max_tokens: self.answer, seed };
+            Job {
+                prompt: (0..self.prompt).map(|_| random.below(vocab) as u32).collect(),
+                samples: (0..self.samples as u64).map(sampling).collect(),
+            }
+        };
+        (0..self.prompts).map(job).collect()
+    }
+
+    /// Seconds until all answers are written.
+    fn seconds(&self, model: &Model) -> Result<f64, Error> {
+        let jobs = self.jobs(model.config.vocab_size);
+        let start = Instant::now();
+        let made = generate(model, None, &jobs, &[])?.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let seconds = start.elapsed().as_secs_f64();
+        assert!(made.iter().flatten().all(|sample| sample.tokens.len() == self.answer));
+        Ok(seconds)
+    }
 }
 
 fn main() -> Result<(), Error> {
-    let path = std::env::args().nth(1).ok_or_else(|| Error::field("MODEL", "give a folder or a GGUF file"))?;
-    let number = |at: usize, default| std::env::args().nth(at).and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (jobs, samples, prompt, answer) = (number(2, 51), number(3, 5), number(4, 150), number(5, 40));
-    let model = Checkpoint::open(Path::new(&path))?.model()?;
-    let adapter = Adapter::new(&model.config, &LoraSettings::default(), 1)?;
-    let mut seed = 1;
-    let mut job = |job: usize| Job {
-        prompt: tokens(prompt, model.config.vocab_size, &mut seed),
-        samples: (0..samples)
-            .map(|sample| Sampling {
-                temperature: 1.0,
-                top_p: 1.0,
-                max_tokens: answer,
-                seed: (job * samples + sample) as u64,
-            })
-            .collect(),
-    };
-    let jobs: Vec<Job> = (0..jobs).map(&mut job).collect();
-    for adapter in [None, Some(&adapter)] {
-        let start = Instant::now();
-        let made = generate(&model, adapter, &jobs, &[])?.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let seconds = start.elapsed().as_secs_f64();
-        let written: usize = made.iter().flatten().map(|sample| sample.tokens.len()).sum();
-        let sum = made
-            .iter()
-            .flatten()
-            .flat_map(|sample| &sample.tokens)
-            .fold(0_u32, |sum, id| sum.wrapping_mul(31).wrapping_add(*id));
-        let name = if adapter.is_some() { "with" } else { "without" };
-        println!(
-            "{name} an adapter: {seconds:.2} s, {:.0} tokens/s read and written, {:.0} written (checksum {sum:08x})",
-            (jobs.len() * prompt + written) as f64 / seconds,
-            written as f64 / seconds
-        );
-    }
+    let text = |at: usize| std::env::args().nth(at);
+    let path = text(1).ok_or_else(|| Error::field("MODEL", "give a folder or a GGUF file"))?;
+    let number = |at: usize, default| text(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (prompt, answer) = (number(2, 512), number(3, 64));
+    let storage = if text(4).as_deref() == Some("bf16") { Storage::Bf16 } else { Storage::F32 };
+    let model = Checkpoint::open(Path::new(&path))?.model_stored(storage)?;
+    let time = |prompts, samples, answer| Work { prompts, samples, prompt, answer }.seconds(&model);
+    time(1, 1, 2)?;
+    // The first token comes with the prompt: the others' time is the difference.
+    let written = (answer - 1) as f64;
+    let (read, one, five) = (time(1, 1, 1)?, time(1, 1, answer)?, time(1, 5, answer)?);
+    let (read_sixteen, sixteen) = (time(16, 1, 1)?, time(16, 1, answer)?);
+    let (single, batch) = (written / (one - read), 16.0 * written / (sixteen - read_sixteen));
+    println!(
+        r#"{{"prefill_tps": {:.1}, "decode_tps": {single:.1}, "batch16_decode_tps": {batch:.1}, "batch16_ratio": {:.2}, "five_to_one": {:.2}}}"#,
+        prompt as f64 / read,
+        batch / single,
+        five / one
+    );
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use obvert_trainer::load::Checkpoint;
-use obvert_trainer::{Config, Error, LoraSettings, Model, TokenPair, TrainSettings, Trainer};
+use obvert_trainer::{Config, Error, LoraSettings, Model, Storage, TokenPair, TrainSettings, Trainer};
 
 fn config() -> Result<Config, Error> {
     Config::from_json(&serde_json::json!({
@@ -33,7 +33,7 @@ fn random_model(config: Config) -> Result<Model<f32>, Error> {
     let mut noise = noise();
     let (kv, h, f) = (config.kv_heads * config.head_dim, config.hidden, config.ffn);
     let vocab = config.vocab_size;
-    Model::from_tensors(config, |name| {
+    Model::from_tensors(config, Storage::F32, |name| {
         let shape = match name.rsplit('.').nth(1) {
             Some("embed_tokens") => vec![vocab, h],
             Some("q_proj" | "o_proj") => vec![h, h],

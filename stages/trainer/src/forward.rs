@@ -7,7 +7,6 @@ use crate::model::{Layer, Matrix, Model};
 use crate::ops::attention::{Attended, Attention, Qkv};
 use crate::ops::linear::Linear;
 use crate::ops::logprobs::{TokenLogps, VOCAB_CHUNK, token_logps};
-use crate::ops::product::{Threads::Pool, View, ViewMut, Write, multiply};
 use crate::ops::rope::RotaryTable;
 use crate::ops::{heads, rmsnorm, swiglu, vector};
 use crate::pack::Pack;
@@ -57,7 +56,7 @@ impl<'a, F: Real> Block<'a, F> {
             low[projection.index()] = s;
             y
         };
-        let (d, ffn, rotary) = (self.attention.head_dim, self.layer.gate.rows, Some(self.rotary));
+        let (d, ffn, rotary) = (self.attention.head_dim, self.layer.gate.rows(), Some(self.rotary));
         let normed = rmsnorm::forward(&input, &self.layer.attn_norm, self.eps, buffers);
         let qkv = Qkv {
             q: heads::split(&apply(Projection::Q, &normed), self.pack, d, rotary, buffers),
@@ -112,9 +111,9 @@ impl<'a, F: Real> Pass<'a, F> {
     /// The residual stream after the last block `[rows, hidden]`; each block's activations go to `keep`.
     pub(crate) fn run(&self, mut keep: impl FnMut(BlockActivations<F>)) -> Buffer<F> {
         let embed = &self.model.embed;
-        let mut x = self.buffers.take(self.pack.tokens.len(), embed.cols);
-        for (row, token) in x.chunks_exact_mut(embed.cols).zip(&self.pack.tokens) {
-            row.copy_from_slice(&embed.data[*token as usize * embed.cols..][..embed.cols]);
+        let mut x = self.buffers.take(self.pack.tokens.len(), embed.cols());
+        for (row, token) in x.chunks_exact_mut(embed.cols()).zip(&self.pack.tokens) {
+            embed.read(*token as usize, row);
         }
         for index in 0..self.model.layers.len() {
             let (output, activations) = self.block(index).forward(x);
@@ -161,9 +160,7 @@ pub fn logits<F: Real>(model: &Model<F>, adapter: Option<&Adapter<F>>, tokens: &
     let x = Pass::new(model, adapter, &pack, &buffers).run(drop);
     let hidden = rmsnorm::forward(&x, &model.final_norm, model.config.norm_eps, &buffers);
     let mut logits = Matrix::zeros(tokens.len(), model.config.vocab_size);
-    let (rows, cols) = (logits.rows, logits.cols);
-    let hidden = View::new(&hidden, rows, model.config.hidden);
-    let written = ViewMut::new(&mut logits.data, rows, cols);
-    multiply(written, Write::Replace, F::ONE, hidden, View::from(model.head()).t(), Pool);
+    let head = Linear { weight: model.head(), bias: None, lora: None };
+    logits.data.copy_from_slice(&head.forward(&hidden, &buffers).0);
     logits
 }

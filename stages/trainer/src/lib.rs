@@ -36,6 +36,7 @@ pub mod schedule;
 pub mod settings;
 mod tensors;
 pub mod train;
+pub mod weight;
 mod weights_file;
 
 pub use config::{Config, Family, Llama3Scaling};
@@ -50,3 +51,4 @@ pub use projection::Projection;
 pub use real::Real;
 pub use settings::TrainSettings;
 pub use train::Trainer;
+pub use weight::{Storage, Weight};

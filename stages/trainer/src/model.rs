@@ -4,13 +4,14 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::projection::Projection;
 use crate::real::Real;
+use crate::weight::{Storage, Weight};
 
-/// A matrix in row-major order; as a weight `[out, in]`, applied as `y = x Wᵀ`.
+/// A matrix in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix<F> {
-    /// Number of rows: the outputs of a weight.
+    /// Number of rows.
     pub rows: usize,
-    /// Number of columns: the inputs of a weight.
+    /// Number of columns.
     pub cols: usize,
     /// `rows · cols` values.
     pub data: Vec<F>,
@@ -31,19 +32,19 @@ pub struct Layer<F> {
     /// Gain of the norm before the feed-forward block, `[hidden]`.
     pub ffn_norm: Vec<F>,
     /// Queries, `[heads·d, hidden]`.
-    pub q: Matrix<F>,
+    pub q: Weight<F>,
     /// Keys, `[kv_heads·d, hidden]`.
-    pub k: Matrix<F>,
+    pub k: Weight<F>,
     /// Values, `[kv_heads·d, hidden]`.
-    pub v: Matrix<F>,
+    pub v: Weight<F>,
     /// Attention output, `[hidden, heads·d]`.
-    pub o: Matrix<F>,
+    pub o: Weight<F>,
     /// Gate of SwiGLU, `[ffn, hidden]`.
-    pub gate: Matrix<F>,
+    pub gate: Weight<F>,
     /// Linear half of SwiGLU, `[ffn, hidden]`.
-    pub up: Matrix<F>,
+    pub up: Weight<F>,
     /// Output of the feed-forward block, `[hidden, ffn]`.
-    pub down: Matrix<F>,
+    pub down: Weight<F>,
     /// Bias of the queries, `[heads·d]`.
     pub q_bias: Option<Vec<F>>,
     /// Bias of the keys, `[kv_heads·d]`.
@@ -54,7 +55,7 @@ pub struct Layer<F> {
 
 impl<F> Layer<F> {
     /// The weight of a projection.
-    pub fn weight(&self, projection: Projection) -> &Matrix<F> {
+    pub fn weight(&self, projection: Projection) -> &Weight<F> {
         match projection {
             Projection::Q => &self.q,
             Projection::K => &self.k,
@@ -83,26 +84,28 @@ pub struct Model<F = f32> {
     /// The shape.
     pub config: Config,
     /// Token embedding, `[vocab, hidden]`.
-    pub embed: Matrix<F>,
+    pub embed: Weight<F>,
     /// The blocks, first to last.
     pub layers: Vec<Layer<F>>,
     /// Gain of the last norm, `[hidden]`.
     pub final_norm: Vec<F>,
     /// The head, `[vocab, hidden]`; `None` when it is the embedding.
-    pub head: Option<Matrix<F>>,
+    pub head: Option<Weight<F>>,
 }
 
 impl<F: Real> Model<F> {
-    /// Builds a model from tensors under their Hugging Face names. `take` gives shape and values of one.
+    /// Builds a model from tensors under their Hugging Face names. `take` gives shape and values of one; matrices are kept
+    /// as `storage` says.
     ///
     /// # Errors
     /// What `take` returns, or the tensor whose shape is not what `config` says.
     pub fn from_tensors(
         config: Config,
+        storage: Storage,
         take: impl FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
     ) -> Result<Self, Error> {
         config.check()?;
-        let mut reader = Reader { take };
+        let mut reader = Reader { take, storage };
         let (vocab, hidden) = (config.vocab_size, config.hidden);
         Ok(Self {
             embed: reader.matrix("model.embed_tokens.weight", vocab, hidden)?,
@@ -114,7 +117,7 @@ impl<F: Real> Model<F> {
     }
 
     /// The matrix that maps the last norm's output to logits, `[vocab, hidden]`.
-    pub fn head(&self) -> &Matrix<F> {
+    pub fn head(&self) -> &Weight<F> {
         self.head.as_ref().unwrap_or(&self.embed)
     }
 }
@@ -122,6 +125,7 @@ impl<F: Real> Model<F> {
 /// Takes tensors and checks their shapes.
 struct Reader<T> {
     take: T,
+    storage: Storage,
 }
 
 impl<T> Reader<T> {
@@ -143,14 +147,15 @@ impl<T> Reader<T> {
         self.values(name, &[size])
     }
 
-    fn matrix<F>(&mut self, name: &str, rows: usize, cols: usize) -> Result<Matrix<F>, Error>
+    fn matrix<F: Real>(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight<F>, Error>
     where
         T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
     {
-        Ok(Matrix { rows, cols, data: self.values(name, &[rows, cols])? })
+        let matrix = Matrix { rows, cols, data: self.values(name, &[rows, cols])? };
+        Ok(Weight::new(matrix, self.storage))
     }
 
-    fn layer<F>(&mut self, config: &Config, index: usize) -> Result<Layer<F>, Error>
+    fn layer<F: Real>(&mut self, config: &Config, index: usize) -> Result<Layer<F>, Error>
     where
         T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
     {

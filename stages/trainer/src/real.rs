@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use half::bf16;
 use safetensors::Dtype;
 
 /// `f32` or `f64`.
@@ -37,6 +38,8 @@ pub trait Real:
 
     /// The nearest number of this type.
     fn from_f64(value: f64) -> Self;
+    /// The same number.
+    fn from_bf16(value: bf16) -> Self;
     /// The same number, in double precision.
     fn to_f64(self) -> f64;
     /// The square root.
@@ -60,6 +63,11 @@ impl Real for f32 {
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value as Self
+    }
+
+    #[inline(always)]
+    fn from_bf16(value: bf16) -> Self {
+        Self::from_bits(u32::from(value.to_bits()) << 16)
     }
 
     #[inline(always)]
@@ -122,6 +130,11 @@ impl Real for f64 {
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
         value
+    }
+
+    #[inline(always)]
+    fn from_bf16(value: bf16) -> Self {
+        Self::from(f32::from_bf16(value))
     }
 
     #[inline(always)]

@@ -4,10 +4,12 @@
 //!
 //! Every value is summed in the same order whatever the number of rows, so a row's result does not depend on its company.
 
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::model::Matrix;
+use crate::weight::{Weight, widen};
 
 /// Rows of W that are taken together.
 const TILE: usize = 4;
@@ -21,19 +23,83 @@ const BLOCK: usize = 1 << 15;
 /// From this number of rows on each core takes its share of them, rather than of W.
 const MANY: usize = 64;
 
+/// W `[out, in]`, or some of its rows.
+#[derive(Clone, Copy)]
+pub(super) struct Factor<'a> {
+    values: Values<'a>,
+    inner: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Values<'a> {
+    Full(&'a [f32]),
+    Half(&'a [bf16]),
+}
+
+impl<'a> From<&'a Matrix<f32>> for Factor<'a> {
+    fn from(matrix: &'a Matrix<f32>) -> Self {
+        Self { values: Values::Full(&matrix.data), inner: matrix.cols }
+    }
+}
+
+impl<'a> From<&'a Weight<f32>> for Factor<'a> {
+    fn from(weight: &'a Weight<f32>) -> Self {
+        match weight {
+            Weight::Full(matrix) => matrix.into(),
+            Weight::Half(matrix) => Self { values: Values::Half(&matrix.data), inner: matrix.cols },
+        }
+    }
+}
+
+impl<'a> Factor<'a> {
+    fn rows(&self) -> usize {
+        match self.values {
+            Values::Full(values) => values.len() / self.inner,
+            Values::Half(values) => values.len() / self.inner,
+        }
+    }
+
+    /// `count` rows, or as many as there are.
+    fn part(&self, first: usize, count: usize) -> Self {
+        let (start, end) = (first * self.inner, (first + count).min(self.rows()) * self.inner);
+        let values = match self.values {
+            Values::Full(values) => Values::Full(&values[start..end]),
+            Values::Half(values) => Values::Half(&values[start..end]),
+        };
+        Self { values, inner: self.inner }
+    }
+
+    /// The rows, widened into `scratch` where they have to be.
+    #[inline(always)]
+    fn wide<'b>(&self, scratch: &'b mut Vec<f32>) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self.values {
+            Values::Full(values) => values,
+            Values::Half(values) => {
+                scratch.resize(values.len(), 0.0);
+                widen(values, scratch);
+                scratch
+            }
+        }
+    }
+}
+
 /// y `[rows, out]` from x `[rows, in]` and W `[out, in]`.
-pub(super) fn product(x: &[f32], weight: &Matrix<f32>) -> Vec<f32> {
-    let (rows, inner, out) = (x.len() / weight.cols, weight.cols, weight.rows);
+pub(super) fn product(x: &[f32], weight: Factor<'_>) -> Vec<f32> {
+    let (inner, out) = (weight.inner, weight.rows());
+    let rows = x.len() / inner;
     let mut y = vec![0.0; rows * out];
     if rows >= MANY {
         let per_task = rows.div_ceil(4 * rayon::current_num_threads()).clamp(MANY / 2, MANY);
         let tasks = y.par_chunks_mut(per_task * out).zip(x.par_chunks(per_task * inner));
-        tasks.for_each(|(y, x)| run(Part { weight: &weight.data, x, y, inner, strides: [1, out] }));
+        tasks.for_each(|(y, x)| run(Part { weight, x, y, strides: [1, out] }));
         return y;
     }
     let per_task = (TASK.min(WORK / rows.max(1)) / inner).max(1).next_multiple_of(TILE);
-    let tasks = y.par_chunks_mut(per_task * rows).zip(weight.data.par_chunks(per_task * inner));
-    tasks.for_each(|(y, weight)| run(Part { weight, x, y, inner, strides: [rows, 1] }));
+    let tasks = y.par_chunks_mut(per_task * rows).enumerate();
+    tasks.for_each(|(task, y)| run(Part { weight: weight.part(task * per_task, per_task), x, y, strides: [rows, 1] }));
     if rows == 1 { y } else { transpose(&y, out, rows) }
 }
 
@@ -60,10 +126,9 @@ pub(super) fn transpose(x: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 
 /// Some rows of W `[n, inner]` with some of x `[m, inner]`: `y[i · strides[0] + j · strides[1]] = W_i · x_j`.
 struct Part<'a> {
-    weight: &'a [f32],
+    weight: Factor<'a>,
     x: &'a [f32],
     y: &'a mut [f32],
-    inner: usize,
     strides: [usize; 2],
 }
 
@@ -72,10 +137,12 @@ impl WithSimd for Part<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Part { weight, x, y, inner, strides } = self;
+        let Part { weight, x, y, strides } = self;
+        let (inner, mut scratch) = (weight.inner, Vec::new());
         let block = (BLOCK / inner).max(1);
         for (index, x) in x.chunks(block * inner).enumerate() {
-            for (tile, weight) in weight.chunks(TILE * inner).enumerate() {
+            for tile in 0..weight.rows().div_ceil(TILE) {
+                let weight = weight.part(tile * TILE, TILE).wide(&mut scratch);
                 let y = &mut y[tile * TILE * strides[0] + index * block * strides[1]..];
                 if weight.len() == TILE * inner {
                     outputs::<S, TILE>(simd, weight, x, y, strides);
@@ -169,7 +236,7 @@ mod tests {
         ] {
             let (x, weight) =
                 (integers(rows * inner, 1), Matrix { rows: out, cols: inner, data: integers(out * inner, 2) });
-            let found = product(&x, &weight);
+            let found = product(&x, (&weight).into());
             let expected: Vec<f32> = x
                 .chunks(inner)
                 .flat_map(|x| weight.data.chunks(inner).map(move |w| w.iter().zip(x).map(|(a, b)| a * b).sum()))
@@ -190,9 +257,9 @@ mod tests {
         };
         let weight = Matrix { rows: 30, cols: 75, data: noise(30 * 75) };
         let x = noise(150 * 75);
-        let alone: Vec<f32> = x.chunks(75).flat_map(|row| product(row, &weight)).collect();
+        let alone: Vec<f32> = x.chunks(75).flat_map(|row| product(row, (&weight).into())).collect();
         for rows in [7, 63, 64, 150] {
-            assert_eq!(product(&x[..rows * 75], &weight), alone[..rows * 30], "{rows}");
+            assert_eq!(product(&x[..rows * 75], (&weight).into()), alone[..rows * 30], "{rows}");
         }
     }
 }

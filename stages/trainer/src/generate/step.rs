@@ -106,7 +106,13 @@ impl<'a> Decoder<'a> {
 
     fn embed(&self, tokens: impl Iterator<Item = u32>) -> Vec<f32> {
         let embed = &self.model.embed;
-        tokens.flat_map(|token| &embed.data[token as usize * embed.cols..][..embed.cols]).copied().collect()
+        let mut x = Vec::new();
+        for token in tokens {
+            let start = x.len();
+            x.resize(start + embed.cols(), 0.0);
+            embed.read(token as usize, &mut x[start..]);
+        }
+        x
     }
 
     fn block(&self, index: usize, x: &mut [f32], running: &mut [Running]) {
@@ -136,17 +142,17 @@ impl<'a> Decoder<'a> {
     fn linear(&self, layer: usize, projection: Projection, x: &[f32]) -> Vec<f32> {
         let weights = &self.model.layers[layer];
         let weight = weights.weight(projection);
-        let mut y = product(x, weight);
+        let mut y = product(x, weight.into());
         if let Some(bias) = weights.bias(projection) {
             y.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
         }
         let low = self.low.get(layer).and_then(|block| block[projection.index()].as_ref());
         let Some(low) = low else { return y };
-        let s = product(x, low.a);
+        let s = product(x, low.a.into());
         vectorised(
             #[inline(always)]
             || {
-                for (y, s) in y.chunks_exact_mut(weight.rows).zip(s.chunks_exact(low.a.rows)) {
+                for (y, s) in y.chunks_exact_mut(weight.rows()).zip(s.chunks_exact(low.a.rows)) {
                     add_weighted(y, s, &low.b_rows);
                 }
             },
@@ -165,7 +171,7 @@ impl<'a> Decoder<'a> {
 
     fn logits(&self, x: &[f32]) -> Vec<f32> {
         let (config, buffers) = (&self.model.config, &self.buffers);
-        product(&rmsnorm::forward(x, &self.model.final_norm, config.norm_eps, buffers), self.model.head())
+        product(&rmsnorm::forward(x, &self.model.final_norm, config.norm_eps, buffers), self.model.head().into())
     }
 }
 

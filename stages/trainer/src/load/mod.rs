@@ -23,7 +23,7 @@ pub use companions::Companions;
 pub use dialect::Dialect;
 pub use tokenizer::Tokenizer;
 
-use crate::{Config, Error, Model};
+use crate::{Config, Error, Model, Storage};
 use folder::Folder;
 use gguf::GgufFile;
 
@@ -72,7 +72,15 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::take`], and where a tensor's shape is not what the configuration says.
     pub fn model(&self) -> Result<Model, Error> {
-        Model::from_tensors(self.config.clone(), |name| self.take(name))
+        self.model_stored(Storage::F32)
+    }
+
+    /// The whole model, its matrices kept as `storage` says.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::model`].
+    pub fn model_stored(&self, storage: Storage) -> Result<Model, Error> {
+        Model::from_tensors(self.config.clone(), storage, |name| self.take(name))
     }
 
     /// blake3 of configuration and weights, in hexadecimal: the same contents give the same identity wherever they lie.

@@ -11,14 +11,14 @@ use super::product::{Threads::Pool, View, ViewMut, Write, multiply};
 use super::vector::add;
 use crate::buffers::{Buffer, Buffers};
 use crate::lora::LowRank;
-use crate::model::Matrix;
 use crate::real::Real;
+use crate::weight::Weight;
 
 /// A layer's weights, with the adapter it is used with.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear<'a, F> {
     /// W.
-    pub weight: &'a Matrix<F>,
+    pub weight: &'a Weight<F>,
     /// b.
     pub bias: Option<&'a [F]>,
     /// A and B, with c.
@@ -28,10 +28,15 @@ pub struct Linear<'a, F> {
 impl<F: Real> Linear<'_, F> {
     /// y, and with an adapter s = x Aᵀ `[rows, r]`, which the backward needs.
     pub fn forward(&self, x: &[F], buffers: &Buffers<F>) -> (Buffer<F>, Option<Buffer<F>>) {
-        let (out, rows) = (self.weight.rows, x.len() / self.weight.cols);
+        let (out, inner) = (self.weight.rows(), self.weight.cols());
+        let rows = x.len() / inner;
         let mut y = buffers.take(rows, out);
-        let x = View::new(x, rows, self.weight.cols);
-        multiply(ViewMut::new(&mut y, rows, out), Write::Replace, F::ONE, x, View::from(self.weight).t(), Pool);
+        let x = View::new(x, rows, inner);
+        for block in self.weight.blocks() {
+            let weight = self.weight.take(block.clone(), buffers);
+            let part = ViewMut::strided(&mut y[block.start..], rows, block.len(), out);
+            multiply(part, Write::Replace, F::ONE, x, View::new(&weight, block.len(), inner).t(), Pool);
+        }
         self.add_bias(&mut y);
         let Some((lora, scale)) = self.lora else {
             return (y, None);
@@ -53,8 +58,9 @@ impl<F: Real> Linear<'_, F> {
         dx: Option<&mut [F]>,
         buffers: &Buffers<F>,
     ) {
-        let (out, inner) = (self.weight.rows, self.weight.cols);
+        let (out, inner) = (self.weight.rows(), self.weight.cols());
         let rows = dy.len() / out;
+        let upstream = dy;
         let (dy, x) = (View::new(dy, rows, out), View::new(x, rows, inner));
         let ds = self.lora.map(|(lora, scale)| {
             let rank = lora.a.rows;
@@ -69,7 +75,18 @@ impl<F: Real> Linear<'_, F> {
             multiply(ViewMut::new(&mut gradient.b.data, out, rank), Write::Add, *scale, dy.t(), s, Pool);
         }
         let Some(dx) = dx else { return };
-        multiply(ViewMut::new(dx, rows, inner), Write::Add, F::ONE, dy, self.weight.into(), Pool);
+        for block in self.weight.blocks() {
+            let weight = self.weight.take(block.clone(), buffers);
+            let dy = View::strided(&upstream[block.start..], rows, block.len(), out);
+            multiply(
+                ViewMut::new(dx, rows, inner),
+                Write::Add,
+                F::ONE,
+                dy,
+                View::new(&weight, block.len(), inner),
+                Pool,
+            );
+        }
         if let Some((lora, _, ds)) = &ds {
             let ds = View::new(ds, rows, lora.a.rows);
             multiply(ViewMut::new(dx, rows, inner), Write::Add, F::ONE, ds, (&lora.a).into(), Pool);

@@ -10,8 +10,8 @@ use rayon::prelude::*;
 use super::product::{Threads::Pool, View, ViewMut, Write, multiply};
 use super::vector::{exponentiate, maximum, multiply_by, vectorised};
 use crate::buffers::{Buffer, Buffers};
-use crate::model::Matrix;
 use crate::real::Real;
+use crate::weight::Weight;
 
 /// Rows of the head that are multiplied at once.
 pub const VOCAB_CHUNK: usize = 2_048;
@@ -36,19 +36,20 @@ struct Online<F> {
 /// log p of `targets[i]` given the hidden state in row i of `hidden` `[n, hidden]`.
 pub fn token_logps<F: Real>(
     hidden: &[F],
-    head: &Matrix<F>,
+    head: &Weight<F>,
     targets: &[u32],
     chunk: usize,
     with_gradient: bool,
     buffers: &Buffers<F>,
 ) -> TokenLogps<F> {
-    let (n, width) = (targets.len(), head.cols);
+    let (n, width) = (targets.len(), head.cols());
     let mut online = vec![Online { greatest: F::NEG_INFINITY, sum: F::ZERO, target: F::ZERO }; n];
     let mut expected = buffers.zeros(if with_gradient { n } else { 0 }, width);
-    let mut logits = buffers.take(n, chunk.min(head.rows));
-    for first in (0..head.rows).step_by(chunk) {
-        let count = chunk.min(head.rows - first);
-        let weight = View::new(&head.data[first * width..], count, width);
+    let mut logits = buffers.take(n, chunk.min(head.rows()));
+    for first in (0..head.rows()).step_by(chunk) {
+        let count = chunk.min(head.rows() - first);
+        let weight = head.take(first..first + count, buffers);
+        let weight = View::new(&weight, count, width);
         let logits = &mut logits[..n * count];
         multiply(ViewMut::new(logits, n, count), Write::Replace, F::ONE, View::new(hidden, n, width), weight.t(), Pool);
         let rescales = absorb(logits, count, first, targets, &mut online);
@@ -58,7 +59,7 @@ pub fn token_logps<F: Real>(
             multiply(ViewMut::new(&mut expected, n, width), Write::Add, F::ONE, weights, weight, Pool);
         }
     }
-    finish(&mut expected, head, targets, &online);
+    finish(&mut expected, head, targets, &online, buffers);
     let logp = |state: &Online<F>| state.target - state.greatest - F::from_f64(state.sum.to_f64().ln());
     TokenLogps { logps: online.iter().map(logp).collect(), gradient: expected }
 }
@@ -95,14 +96,15 @@ fn rescale<F: Real>(expected: &mut [F], width: usize, factors: &[F]) {
 }
 
 /// From Σ exp(z − greatest) W to W_t − Σ softmax W.
-fn finish<F: Real>(expected: &mut [F], head: &Matrix<F>, targets: &[u32], online: &[Online<F>]) {
-    expected.par_chunks_exact_mut(head.cols).zip(targets).zip(online).for_each(|((row, target), state)| {
-        let weight = &head.data[*target as usize * head.cols..][..head.cols];
+fn finish<F: Real>(expected: &mut [F], head: &Weight<F>, targets: &[u32], online: &[Online<F>], buffers: &Buffers<F>) {
+    expected.par_chunks_exact_mut(head.cols()).zip(targets).zip(online).for_each(|((row, target), state)| {
+        let at = *target as usize;
+        let weight = head.take(at..at + 1, buffers);
         let inverse = F::ONE / state.sum;
         vectorised(
             #[inline(always)]
             || {
-                for (value, w) in row.iter_mut().zip(weight) {
+                for (value, w) in row.iter_mut().zip(&*weight) {
                     *value = *w - *value * inverse;
                 }
             },
@@ -113,15 +115,17 @@ fn finish<F: Real>(expected: &mut [F], head: &Matrix<F>, targets: &[u32], online
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Matrix;
 
     #[test]
     fn chunks_do_not_change_the_result() {
         let wave = |n: usize, k: f64| (0..n).map(|i| (i as f64 * k).sin() * 3.0).collect::<Vec<_>>();
-        let head = Matrix { rows: 23, cols: 5, data: wave(115, 1.7) };
+        let weights = wave(115, 1.7);
+        let head = Weight::Full(Matrix { rows: 23, cols: 5, data: weights.clone() });
         let (hidden, targets) = (wave(15, 0.9), [0, 22, 7]);
         let buffers = Buffers::default();
         let whole = token_logps(&hidden, &head, &targets, 100, true, &buffers);
-        let logits = |i: usize, v: usize| (0..5).map(|j| hidden[i * 5 + j] * head.data[v * 5 + j]).sum::<f64>();
+        let logits = |i: usize, v: usize| (0..5).map(|j| hidden[i * 5 + j] * weights[v * 5 + j]).sum::<f64>();
         for (i, target) in targets.iter().enumerate() {
             let sum: f64 = (0..23).map(|v| logits(i, v).exp()).sum();
             assert!((whole.logps[i] - logits(i, *target as usize) + sum.ln()).abs() < 1e-12);

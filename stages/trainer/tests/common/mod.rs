@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use obvert_trainer::{Adapter, Config, Error, Matrix, Model, Real, ResponseLogps, TokenPair, pair::Batch, peft};
+use obvert_trainer::{
+    Adapter, Config, Error, Matrix, Model, Real, ResponseLogps, Storage, TokenPair, pair::Batch, peft,
+};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -71,7 +73,7 @@ pub fn fixture<F: Real>(shared: &Path, name: &str) -> Fixture<F> {
     Fixture {
         adapter: peft::load(&folder.join("adapter"), &config).unwrap(),
         batch: Batch::read(&folder.join("batch.json"), &config).unwrap(),
-        model: Model::from_tensors(config, take).unwrap(),
+        model: Model::from_tensors(config, Storage::F32, take).unwrap(),
         reference: Tensors::read(&folder.join("reference.safetensors")),
         json: json(&folder.join("reference.json")),
     }
@@ -97,10 +99,15 @@ pub fn noise(seed: u64) -> impl FnMut() -> f64 {
 
 /// A model whose weights have a sensible size for their inputs.
 pub fn random_model<F: Real>(config: &Config, seed: u64) -> Model<F> {
+    stored_model(config, seed, Storage::F32, |value| value)
+}
+
+/// The same, with every weight changed as `round` says before it is stored.
+pub fn stored_model<F: Real>(config: &Config, seed: u64, storage: Storage, round: fn(f64) -> f64) -> Model<F> {
     let mut noise = noise(seed);
     let (kv, q) = (config.kv_heads * config.head_dim, config.heads * config.head_dim);
     let (h, f, v) = (config.hidden, config.ffn, config.vocab_size);
-    Model::from_tensors(config.clone(), |name| {
+    Model::from_tensors(config.clone(), storage, |name| {
         let shape = match name.rsplit('.').nth(1).unwrap() {
             "embed_tokens" | "lm_head" => vec![v, h],
             "q_proj" if name.ends_with("bias") => vec![q],
@@ -114,9 +121,7 @@ pub fn random_model<F: Real>(config: &Config, seed: u64) -> Model<F> {
         };
         let size = (3.0 / *shape.last().unwrap() as f64).sqrt();
         let norm = name.contains("norm");
-        let mut value = || {
-            if norm { 1.0 + 0.3 * noise() } else { size * noise() }
-        };
+        let mut value = || round(if norm { 1.0 + 0.3 * noise() } else { size * noise() });
         let values = (0..shape.iter().product()).map(|_| F::from_f64(value())).collect();
         Ok((shape, values))
     })

@@ -1,0 +1,55 @@
+//! Weights in bfloat16: the same results as with the rounded weights in `f32`.
+
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use common::{fill, random_pairs, stored_model, tiny_config};
+use half::bf16;
+use obvert_trainer::generate::{Job, Sampling, generate};
+use obvert_trainer::gradient::{Passes, Reference};
+use obvert_trainer::loss::Dpo;
+use obvert_trainer::{Adapter, LoraSettings, Model, Storage, logprobs};
+use serde_json::json;
+
+fn rounded(storage: Storage) -> Model {
+    let config = tiny_config(json!({ "tie_word_embeddings": false }));
+    stored_model(&config, 3, storage, |value| bf16::from_f64(value).to_f64())
+}
+
+#[test]
+fn training_does_not_see_the_difference() {
+    let [full, half] = [Storage::F32, Storage::Bf16].map(rounded);
+    let mut adapter = Adapter::new(&full.config, &LoraSettings::default(), 1).unwrap();
+    fill(&mut adapter, 2);
+    let pairs = random_pairs(4, full.config.vocab_size, [6, 4, 5], 4);
+    let logps = logprobs(&full, None, &pairs).unwrap();
+    let reference = Reference { logps: &logps, mismatched: 0.0 };
+    let loss = Dpo { beta: 0.1, label_smoothing: 0.0 };
+    let gradient = |model| Passes::default().batch_gradient(model, &adapter, &pairs, reference, &loss).unwrap();
+    let (expected, found) = (gradient(&full), gradient(&half));
+    assert!((expected.loss - found.loss).abs() < 1e-6);
+    for (expected, found) in expected.gradient.matrices().zip(found.gradient.matrices()) {
+        assert!(expected.data.iter().zip(&found.data).all(|(a, b)| (a - b).abs() < 1e-6));
+    }
+}
+
+#[test]
+fn generating_does_not_see_the_difference() {
+    let [full, half] = [Storage::F32, Storage::Bf16].map(rounded);
+    let sampling = |seed| Sampling { temperature: 1.0, top_p: 0.9, max_tokens: 12, seed };
+    let jobs = [Job { prompt: vec![1, 2, 3], samples: (0..5).map(sampling).collect() }];
+    let tokens = |model| generate(model, None, &jobs, &[]).unwrap().remove(0).unwrap();
+    assert_eq!(tokens(&full), tokens(&half));
+}
+
+#[test]
+fn rounding_is_seen() {
+    let config = tiny_config(json!({}));
+    let [full, half] = [Storage::F32, Storage::Bf16].map(|storage| stored_model::<f32>(&config, 3, storage, |v| v));
+    let pairs = random_pairs(1, config.vocab_size, [6, 4, 5], 4);
+    let chosen = |model| logprobs(model, None, &pairs).unwrap()[0].chosen;
+    let difference: f64 = chosen(&full) - chosen(&half);
+    assert!(difference.abs() > 1e-5 && difference.abs() < 1.0, "{difference}");
+}
