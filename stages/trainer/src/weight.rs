@@ -120,12 +120,16 @@ impl<F> Deref for Rows<'_, F> {
 pub fn widen<F: Real>(narrow: &[bf16], wide: &mut [F]) {
     vectorised(
         #[inline(always)]
-        || {
-            for (wide, narrow) in wide.iter_mut().zip(narrow) {
-                *wide = F::from_bf16(*narrow);
-            }
-        },
+        || widen_here(narrow, wide),
     );
+}
+
+/// As [`widen`], for callers that are compiled for the machine's vectors already.
+#[inline(always)]
+pub(crate) fn widen_here<F: Real>(narrow: &[bf16], wide: &mut [F]) {
+    for (wide, narrow) in wide.iter_mut().zip(narrow) {
+        *wide = F::from_bf16(*narrow);
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::model::Matrix;
-use crate::weight::{Weight, widen};
+use crate::weight::{Weight, widen_here};
 
 /// Rows of W that are taken together.
 const TILE: usize = 4;
@@ -79,7 +79,7 @@ impl<'a> Factor<'a> {
             Values::Full(values) => values,
             Values::Half(values) => {
                 scratch.resize(values.len(), 0.0);
-                widen(values, scratch);
+                widen_here(values, scratch);
                 scratch
             }
         }
