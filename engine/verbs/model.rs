@@ -3,7 +3,12 @@
 use std::path::PathBuf;
 
 use obvert_trainer::load::Checkpoint;
-use obvert_trainer::{Adapter, Model, peft};
+use obvert_trainer::{Adapter, Model, Storage, peft};
+
+/// A setting of the trainer by its name in files.
+pub fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(serde_json::Value::from(name)).map_err(|e| e.to_string())
+}
 
 /// Which model, and which adapter.
 #[derive(clap::Args)]
@@ -14,12 +19,15 @@ pub struct ModelArguments {
     /// A PEFT folder; without one there is no adapter, and training starts from a new one.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
+    /// How the model's weights are kept in memory: f32, or bf16, which rounds them and takes half.
+    #[arg(long, value_parser = named::<Storage>, default_value = "f32")]
+    pub storage: Storage,
 }
 
 impl ModelArguments {
     /// Loads both; the checkpoint tells the model from others.
     pub fn open(&self) -> anyhow::Result<(Checkpoint, Model<f32>, Option<Adapter<f32>>)> {
-        let checkpoint = Checkpoint::open(&self.model)?;
+        let checkpoint = Checkpoint::open(&self.model)?.stored(self.storage);
         let model = checkpoint.model()?;
         let adapter = self.adapter.as_deref().map(|folder| peft::load(folder, &model.config)).transpose()?;
         Ok((checkpoint, model, adapter))

@@ -9,18 +9,12 @@ use obvert_trainer::conversation::Limits;
 use obvert_trainer::fit::{Fit, FitSettings, Outcome};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::schedule::Schedule;
-use obvert_trainer::settings::{LossKind, ReferenceKind};
+use obvert_trainer::settings::{Activations, LossKind, MICRO_TOKENS, ReferenceKind};
 use obvert_trainer::{Adapter, LoraSettings, Model, TrainSettings, peft};
-use serde_json::Value;
 
-use super::model::ModelArguments;
+use super::model::{ModelArguments, named};
 use super::pairs::{self, Read};
 use super::train_observer::TrainObserver;
-
-/// A setting of the trainer by its name in files.
-fn named<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, String> {
-    serde_json::from_value(Value::from(name)).map_err(|e| e.to_string())
-}
 
 /// Arguments of `train`.
 #[derive(clap::Args)]
@@ -104,6 +98,12 @@ pub struct Arguments {
     /// Gradients are scaled down to this norm; 0 is off.
     #[arg(long, default_value_t = 1.0)]
     max_grad_norm: f64,
+    /// Packed tokens of one pass; there is a pass for every thread at a time. Fewer take less memory.
+    #[arg(long, default_value_t = MICRO_TOKENS)]
+    micro_tokens: usize,
+    /// A pass's activations: keep them for its backward, or recompute them: slower, and a fraction of the memory.
+    #[arg(long, value_parser = named::<Activations>, default_value = "keep")]
+    activations: Activations,
     /// Take the pairs in the file's order.
     #[arg(long)]
     no_shuffle: bool,
@@ -199,6 +199,8 @@ fn training(arguments: &Arguments) -> TrainSettings {
         warmup_ratio: if arguments.schedule == Schedule::Constant { 0.0 } else { arguments.warmup_ratio },
         weight_decay: arguments.weight_decay,
         max_grad_norm: arguments.max_grad_norm,
+        micro_tokens: arguments.micro_tokens,
+        activations: arguments.activations,
         ..TrainSettings::default()
     }
 }

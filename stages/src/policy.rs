@@ -10,16 +10,19 @@ use obvert_engine::Registry;
 use obvert_engine::model::Model;
 use obvert_trainer::generate::{Job, Outcome, Sampling, generate};
 use obvert_trainer::load::{self, Checkpoint, Dialect};
-use obvert_trainer::{Adapter, peft};
+use obvert_trainer::{Adapter, Storage, peft};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Settings of `kind = "local"`.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Settings {
+pub(crate) struct Settings {
     /// A Hugging Face folder or a GGUF file.
-    path: PathSetting,
+    pub(crate) path: PathSetting,
+    /// How the weights are kept in memory: `f32`, or `bf16`, which rounds them and takes half.
+    #[serde(default)]
+    storage: Storage,
 }
 
 /// A loaded model with its tokenizer and chat template.
@@ -32,19 +35,20 @@ pub struct Policy {
     adapters: Mutex<HashMap<String, Arc<Adapter<f32>>>>,
 }
 
-/// The models of this process by path.
+/// The models of this process by path, and by whether they are rounded.
 #[derive(Clone, Default)]
-pub struct Shelf(Arc<Mutex<BTreeMap<PathBuf, Arc<Policy>>>>);
+pub struct Shelf(Arc<Mutex<BTreeMap<(PathBuf, bool), Arc<Policy>>>>);
 
 impl Shelf {
-    /// The model at a path; loaded when it is first asked for.
-    pub fn get(&self, path: &Path) -> Result<Arc<Policy>, String> {
+    /// The model of some settings; loaded when it is first asked for.
+    pub(crate) fn get(&self, settings: &Settings) -> Result<Arc<Policy>, String> {
         let mut shelf = lock(&self.0);
-        if let Some(policy) = shelf.get(path) {
+        let key = (settings.path.0.clone(), settings.storage == Storage::Bf16);
+        if let Some(policy) = shelf.get(&key) {
             return Ok(Arc::clone(policy));
         }
-        let policy = Arc::new(Policy::open(path)?);
-        shelf.insert(path.to_path_buf(), Arc::clone(&policy));
+        let policy = Arc::new(Policy::open(&settings.path.0, settings.storage)?);
+        shelf.insert(key, Arc::clone(&policy));
         Ok(policy)
     }
 }
@@ -53,25 +57,23 @@ impl Shelf {
 pub(crate) fn register(registry: &mut Registry, shelf: &Shelf) {
     let shelf = shelf.clone();
     let check = |settings: &serde_json::Value| {
-        let path = path_of(settings)?;
+        let path = settings_of(settings)?.path.0;
         Checkpoint::open(&path).and_then(|_| Dialect::open(&path)).map(drop).map_err(|e| e.to_string())
     };
-    let open = move |settings: &serde_json::Value| {
-        let settings = Settings::deserialize(settings).map_err(|e| e.to_string())?;
-        Ok(Arc::new(Local(shelf.get(&settings.path.0)?)) as Arc<dyn Model>)
-    };
+    let open =
+        move |settings: &serde_json::Value| Ok(Arc::new(Local(shelf.get(&settings_of(settings)?)?)) as Arc<dyn Model>);
     registry.add_model("local", schemars::schema_for!(Settings).to_value(), Arc::new(check), Arc::new(open));
 }
 
-/// The path of a `[model.NAME]` of kind `local`, from its settings.
-pub(crate) fn path_of(settings: &serde_json::Value) -> Result<PathBuf, String> {
-    Settings::deserialize(settings).map(|settings| settings.path.0).map_err(|e| e.to_string())
+/// The settings of a `[model.NAME]` of kind `local`.
+pub(crate) fn settings_of(settings: &serde_json::Value) -> Result<Settings, String> {
+    Settings::deserialize(settings).map_err(|e| e.to_string())
 }
 
 impl Policy {
     /// Loads a model.
-    pub fn open(path: &Path) -> Result<Self, String> {
-        let checkpoint = Checkpoint::open(path).map_err(|e| e.to_string())?;
+    pub fn open(path: &Path, storage: Storage) -> Result<Self, String> {
+        let checkpoint = Checkpoint::open(path).map_err(|e| e.to_string())?.stored(storage);
         let identity = checkpoint.identity().map_err(|e| e.to_string())?;
         let model = Arc::new(checkpoint.model().map_err(|e| e.to_string())?);
         let dialect = Dialect::open(path).map_err(|e| e.to_string())?;

@@ -15,7 +15,6 @@ mod shuffle;
 mod stream;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -32,7 +31,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::findings::Findings;
-use crate::policy::{Shelf, path_of};
+use crate::policy::{Settings, Shelf, settings_of};
 use learner::{Learner, Signals};
 use settings::Train;
 
@@ -50,22 +49,22 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
     entry.check = Some(Arc::new(|settings, plan| {
         let settings = Train::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
         settings.check()?;
-        model_path(&settings, plan).map(drop).map_err(|cause| ("model".to_string(), cause))
+        model_of(&settings, plan).map(drop).map_err(|cause| ("model".to_string(), cause))
     }));
     registry.add("train", entry);
 }
 
 fn open_learner(settings: &Train, context: &RunContext, shelf: &Shelf, findings: &Findings) -> Result<Learner, String> {
-    let path = model_path(settings, &context.plan)?;
-    Learner::open(settings, shelf.get(&path)?, &path, context, findings.clone())
+    let model = model_of(settings, &context.plan)?;
+    Learner::open(settings, shelf.get(&model)?, &model.path.0, context, findings.clone())
 }
 
-/// Where the model lies that is to be fine-tuned.
-fn model_path(settings: &Train, plan: &Plan) -> Result<PathBuf, String> {
+/// The model that is to be fine-tuned.
+fn model_of(settings: &Train, plan: &Plan) -> Result<Settings, String> {
     let name = &settings.model.0;
     let model = plan.models.iter().find(|model| model.name == *name && model.kind == "local");
     let model = model.ok_or_else(|| format!("[model.{name}] is not of kind `local`, so it cannot be trained"))?;
-    path_of(&model.settings)
+    settings_of(&model.settings)
 }
 
 /// What the dataflow tells the learner.

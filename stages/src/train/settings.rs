@@ -5,7 +5,7 @@ use std::sync::Arc;
 use obvert_api::ModelName;
 use obvert_trainer::loss::Margin;
 use obvert_trainer::schedule::Schedule;
-use obvert_trainer::settings::LossKind;
+use obvert_trainer::settings::{Activations, LossKind, MICRO_TOKENS};
 use obvert_trainer::{LoraSettings, Projection, TrainSettings, Trainer};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -67,6 +67,13 @@ pub(super) struct Train {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub(super) max_length: Option<usize>,
+    /// Packed tokens of one pass; there is a pass for every thread at a time. Fewer take less memory.
+    #[serde(default = "micro_tokens")]
+    #[schemars(range(min = 1))]
+    pub(super) micro_tokens: usize,
+    /// `keep` a pass's activations for its backward, or `recompute` them: slower, and a fraction of the memory.
+    #[serde(default)]
+    pub(super) activations: Activations,
     /// Share of the dialogues that is held out of training. Those that have come so far are measured now and then.
     #[serde(default)]
     pub(super) validation: f64,
@@ -97,6 +104,9 @@ pub(super) struct Replaying {
 
 fn capacity() -> usize {
     4096
+}
+fn micro_tokens() -> usize {
+    MICRO_TOKENS
 }
 fn validate_every() -> u64 {
     10
@@ -175,6 +185,8 @@ impl Train {
             warmup_ratio: self.warmup_ratio,
             total_steps: self.updates,
             max_grad_norm: self.max_grad_norm,
+            micro_tokens: self.micro_tokens,
+            activations: self.activations,
             ..TrainSettings::default()
         }
     }

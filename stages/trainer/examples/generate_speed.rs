@@ -49,7 +49,7 @@ fn main() -> Result<(), Error> {
     let number = |at: usize, default| text(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (prompt, answer) = (number(2, 512), number(3, 64));
     let storage = if text(4).as_deref() == Some("bf16") { Storage::Bf16 } else { Storage::F32 };
-    let model = Checkpoint::open(Path::new(&path))?.model_stored(storage)?;
+    let model = Checkpoint::open(Path::new(&path))?.stored(storage).model()?;
     let time = |prompts, samples, answer| Work { prompts, samples, prompt, answer }.seconds(&model);
     time(1, 1, 2)?;
     // The first token comes with the prompt: the others' time is the difference.

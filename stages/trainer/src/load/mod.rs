@@ -32,6 +32,7 @@ pub struct Checkpoint {
     /// The model's shape. Ends of text named in generation_config.json are among `eos`.
     pub config: Config,
     format: Format,
+    storage: Storage,
     identity: OnceLock<String>,
 }
 
@@ -53,7 +54,14 @@ impl Checkpoint {
             let file = GgufFile::open(path)?;
             (gguf_model::config(&file)?, Format::Gguf(file))
         };
-        Ok(Self { config, format, identity: OnceLock::new() })
+        Ok(Self { config, format, storage: Storage::F32, identity: OnceLock::new() })
+    }
+
+    /// The same, with matrices that the model will keep as `storage` says. A model that is rounded is another one, and has
+    /// another identity.
+    #[must_use]
+    pub fn stored(self, storage: Storage) -> Self {
+        Self { storage, identity: OnceLock::new(), ..self }
     }
 
     /// Shape and values of a tensor under its Hugging Face name and in Hugging Face's layout, whatever the format.
@@ -72,18 +80,10 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::take`], and where a tensor's shape is not what the configuration says.
     pub fn model(&self) -> Result<Model, Error> {
-        self.model_stored(Storage::F32)
+        Model::from_tensors(self.config.clone(), self.storage, |name| self.take(name))
     }
 
-    /// The whole model, its matrices kept as `storage` says.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::model`].
-    pub fn model_stored(&self, storage: Storage) -> Result<Model, Error> {
-        Model::from_tensors(self.config.clone(), storage, |name| self.take(name))
-    }
-
-    /// blake3 of configuration and weights, in hexadecimal: the same contents give the same identity wherever they lie.
+    /// blake3 of configuration, weights and storage, in hexadecimal: the same contents give the same identity wherever they lie.
     /// The files are read once, when it is first asked for.
     ///
     /// # Errors
@@ -96,6 +96,9 @@ impl Checkpoint {
         match &self.format {
             Format::Folder(folder) => folder.hash(&mut hasher)?,
             Format::Gguf(file) => file.source.hash(&mut hasher)?,
+        }
+        if self.storage == Storage::Bf16 {
+            hasher.update(b"bf16");
         }
         Ok(self.identity.get_or_init(|| hasher.finalize().to_hex().to_string()).clone())
     }
