@@ -68,7 +68,8 @@ def run_peer(script, *more):
 def run_obvert(options, work):
     inputs = ["--model", options.model, "--adapter", work / "start", "--pairs", work / "batch.json"]
     loss = "--loss dpo --beta 0.1 --lr 1e-4 --schedule constant --batch-size 4 --no-shuffle".split()
-    command = [options.obvert, "train", *inputs, *loss, "--steps", options.steps, "--out", work / "out"]
+    # Every round is a run of its own, not the end of the one before.
+    command = [options.obvert, "train", *inputs, *loss, "--steps", options.steps, "--restart", "--out", work / "out"]
     lines, peak = machine.run(command, options.threads)
     return obvert_steps(lines, work / "out/metrics.jsonl"), peak
 

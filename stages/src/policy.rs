@@ -37,7 +37,9 @@ pub struct Policy {
 
 /// The models of this process by path, and by whether they are rounded.
 #[derive(Clone, Default)]
-pub struct Shelf(Arc<Mutex<BTreeMap<(PathBuf, bool), Arc<Policy>>>>);
+pub struct Shelf(Arc<Mutex<Models>>);
+
+type Models = BTreeMap<(PathBuf, bool), Arc<Policy>>;
 
 impl Shelf {
     /// The model of some settings; loaded when it is first asked for.

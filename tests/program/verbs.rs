@@ -124,6 +124,27 @@ fn a_file_of_conversations_is_trained_on() {
     assert!(reasons.iter().all(|reason| refused.err.contains(reason)), "{}", refused.err);
 }
 
+#[test]
+fn memory_is_bounded_by_settings_that_change_rounding_only() {
+    let folder = folder(&[("pairs.jsonl", PAIRS)]);
+    let model = repository("pipelines/quickstart/model").display().to_string();
+    let losses = |out: &str, settings: &[&str]| {
+        let arguments = ["train", "--model", &model, "--pairs", "pairs.jsonl", "--steps", "4", "--out", out];
+        done(folder.path(), &[&arguments[..], settings].concat());
+        let metrics = rows(&folder.path().join(out).join("metrics.jsonl"));
+        metrics.iter().map(|row| row["loss"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    let kept = losses("kept", &[]);
+    let recomputed = losses("recomputed", &["--activations", "recompute", "--micro-tokens", "1"]);
+    assert!(kept.iter().zip(&recomputed).all(|(a, b)| (a - b).abs() < 1e-4), "{kept:?} {recomputed:?}");
+    let rounded = losses("rounded", &["--storage", "bf16"]);
+    assert!(kept.iter().zip(&rounded).all(|(a, b)| (a - b).abs() < 0.1), "{kept:?} {rounded:?}");
+    // A rounded model is another model: its run is not the same run.
+    let arguments = ["train", "--model", &model, "--pairs", "pairs.jsonl", "--steps", "4", "--out", "kept"];
+    let refused = obvert(folder.path(), &[&arguments[..], &["--storage", "bf16"]].concat());
+    assert!(refused.code == 1 && refused.err.contains("another model"), "{}", refused.err);
+}
+
 /// A good row among bad ones, one of them too long and one with a history that can be shortened.
 #[test]
 fn bad_rows_are_set_aside_and_long_histories_lose_turns() {

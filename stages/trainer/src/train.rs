@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::adamw::{Moments, clip, global_norm};
 use crate::checkpoint::{self, State};
 use crate::error::Error;
-use crate::gradient::{Passes, Reference, ResponseLogps, batch_loss, mismatched};
+use crate::gradient::{Reference, ResponseLogps, batch_loss, mismatched};
 use crate::lora::{Adapter, LoraSettings};
 use crate::loss::{Scope, Sides, Totals};
 use crate::metrics::{Measures, Metrics};
 use crate::model::Model;
 use crate::pair::TokenPair;
+use crate::passes::Passes;
 use crate::real::Real;
 use crate::settings::{ReferenceKind, TrainSettings};
 

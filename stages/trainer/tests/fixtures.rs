@@ -8,8 +8,9 @@ mod common;
 use std::sync::Arc;
 
 use common::{Fixture, MODELS, chosen_and_rejected, fixture, relative_l2, shared};
-use obvert_trainer::gradient::{Passes, Reference};
+use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::{Average, KtoBaseline};
+use obvert_trainer::passes::Passes;
 use obvert_trainer::settings::{Activations, LossKind};
 use obvert_trainer::{Adapter, Real, TrainSettings, Trainer, logits, logprobs, schedule::Schedule};
 

@@ -6,10 +6,11 @@
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
-use obvert_trainer::gradient::{BatchGradient, Passes, Reference};
+use obvert_trainer::gradient::{BatchGradient, Reference};
 use obvert_trainer::loss::{
     Average, Dpo, Iopo, Ipo, Kto, KtoBaseline, Margin, Orpo, PreferenceLoss, Rpo, Sft, Simpo, WithNll,
 };
+use obvert_trainer::passes::Passes;
 use obvert_trainer::settings::Activations;
 use obvert_trainer::{Adapter, LoraSettings, Model, Projection, ResponseLogps, TokenPair, logprobs};
 use proptest::prelude::*;

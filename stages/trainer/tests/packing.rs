@@ -6,8 +6,9 @@
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
-use obvert_trainer::gradient::{Passes, Reference};
+use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::Dpo;
+use obvert_trainer::passes::Passes;
 use obvert_trainer::settings::Activations;
 use obvert_trainer::{Adapter, LoraSettings, TokenPair, logits, logprobs};
 use serde_json::json;

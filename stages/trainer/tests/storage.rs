@@ -8,8 +8,9 @@ mod common;
 use common::{fill, random_pairs, stored_model, tiny_config};
 use half::bf16;
 use obvert_trainer::generate::{Job, Sampling, generate};
-use obvert_trainer::gradient::{Passes, Reference};
+use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::Dpo;
+use obvert_trainer::passes::Passes;
 use obvert_trainer::{Adapter, LoraSettings, Model, Storage, logprobs};
 use serde_json::json;
 

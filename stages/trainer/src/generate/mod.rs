@@ -7,6 +7,7 @@
 
 mod attend;
 mod cache;
+mod factor;
 mod product;
 mod queue;
 mod sample;

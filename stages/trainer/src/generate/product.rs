@@ -4,12 +4,10 @@
 //!
 //! Every value is summed in the same order whatever the number of rows, so a row's result does not depend on its company.
 
-use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::model::Matrix;
-use crate::weight::{Weight, widen_here};
+use super::factor::Factor;
 
 /// Rows of W that are taken together.
 const TILE: usize = 4;
@@ -23,72 +21,9 @@ const BLOCK: usize = 1 << 15;
 /// From this number of rows on each core takes its share of them, rather than of W.
 const MANY: usize = 64;
 
-/// W `[out, in]`, or some of its rows.
-#[derive(Clone, Copy)]
-pub(super) struct Factor<'a> {
-    values: Values<'a>,
-    inner: usize,
-}
-
-#[derive(Clone, Copy)]
-enum Values<'a> {
-    Full(&'a [f32]),
-    Half(&'a [bf16]),
-}
-
-impl<'a> From<&'a Matrix<f32>> for Factor<'a> {
-    fn from(matrix: &'a Matrix<f32>) -> Self {
-        Self { values: Values::Full(&matrix.data), inner: matrix.cols }
-    }
-}
-
-impl<'a> From<&'a Weight<f32>> for Factor<'a> {
-    fn from(weight: &'a Weight<f32>) -> Self {
-        match weight {
-            Weight::Full(matrix) => matrix.into(),
-            Weight::Half(matrix) => Self { values: Values::Half(&matrix.data), inner: matrix.cols },
-        }
-    }
-}
-
-impl<'a> Factor<'a> {
-    fn rows(&self) -> usize {
-        match self.values {
-            Values::Full(values) => values.len() / self.inner,
-            Values::Half(values) => values.len() / self.inner,
-        }
-    }
-
-    /// `count` rows, or as many as there are.
-    fn part(&self, first: usize, count: usize) -> Self {
-        let (start, end) = (first * self.inner, (first + count).min(self.rows()) * self.inner);
-        let values = match self.values {
-            Values::Full(values) => Values::Full(&values[start..end]),
-            Values::Half(values) => Values::Half(&values[start..end]),
-        };
-        Self { values, inner: self.inner }
-    }
-
-    /// The rows, widened into `scratch` where they have to be.
-    #[inline(always)]
-    fn wide<'b>(&self, scratch: &'b mut Vec<f32>) -> &'b [f32]
-    where
-        'a: 'b,
-    {
-        match self.values {
-            Values::Full(values) => values,
-            Values::Half(values) => {
-                scratch.resize(values.len(), 0.0);
-                widen_here(values, scratch);
-                scratch
-            }
-        }
-    }
-}
-
 /// y `[rows, out]` from x `[rows, in]` and W `[out, in]`.
 pub(super) fn product(x: &[f32], weight: Factor<'_>) -> Vec<f32> {
-    let (inner, out) = (weight.inner, weight.rows());
+    let (inner, out) = (weight.inner(), weight.rows());
     let rows = x.len() / inner;
     let mut y = vec![0.0; rows * out];
     if rows >= MANY {
@@ -138,7 +73,7 @@ impl WithSimd for Part<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Part { weight, x, y, strides } = self;
-        let (inner, mut scratch) = (weight.inner, Vec::new());
+        let (inner, mut scratch) = (weight.inner(), Vec::new());
         let block = (BLOCK / inner).max(1);
         for (index, x) in x.chunks(block * inner).enumerate() {
             for tile in 0..weight.rows().div_ceil(TILE) {
@@ -215,6 +150,7 @@ fn split<S: Simd, const N: usize>(rows: [&[f32]; N]) -> ([&[S::f32s]; N], [&[f32
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Matrix;
 
     /// Sums of small integers are exact in any order.
     fn integers(count: usize, seed: usize) -> Vec<f32> {

@@ -1,0 +1,180 @@
+//! Passes: a batch computed as many pairs at a time as fit a number of tokens, by all threads.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::backward::Pending;
+use crate::buffers::Buffers;
+use crate::error::Error;
+use crate::forward::Pass;
+use crate::gradient::{Batch, BatchGradient, Reference, ResponseLogps, check_loss, pair_logps, responses};
+use crate::lanes::Lanes;
+use crate::lora::Adapter;
+use crate::loss::{PreferenceLoss, Scope};
+use crate::model::Model;
+use crate::pack::Pack;
+use crate::pair::{TokenPair, check_all};
+use crate::real::Real;
+use crate::settings::{Activations, MICRO_TOKENS};
+
+/// What computes batches: threads with their memory, and how much each takes at a time.
+#[derive(Debug)]
+pub struct Passes<F> {
+    lanes: Mutex<Lanes<F>>,
+    /// Memory for gradients.
+    spare: Mutex<Vec<Adapter<F>>>,
+    micro_tokens: usize,
+    activations: Activations,
+}
+
+impl<F: Real> Default for Passes<F> {
+    fn default() -> Self {
+        Self::new(MICRO_TOKENS, Activations::Keep)
+    }
+}
+
+/// The log-probs of every pair's responses, with or without an adapter.
+///
+/// # Errors
+/// A pair that does not fit the model, or an adapter that does not.
+pub fn logprobs<F: Real>(
+    model: &Model<F>,
+    adapter: Option<&Adapter<F>>,
+    pairs: &[TokenPair],
+) -> Result<Vec<ResponseLogps>, Error> {
+    Passes::default().logprobs(model, adapter, pairs)
+}
+
+impl<F: Real> Passes<F> {
+    /// Passes of `micro_tokens` packed tokens, each of at least one pair.
+    pub fn new(micro_tokens: usize, activations: Activations) -> Self {
+        Self { lanes: Mutex::default(), spare: Mutex::default(), micro_tokens, activations }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes<F>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Adapter<F>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of working memory asked of the system so far.
+    pub fn asked(&self) -> usize {
+        self.lanes().asked()
+    }
+
+    /// A gradient of zeros, in memory that was given back where there is some.
+    fn zeros(&self, adapter: &Adapter<F>) -> Adapter<F> {
+        let spare = self.spare().pop().filter(|spare| spare.has_shape_of(adapter));
+        let Some(mut gradient) = spare else { return adapter.zeros_like() };
+        gradient.matrices_mut().for_each(|matrix| matrix.data.fill(F::ZERO));
+        gradient
+    }
+
+    /// Gives the memory of a gradient back, for the next one.
+    pub fn give_back(&self, gradient: Adapter<F>) {
+        self.spare().push(gradient);
+    }
+
+    /// The log-probs of every pair's responses, with or without an adapter.
+    ///
+    /// # Errors
+    /// A pair that does not fit the model, or an adapter that does not.
+    pub fn logprobs(
+        &self,
+        model: &Model<F>,
+        adapter: Option<&Adapter<F>>,
+        pairs: &[TokenPair],
+    ) -> Result<Vec<ResponseLogps>, Error> {
+        adapter.map_or(Ok(()), |adapter| adapter.check(&model.config))?;
+        check_all(pairs, &model.config)?;
+        let (chunks, mut logps) = (chunks(pairs, self.micro_tokens), Vec::with_capacity(pairs.len()));
+        let work = |range: &Range<usize>, buffers: &Buffers<F>| {
+            let pack = pack(&pairs[range.clone()]);
+            let pass = Pass::new(model, adapter, &pack, buffers);
+            let tokens = pass.target_logps(&pass.run(drop), false);
+            responses(&pass.by_sequence(&tokens.logps))
+        };
+        self.lanes().run(&chunks, work, |part| logps.extend(part))?;
+        Ok(logps)
+    }
+
+    /// Mean loss and gradient of a batch. The result does not depend on the passes but for rounding: where terms read
+    /// other pairs, and the batch takes several passes, all log-probs are computed before.
+    ///
+    /// # Errors
+    /// A pair or an adapter that does not fit the model or the loss, or a number of reference log-probs other than that
+    /// of pairs.
+    pub fn batch_gradient(
+        &self,
+        model: &Model<F>,
+        adapter: &Adapter<F>,
+        pairs: &[TokenPair],
+        reference: Reference<'_>,
+        loss: &dyn PreferenceLoss,
+    ) -> Result<BatchGradient<F>, Error> {
+        adapter.check(&model.config)?;
+        check_all(pairs, &model.config)?;
+        check_loss(pairs, reference.logps, loss)?;
+        let chunks = chunks(pairs, self.micro_tokens);
+        let known = match loss.scope() {
+            Scope::Batch | Scope::Mismatched if chunks.len() > 1 => Some(self.logprobs(model, Some(adapter), pairs)?),
+            _ => None,
+        };
+        let known = known.map(|policy| pair_logps(pairs, &policy, reference.logps));
+        let batch = Batch { loss, pairs, reference, known };
+        let work = |range: &Range<usize>, buffers: &Buffers<F>| {
+            let pack = pack(&pairs[range.clone()]);
+            let pending = Pending::forward(Pass::new(model, Some(adapter), &pack, buffers), self.activations);
+            batch.part(range, pending, self.zeros(adapter))
+        };
+        let mut sum = BatchGradient { loss: 0.0, logps: Vec::new(), gradient: self.zeros(adapter) };
+        self.lanes().run(&chunks, work, |part| self.give_back(sum.add(part)))?;
+        Ok(sum)
+    }
+}
+
+/// Cuts a batch into ranges of pairs that have at most `tokens` packed tokens together, or of one that has more.
+fn chunks(pairs: &[TokenPair], tokens: usize) -> Vec<Range<usize>> {
+    let (mut chunks, mut first) = (Vec::new(), 0);
+    while first < pairs.len() {
+        let mut sum = 0_usize;
+        let rest = &pairs[first..];
+        let beyond = rest.iter().position(|pair| {
+            sum = sum.saturating_add(pair.packed_tokens());
+            sum > tokens
+        });
+        let count = beyond.map_or(rest.len(), |beyond| beyond.max(1));
+        chunks.push(first..first + count);
+        first += count;
+    }
+    chunks
+}
+
+fn pack(pairs: &[TokenPair]) -> Pack {
+    let mut pack = Pack::default();
+    for pair in pairs {
+        pack.push(&pair.prompt, &[&pair.chosen, &pair.rejected]);
+    }
+    pack
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_fill_up_and_hold_at_least_a_pair() {
+        let pair =
+            |tokens: usize| TokenPair { prompt: vec![0; tokens - 2], chosen: vec![0], rejected: vec![0], gap: 1.0 };
+        let lengths = |sizes: &[usize], tokens| {
+            let pairs: Vec<_> = sizes.iter().map(|size| pair(*size)).collect();
+            chunks(&pairs, tokens).iter().map(Range::len).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&[4, 6, 5, 12, 3, 3, 4], 10), [2, 1, 1, 3]);
+        assert_eq!(lengths(&[12, 4], 10), [1, 1]);
+        assert_eq!(lengths(&[4, 4], usize::MAX), [2]);
+        assert_eq!(lengths(&[], 10), [] as [usize; 0]);
+    }
+}
