@@ -1,0 +1,251 @@
+// CUDA's model of threads on one core: every thread of a block is a fiber, and runs until it waits for others.
+//
+// What a GPU leaves undefined is an error here: threads that wait at different barriers, or end before one that others
+// wait at; a warp operation that not all lanes reach. Memory of every allocation and of every block's shared memory has
+// its exact size (AddressSanitizer sees a step beyond it) and holds NaN until it is written. Blocks run one after the
+// other. Threads run in an order that the launch names: a result that depends on it shows a barrier that is missing.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ucontext.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+struct dim3 {
+    unsigned x, y, z;
+};
+
+namespace simt {
+
+constexpr size_t STACK = 256 << 10;
+constexpr unsigned LANES = 32;
+
+enum class Order { Forward, Backward, Mixed };
+
+struct Fiber {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[STACK]};
+    dim3 thread{};
+    bool done = false;
+    // The line of the barrier, or of the warp operation, that the thread waits at; 0 where it can run.
+    int barrier = 0, warp = 0;
+    // What it hands to the lanes of its warp, and what all of them handed in.
+    unsigned char given[64];
+    unsigned char (*all)[64] = nullptr;
+    void* fake_stack = nullptr;
+};
+
+inline dim3 grid, block, block_index;
+inline std::vector<Fiber> fibers;
+inline std::vector<unsigned char[LANES][64]> exchanged;
+inline Fiber* running = nullptr;
+inline ucontext_t scheduler;
+inline std::unique_ptr<unsigned char[]> shared_memory;
+inline std::function<void()> body;
+inline std::string fault;
+inline const void* main_stack = nullptr;
+inline size_t main_size = 0;
+
+inline void enter(Fiber& fiber) {
+    running = &fiber;
+#ifdef __SANITIZE_ADDRESS__
+    void* fake = nullptr;
+    __sanitizer_start_switch_fiber(&fake, fiber.stack.get(), STACK);
+#endif
+    swapcontext(&scheduler, &fiber.context);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#endif
+}
+
+inline void leave() {
+    Fiber& fiber = *running;
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(fiber.done ? nullptr : &fiber.fake_stack, main_stack, main_size);
+#endif
+    swapcontext(&fiber.context, &scheduler);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(fiber.fake_stack, &main_stack, &main_size);
+#endif
+}
+
+inline void main_of_fiber() {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(nullptr, &main_stack, &main_size);
+#endif
+    body();
+    running->done = true;
+    leave();
+}
+
+inline void barrier(int line) {
+    running->barrier = line;
+    leave();
+}
+
+// Hands a value to the warp and returns those of all lanes, once all have come.
+template <class T> const T* exchange(const T& value, int line, T (&into)[LANES]) {
+    static_assert(sizeof(T) <= 64);
+    memcpy(running->given, &value, sizeof(T));
+    running->warp = line;
+    leave();
+    for (unsigned lane = 0; lane < LANES; lane++) memcpy(&into[lane], running->all[lane], sizeof(T));
+    return into;
+}
+
+inline unsigned lane() { return running->thread.x % LANES; }
+
+inline std::string place(const Fiber& fiber) {
+    std::string at = "thread " + std::to_string(fiber.thread.x) + " of block " + std::to_string(block_index.x) + "," +
+                     std::to_string(block_index.y) + "," + std::to_string(block_index.z);
+    if (fiber.done) return at + " has ended";
+    return at + (fiber.barrier ? " waits at the barrier of line " + std::to_string(fiber.barrier)
+                               : " waits at the warp operation of line " + std::to_string(fiber.warp));
+}
+
+// Lets go the warps of which all lanes wait at one operation; whether there was one.
+inline bool release_warps() {
+    bool any = false;
+    for (size_t warp = 0; warp * LANES < fibers.size(); warp++) {
+        Fiber* lanes = &fibers[warp * LANES];
+        bool whole = lanes[0].warp != 0;
+        for (unsigned lane = 1; lane < LANES; lane++) whole = whole && lanes[lane].warp == lanes[0].warp;
+        if (!whole) continue;
+        for (unsigned lane = 0; lane < LANES; lane++) {
+            memcpy(exchanged[warp][lane], lanes[lane].given, 64);
+            lanes[lane].all = exchanged[warp];
+            lanes[lane].warp = 0;
+        }
+        any = true;
+    }
+    return any;
+}
+
+// Lets the block go where all its threads wait at one barrier.
+inline bool release_block() {
+    int line = fibers[0].barrier;
+    for (Fiber& fiber : fibers)
+        if (line == 0 || fiber.done || fiber.barrier != line) return false;
+    for (Fiber& fiber : fibers) fiber.barrier = 0;
+    return true;
+}
+
+// Runs every thread that can; whether all have ended.
+inline bool turn(Order order, unsigned& seed) {
+    size_t count = fibers.size(), ended = 0;
+    for (size_t at = 0; at < count; at++) {
+        size_t index = order == Order::Forward ? at : order == Order::Backward ? count - 1 - at : (at * 37 + seed) % count;
+        Fiber& fiber = fibers[index];
+        if (!fiber.done && !fiber.barrier && !fiber.warp) enter(fiber);
+        ended += fiber.done;
+    }
+    seed = seed * 1103515245u + 12345u;
+    return ended == count;
+}
+
+inline bool run_block(Order order) {
+    unsigned seed = block_index.x + 1;
+    for (Fiber& fiber : fibers) {
+        fiber.done = false;
+        fiber.barrier = fiber.warp = 0;
+        getcontext(&fiber.context);
+        fiber.context.uc_stack.ss_sp = fiber.stack.get();
+        fiber.context.uc_stack.ss_size = STACK;
+        fiber.context.uc_link = nullptr;
+        makecontext(&fiber.context, main_of_fiber, 0);
+    }
+    while (!turn(order, seed)) {
+        bool released = release_warps();
+        if (!released && !release_block()) {
+            Fiber* one = nullptr;
+            for (Fiber& fiber : fibers) {
+                if (!one) one = &fiber;
+                else if (fiber.done != one->done || fiber.barrier != one->barrier || fiber.warp != one->warp) {
+                    fault = "threads part: " + place(*one) + ", " + place(fiber);
+                    return false;
+                }
+            }
+            fault = "stuck: " + place(fibers[0]);
+            return false;
+        }
+    }
+    return true;
+}
+
+// Runs a kernel over a grid. False where it did what a GPU leaves undefined; `fault` says what.
+inline bool run(dim3 grid_size, dim3 block_size, size_t shared_bytes, Order order, std::function<void()> kernel) {
+    fault.clear();
+    if (block_size.x % LANES != 0 || block_size.x > 1024 || block_size.y != 1 || block_size.z != 1) {
+        fault = "a block has a whole number of warps, in one dimension, and at most 1024 threads";
+        return false;
+    }
+    grid = grid_size, block = block_size, body = std::move(kernel);
+    if (fibers.size() != block.x) {
+        fibers = std::vector<Fiber>(block.x);
+        exchanged = std::vector<unsigned char[LANES][64]>(block.x / LANES);
+        for (unsigned x = 0; x < block.x; x++) fibers[x].thread = {x, 0, 0};
+    }
+    for (block_index.z = 0; block_index.z < grid.z; block_index.z++)
+        for (block_index.y = 0; block_index.y < grid.y; block_index.y++)
+            for (block_index.x = 0; block_index.x < grid.x; block_index.x++) {
+                shared_memory.reset(new unsigned char[shared_bytes]);
+                memset(shared_memory.get(), 0xff, shared_bytes);
+                if (!run_block(order)) return false;
+            }
+    return true;
+}
+
+} // namespace simt
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __restrict__
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
+#define threadIdx (simt::running->thread)
+#define blockIdx (simt::block_index)
+#define blockDim (simt::block)
+#define gridDim (simt::grid)
+#define __syncthreads() simt::barrier(__LINE__)
+#define __syncwarp() ((void)simt::shuffle(0, 0, __LINE__))
+#define __shfl_xor_sync(mask, value, with) simt::shuffle(value, simt::lane() ^ (unsigned)(with), __LINE__)
+#define __shfl_sync(mask, value, from) simt::shuffle(value, (unsigned)(from) % simt::LANES, __LINE__)
+// Shared memory of the size that the launch gives.
+#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(simt::shared_memory.get())
+
+namespace simt {
+template <class T> T shuffle(T value, unsigned from, int line) {
+    T all[LANES];
+    return exchange(value, line, all)[from];
+}
+} // namespace simt
+
+inline float __uint_as_float(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+inline uint32_t __float_as_uint(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return bits;
+}
+inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline float __expf(float x) { return expf(x); }
+inline float __logf(float x) { return logf(x); }
+inline float __fdividef(float a, float b) { return a / b; }
+template <class A, class B> auto min(A a, B b) { return b < a ? b : a; }
+template <class A, class B> auto max(A a, B b) { return a < b ? b : a; }
+
+#include "mma.h"

@@ -1,0 +1,3 @@
+//! The operations: for each, which kernel runs on how many blocks, and with what.
+
+pub mod rmsnorm;

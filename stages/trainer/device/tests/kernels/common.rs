@@ -1,0 +1,81 @@
+//! What the kernels' tests share: machines to run on, numbers, and how far results may be off.
+
+use std::sync::{Arc, OnceLock};
+
+use half::bf16;
+use obvert_device::Stored;
+use obvert_device::simulation::{Order, Program};
+
+/// Numbers that look random, uniform in ±1, and are the same everywhere.
+pub struct Numbers(u64);
+
+impl Numbers {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        ((self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0) as f32
+    }
+
+    /// Numbers that `F` holds exactly, so that only what a kernel computes is rounded.
+    pub fn stored<F: Stored>(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| F::narrow(self.next()).widen()).collect()
+    }
+
+    /// Whole numbers below a bound.
+    pub fn below(&mut self, bound: usize) -> usize {
+        (f64::from(self.next() + 1.0) * 0.499_999 * bound as f64) as usize
+    }
+}
+
+/// The exact program and the one that stores bfloat16; nothing where there is no C++ compiler.
+pub fn programs() -> Option<&'static [Arc<Program>; 2]> {
+    static PROGRAMS: OnceLock<Option<[Arc<Program>; 2]>> = OnceLock::new();
+    let compile = || {
+        std::process::Command::new("c++").arg("--version").output().ok()?;
+        let exact = Program::new::<f32>().unwrap_or_else(|error| panic!("{error}"));
+        let rounded = Program::new::<bf16>().unwrap_or_else(|error| panic!("{error}"));
+        Some([Arc::new(exact), Arc::new(rounded)])
+    };
+    PROGRAMS.get_or_init(compile).as_ref()
+}
+
+/// The orders in which threads take turns.
+pub const ORDERS: [Order; 3] = [Order::Forward, Order::Backward, Order::Mixed];
+
+/// Runs a check, generic over what is stored, on the simulation: exact and rounded, in every order of threads.
+macro_rules! on_every_machine {
+    ($test:literal, $check:ident) => {
+        let Some([exact, rounded]) = $crate::common::programs() else {
+            eprintln!("SKIPPED: {}: no C++ compiler", $test);
+            return;
+        };
+        for order in $crate::common::ORDERS {
+            let failed = |error| panic!("{order:?}: {error}");
+            $check(&exact.start::<f32>(order).unwrap()).unwrap_or_else(failed);
+            $check(&rounded.start::<half::bf16>(order).unwrap()).unwrap_or_else(failed);
+        }
+    };
+}
+pub(crate) use on_every_machine;
+
+/// Compares with an exact reference: to 1e-5 of the largest value where nothing is rounded, else to twice the error that
+/// rounding the reference itself makes, as FlashAttention's tests do.
+pub fn assert_close<F: Stored>(what: &str, found: &[F], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
+    let rounding = |value: &f64| (f64::from(F::narrow(*value as f32).widen()) - value).abs();
+    let rounded = expected.iter().map(rounding).fold(0.0, f64::max);
+    let tolerance = 2.0 * rounded + 1e-5 * largest + 1e-7;
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let found = f64::from(found.widen());
+        assert!(
+            (found - expected).abs() <= tolerance,
+            "{what}: value {at} is {found}, expected {expected} ± {tolerance:e}"
+        );
+    }
+}

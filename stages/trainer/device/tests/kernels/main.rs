@@ -1,0 +1,7 @@
+//! Every kernel against its formula, on the simulation.
+
+// Helpers of tests are tests too, which clippy's configuration cannot see.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+mod rmsnorm;

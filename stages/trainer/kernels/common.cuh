@@ -1,0 +1,58 @@
+// What every kernel shares; put in front of each source, since NVRTC brings no headers.
+//
+// `real` is what activations and frozen weights are stored as: bfloat16, or float where STORAGE_F32 is defined, so that
+// the same source can be compared with an exact reference. Sums are always float.
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+struct bf16 {
+    u16 bits;
+};
+
+#define WARP 32
+#define ALL_LANES 0xffffffffu
+#define NEG_INFINITY (-1.0f / 0.0f)
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
+
+// To the nearest, ties to even; NaN stays NaN.
+__device__ __forceinline__ bf16 round_bf16(float x) {
+    u32 bits = __float_as_uint(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return {(u16)0x7fff};
+    return {(u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+}
+
+#ifdef STORAGE_F32
+typedef float real;
+__device__ __forceinline__ real narrow(float x) { return x; }
+#else
+typedef bf16 real;
+__device__ __forceinline__ real narrow(float x) { return round_bf16(x); }
+#endif
+
+// The sum, or the greatest, over the lanes of a warp; every lane has it. All lanes must call.
+__device__ __forceinline__ float warp_sum(float x) {
+    for (int lane = WARP / 2; lane > 0; lane /= 2) x += __shfl_xor_sync(ALL_LANES, x, lane);
+    return x;
+}
+
+__device__ __forceinline__ float warp_max(float x) {
+    for (int lane = WARP / 2; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, lane));
+    return x;
+}
+
+// The sum over a block; every thread has it. `scratch` holds a float per warp. All threads must call. The order of
+// summation is fixed, so runs repeat bit for bit.
+__device__ __forceinline__ float block_sum(float x, float* scratch) {
+    x = warp_sum(x);
+    if (threadIdx.x % WARP == 0) scratch[threadIdx.x / WARP] = x;
+    __syncthreads();
+    float sum = 0.0f;
+    for (int warp = 0; warp < blockDim.x / WARP; warp++) sum += scratch[warp];
+    __syncthreads();
+    return sum;
+}
