@@ -34,6 +34,35 @@ typedef bf16 real;
 __device__ __forceinline__ real narrow(float x) { return round_bf16(x); }
 #endif
 
+// Two neighbours, as the matrix instruction takes them; eight, as memory gives them at once (16 bytes of bf16).
+struct __align__(2 * sizeof(real)) pair {
+    real x, y;
+};
+struct __align__(8 * sizeof(real)) eight {
+    real v[8];
+};
+
+#ifndef SIMT
+// Shared memory of the size that the launch gives.
+#define DYNAMIC_SHARED(type, name)                                                                                     \
+    extern __shared__ __align__(16) unsigned char shared_memory[];                                                     \
+    type* name = reinterpret_cast<type*>(shared_memory)
+
+#ifndef STORAGE_F32
+// sums [16][8] += A [16][16] B [16][8], by all lanes of a warp. With g = lane / 4 and t = lane % 4: a[0] is A at (g, 2t) and
+// (g, 2t + 1), a[1] at (g + 8, 2t), a[2] at (g, 2t + 8), a[3] at (g + 8, 2t + 8); b[0] is B at (2t, g) and (2t + 1, g), b[1] at
+// (2t + 8, g); sums 0 and 1 are at (g, 2t) and (g, 2t + 1), 2 and 3 at (g + 8, 2t).
+#define MULTIPLY(sums, a, b) multiply_add(sums, a, b)
+__device__ __forceinline__ u32 bits_of(pair p) { return (u32)p.x.bits | (u32)p.y.bits << 16; }
+__device__ __forceinline__ void multiply_add(float (&sums)[4], const pair (&a)[4], const pair (&b)[2]) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+                 : "r"(bits_of(a[0])), "r"(bits_of(a[1])), "r"(bits_of(a[2])), "r"(bits_of(a[3])), "r"(bits_of(b[0])),
+                   "r"(bits_of(b[1])));
+}
+#endif
+#endif
+
 // The sum, or the greatest, over the lanes of a warp; every lane has it. All lanes must call.
 __device__ __forceinline__ float warp_sum(float x) {
     for (int lane = WARP / 2; lane > 0; lane /= 2) x += __shfl_xor_sync(ALL_LANES, x, lane);

@@ -207,6 +207,8 @@ inline bool run(dim3 grid_size, dim3 block_size, size_t shared_bytes, Order orde
 
 } // namespace simt
 
+// For what the host does otherwise.
+#define SIMT
 #define __global__
 #define __device__
 #define __forceinline__ inline
