@@ -18,6 +18,8 @@ import machine
 HERE = Path(__file__).resolve().parent
 TARGETS = {"torch f32": 3.0, "torch bf16": 2.0, "TRL f32": 5.0}
 MOST_MB = 1500
+# Of losses, between all who compute in f32.
+APART = 1e-3
 
 
 def arguments():
@@ -30,6 +32,7 @@ def arguments():
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--only", nargs="+", help="contenders to run; all by default")
+    parser.add_argument("--because", help="why the others are not, for the table")
     parser.add_argument("--gemm-rate", type=float, help="GFLOP/s for the floor, instead of the measured rate")
     return parser.parse_args()
 
@@ -145,8 +148,17 @@ def loss_table(runs):
     yield "|---" * (steps + 2) + "|"
     first = losses(next(iter(runs.values())))
     for name, made in runs.items():
-        apart = max(abs(a - b) for run in made for (a, _), b in zip(run[0], first))
+        apart = difference(made, first)
         yield f"| {name} | " + " | ".join(f"{loss:.6f}" for loss in losses(made)) + f" | {apart:.1e} |"
+
+
+def difference(made, first):
+    return max(abs(a - b) for run in made for (a, _), b in zip(run[0], first))
+
+
+def disagreeing(runs):
+    first = losses(next(iter(runs.values())))
+    return [name for name, made in runs.items() if "bf16" not in name and difference(made, first) > APART]
 
 
 def floor_lines(options, runs, gemm):
@@ -168,7 +180,10 @@ def report(options, runs, gemm, started_on):
     yield from speed_table(runs)
     yield ""
     yield from loss_table(runs)
-    yield "\nAll but bf16 must agree to 1e-3.\n\nThe floor, prompts shared:\n"
+    yield f"\nAll but bf16 must agree to {APART}."
+    if left_out := CONTENDERS.keys() - runs.keys():
+        yield f"Not run: {', '.join(sorted(left_out))}{f' ({options.because})' if options.because else ''}."
+    yield "\nThe floor, prompts shared:\n"
     yield from floor_lines(options, runs, gemm)
 
 
@@ -181,6 +196,8 @@ def main():
     text = "\n".join(report(options, runs, gemm, started_on)) + "\n"
     machine.result_path("train").write_text(text)
     print(text)
+    if apart := disagreeing(runs):
+        sys.exit(f"the losses of {', '.join(apart)} differ by more than {APART}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ pub struct Read {
     unit: &'static str,
     /// The pairs that can be used.
     pub data: Data,
+    /// The number of the row that each of them was.
+    rows: Vec<usize>,
     /// Pairs among them whose history was shortened.
     pub shortened: usize,
     /// Number and reason of every row that cannot be used.
@@ -34,7 +36,8 @@ pub struct Read {
 
 impl Read {
     fn new(path: &Path, unit: &'static str) -> Self {
-        Read { path: path.to_owned(), unit, data: Data::default(), shortened: 0, rejected: Vec::new() }
+        let (path, data, rows) = (path.to_owned(), Data::default(), Vec::new());
+        Read { path, unit, data, rows, shortened: 0, rejected: Vec::new() }
     }
 
     /// Takes in a row: its group and its tokens, or why it has none.
@@ -43,10 +46,17 @@ impl Read {
             Ok((group, Fitted { tokens, shortened })) => {
                 self.data.groups.push(group);
                 self.data.pairs.push(tokens);
+                self.rows.push(row);
                 self.shortened += usize::from(shortened);
             }
             Err(error) => self.rejected.push((row, format!("{error:#}"))),
         }
+    }
+
+    /// Sets pairs aside that could be read and still cannot be used.
+    pub fn set_aside(&mut self, pairs: &[usize], reason: &str) {
+        self.rejected.extend(pairs.iter().map(|at| (self.rows[*at], reason.to_owned())));
+        self.rejected.sort_unstable();
     }
 
     /// All rows, or the first one that cannot be used.
@@ -113,9 +123,15 @@ fn row(line: &str, dialect: &Dialect, limits: &Limits<'_>) -> anyhow::Result<(St
         (None, _) => (Some("chosen"), Some("rejected")),
     };
     let (chosen, rejected) = (answer(&row, chosen, "chosen")?, answer(&row, rejected, "rejected")?);
-    let gap = row["g"].as_f64().or(row["margin_g"].as_f64()).unwrap_or_default() as f32;
-    let fitted = limits.fit(&Conversation { prompt: &prompt, chosen, rejected, gap }, dialect)?;
+    let fitted = limits.fit(&Conversation { prompt: &prompt, chosen, rejected, gap: gap(&row)? }, dialect)?;
     Ok((row["dialogue"].as_str().map_or_else(|| row["prompt"].to_string(), str::to_owned), fitted))
+}
+
+/// The difference g of a row; 0 where it names none.
+fn gap(row: &Value) -> anyhow::Result<f32> {
+    let named = ["g", "margin_g"].into_iter().find(|key| row.get(key).is_some_and(|gap| !gap.is_null()));
+    let Some(key) = named else { return Ok(0.0) };
+    Ok(row[key].as_f64().with_context(|| format!("`{key}` is not a number"))? as f32)
 }
 
 /// The answer under a key, if there is one on that side. A row may say that it was cut.

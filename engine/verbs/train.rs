@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use obvert_stages::output::jsonl;
-use obvert_trainer::checkpoints::Checkpoints;
 use obvert_trainer::conversation::Limits;
-use obvert_trainer::fit::{Fit, FitSettings, Outcome};
+use obvert_trainer::fit::{Fit, FitSettings, Inputs, Outcome};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::{Activations, LossKind, MICRO_TOKENS, ReferenceKind};
@@ -128,18 +126,17 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let mut read = read(arguments, &model, &training)?;
     let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
     let start = adapter.map_or_else(|| Adapter::new(&model.config, &lora, arguments.seed), Ok)?;
-    if arguments.restart {
-        Checkpoints::open(&arguments.out.join("checkpoints"))?.clear()?;
-    }
-    let mut observer = TrainObserver::new(&arguments.out, read.shortened, read.rejected.len());
     let (model, base) = (Arc::new(model), checkpoint.identity()?);
     let (data, settings) = (std::mem::take(&mut read.data), fit_settings(arguments));
-    let mut fit = Fit::open((model, &base), start, training, data, settings, &arguments.out, &mut observer)?;
-    jsonl::write(&arguments.out.join("rejected.jsonl"), read.rejected())?;
+    let mut fit = Fit::new(Inputs { model, base, start, training, data, settings }, &arguments.out)?;
+    if arguments.restart {
+        fit.clear()?;
+    }
+    let mut observer = TrainObserver::new(&arguments.out, read);
     let outcome = fit.run(&mut observer)?;
     let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
     peft::save(&arguments.out, fit.trainer().adapter(), name.as_deref())?;
-    report(&arguments.out, &outcome, &read);
+    report(&arguments.out, &outcome, observer.read());
     Ok(())
 }
 
@@ -148,7 +145,11 @@ fn read(arguments: &Arguments, model: &Model, training: &TrainSettings) -> anyho
     let sides = training.preference_loss().sides();
     let limits = Limits { config: &model.config, max_length: arguments.length.max_length, sides };
     let read = pairs::read(&arguments.pairs, &arguments.model.model, &limits)?;
-    if arguments.strict { read.whole() } else { read.some() }
+    let read = if arguments.strict { read.whole()? } else { read.some()? };
+    if training.loss == LossKind::Rpo && read.data.pairs.iter().all(|pair| pair.gap == 0.0) {
+        eprintln!("warning: no row has a `g` (or `margin_g`) other than 0: without margins rpo is dpo");
+    }
+    Ok(read)
 }
 
 fn report(out: &Path, outcome: &Outcome, read: &Read) {

@@ -4,23 +4,30 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use obvert_stages::output::train_log::{TrainLog, columns, counts, row_of};
+use obvert_stages::output::{self, jsonl};
 use obvert_trainer::fit::{Observer, Plan};
 use obvert_trainer::{Error, Measures, Metrics};
 use serde_json::json;
+
+use super::pairs::Read;
 
 /// Prints, and writes to the log in the run's folder.
 pub struct TrainObserver {
     out: PathBuf,
     /// Open from when it is known where the run begins.
     log: Option<TrainLog>,
-    /// What was read, in every row of an update.
-    counts: BTreeMap<String, f64>,
+    read: Read,
 }
 
 impl TrainObserver {
-    /// For a run whose files go to `out`, on pairs of which some were shortened, and others rejected.
-    pub fn new(out: &Path, shortened: usize, rejected: usize) -> Self {
-        TrainObserver { out: out.to_owned(), log: None, counts: counts(shortened as u64, rejected as u64) }
+    /// For a run whose files go to `out`, on pairs that were read.
+    pub fn new(out: &Path, read: Read) -> Self {
+        TrainObserver { out: out.to_owned(), log: None, read }
+    }
+
+    /// What was read, and what of it could not be used.
+    pub fn read(&self) -> &Read {
+        &self.read
     }
 
     fn write(&mut self, step: u64, row: &BTreeMap<String, f64>) -> Result<(), Error> {
@@ -35,20 +42,20 @@ impl Observer for TrainObserver {
     }
 
     fn begins(&mut self, plan: &Plan, steps: u64) -> Result<(), Error> {
-        if !plan.single.is_empty() {
-            eprintln!("warning: {} pairs have no mirror and are left out", plan.single.len());
-        }
+        self.read.set_aside(&plan.single, "its mirror, which the loss needs, is not there");
         if steps > 0 {
             println!("going on after {steps} of {} updates", plan.steps);
         }
-        self.log = Some(TrainLog::open(&self.out, steps).map_err(|error| Error::malformed(&self.out, error))?);
+        let refuse = |error: output::Error| Error::malformed(&self.out, error);
+        jsonl::write(&self.out.join("rejected.jsonl"), self.read.rejected()).map_err(refuse)?;
+        self.log = Some(TrainLog::open(&self.out, steps).map_err(refuse)?);
         Ok(())
     }
 
     fn updated(&mut self, metrics: &Metrics, epoch: f64, seconds: f64) -> Result<(), Error> {
         let mut row = row_of(metrics, seconds);
         row.insert("epoch".into(), epoch);
-        row.extend(self.counts.clone());
+        row.extend(counts(self.read.shortened as u64, self.read.rejected.len() as u64));
         let (loss, accuracies) = (metrics.batch.loss, metrics.batch.accuracies);
         let shown = json!({ "step": metrics.step, "loss": loss, "grad_norm": metrics.grad_norm, "rewards/accuracies": accuracies });
         println!("{shown}");

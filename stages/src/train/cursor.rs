@@ -59,17 +59,17 @@ pub(super) fn resume(
 ) -> Result<(Trainer<f32>, Cursor), String> {
     let new = Cursor::new(settings, policy);
     let mut trainer = settings.trainer(policy)?;
-    let restored = checkpoints.restore(&mut trainer).map_err(|e| e.to_string())?;
-    restored
-        .refused
-        .iter()
-        .for_each(|error| tracing::warn!(%error, "a checkpoint cannot be used: the one before it is"));
-    match restored.cursor.map(Cursor::deserialize) {
-        Some(Ok(cursor)) if cursor.settings == new.settings => Ok((trainer, cursor)),
-        Some(_) => {
-            tracing::warn!("the settings of `train` or its model changed: training starts over");
-            Ok((settings.trainer(policy)?, new))
+    let found = checkpoints.find().map_err(|e| e.to_string())?;
+    found.damaged.iter().for_each(|error| tracing::warn!(%error, "a checkpoint cannot be used: the one before it is"));
+    let Some((state, cursor)) = found.newest else { return Ok((trainer, new)) };
+    match Cursor::deserialize(cursor) {
+        Ok(cursor) if cursor.settings == new.settings => {
+            trainer.resume(state).map_err(|e| e.to_string())?;
+            Ok((trainer, cursor))
         }
-        None => Ok((trainer, new)),
+        _ => {
+            tracing::warn!("the settings of `train` or its model changed: training starts over");
+            Ok((trainer, new))
+        }
     }
 }

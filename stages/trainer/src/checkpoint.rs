@@ -77,7 +77,7 @@ pub fn save<F: Real>(path: &Path, state: &State<F>, cursor: &Value) -> Result<()
 /// Reads a checkpoint: the state, and the cursor that was saved with it.
 ///
 /// # Errors
-/// Names the file and what is wrong with it.
+/// Names the file and what is wrong with it; [`Error::Unsupported`] where nothing is but the format's version.
 pub fn load<F: Real>(path: &Path) -> Result<(State<F>, Value), Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     let tensors = parse(path, &bytes)?;
@@ -99,18 +99,19 @@ fn verified_header(path: &Path, bytes: &[u8], tensors: &SafeTensors<'_>) -> Resu
     let envelope = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
     let envelope = envelope.ok_or_else(|| refuse("not a checkpoint of this trainer"))?;
     let envelope: Envelope = serde_json::from_str(envelope).map_err(|error| Error::malformed(path, error))?;
+    let header: Value = serde_json::from_str(&envelope.header).map_err(|error| Error::malformed(path, error))?;
+    // First of all: another version may be checked in another way.
+    if header["version"] != VERSION {
+        let field = format!("{}: version", path.display());
+        return Err(Error::unsupported(&field, &header["version"], &format!("this program reads {VERSION}")));
+    }
     let mut views = tensors.tensors();
     views.sort_by(|(a, _), (b, _)| a.cmp(b));
     let found = checksum(&envelope.header, views.iter().map(|(name, view)| (name.as_str(), view.data())));
     if found != envelope.checksum {
         return Err(refuse("the checkpoint is damaged: its checksum does not match"));
     }
-    let header: Header = serde_json::from_str(&envelope.header).map_err(|error| Error::malformed(path, error))?;
-    if header.version != VERSION {
-        let reason = format!("checkpoint version {}, this program reads {VERSION}", header.version);
-        return Err(Error::malformed(path, reason));
-    }
-    Ok(header)
+    serde_json::from_value(header).map_err(|error| Error::malformed(path, error))
 }
 
 /// All tensors of a state, sorted by name.

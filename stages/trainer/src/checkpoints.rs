@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::checkpoint::{self, State};
 use crate::error::Error;
 use crate::real::Real;
 use crate::train::Trainer;
@@ -17,13 +18,13 @@ pub struct Checkpoints {
     folder: PathBuf,
 }
 
-/// What was found when a run went on.
+/// What a folder holds.
 #[derive(Debug)]
-pub struct Restored {
-    /// The cursor saved with the checkpoint that was used; `None` where there was none to use.
-    pub cursor: Option<Value>,
-    /// Newer checkpoints that could not be used, and why.
-    pub refused: Vec<Error>,
+pub struct Found<F> {
+    /// The newest whole checkpoint: the trainer's state, and the cursor saved with it.
+    pub newest: Option<(State<F>, Value)>,
+    /// Newer ones that are damaged, and how.
+    pub damaged: Vec<Error>,
 }
 
 impl Checkpoints {
@@ -48,19 +49,21 @@ impl Checkpoints {
         remove(later.iter().chain(kept.iter().skip(KEPT)))
     }
 
-    /// Puts the trainer where the newest checkpoint that can be used left it.
+    /// The newest checkpoint that is whole. Whose run it belongs to is for the caller to see from the cursor: only damage
+    /// is passed over, so that nothing whole is ever overwritten by another run.
     ///
     /// # Errors
-    /// What the file system reports of the folder.
-    pub fn restore<F: Real>(&self, trainer: &mut Trainer<F>) -> Result<Restored, Error> {
-        let mut refused = Vec::new();
+    /// What the file system reports of the folder; a checkpoint of another version of the format.
+    pub fn find<F: Real>(&self) -> Result<Found<F>, Error> {
+        let mut damaged = Vec::new();
         for path in self.newest_first()? {
-            match trainer.restore(&path) {
-                Ok(cursor) => return Ok(Restored { cursor: Some(cursor), refused }),
-                Err(error) => refused.push(error),
+            match checkpoint::load(&path) {
+                Ok(saved) => return Ok(Found { newest: Some(saved), damaged }),
+                Err(error @ Error::Unsupported { .. }) => return Err(error),
+                Err(error) => damaged.push(error),
             }
         }
-        Ok(Restored { cursor: None, refused })
+        Ok(Found { newest: None, damaged })
     }
 
     /// Removes all checkpoints.

@@ -5,11 +5,11 @@
 
 mod plan;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::checkpoints::Checkpoints;
 use crate::error::Error;
@@ -23,6 +23,9 @@ use crate::reference::{ReferenceCache, hash_adapter};
 use crate::settings::TrainSettings;
 use crate::train::Trainer;
 pub use plan::{FitSettings, Plan};
+
+/// Where the best adapter on held-out pairs lies in a run's folder.
+const BEST: &str = "best";
 
 /// Pairs, each with the group that it belongs to: pairs of one group (a dialogue, a prompt) are all trained on or all
 /// held out.
@@ -69,14 +72,32 @@ pub struct Outcome {
     pub stopped_early: bool,
 }
 
+/// What a run is a function of.
+pub struct Inputs {
+    /// The base model.
+    pub model: Arc<Model<f32>>,
+    /// What tells the base model from others.
+    pub base: String,
+    /// The adapter that training starts from.
+    pub start: Adapter<f32>,
+    /// How it is trained.
+    pub training: TrainSettings,
+    /// What it is trained on.
+    pub data: Data,
+    /// How the data is walked through.
+    pub settings: FitSettings,
+}
+
 /// A run over a fixed set.
 pub struct Fit {
     trainer: Trainer<f32>,
+    base: String,
     plan: Plan,
     settings: FitSettings,
     pairs: Vec<TokenPair>,
+    /// The reference's log-probs of every pair; empty before the run begins.
     reference: Vec<ResponseLogps>,
-    folder: std::path::PathBuf,
+    folder: PathBuf,
     checkpoints: Checkpoints,
     identity: String,
     best: Option<(u64, f64)>,
@@ -85,43 +106,40 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// A run that starts from `start`, keeps its state in `folder`, and goes on where a run of the same identity left
-    /// off there. `base` tells the base model from others.
+    /// A run that keeps its state in `folder`.
     ///
     /// # Errors
-    /// Settings or pairs that make no sense; a folder that holds another run.
-    pub fn open(
-        (model, base): (Arc<Model<f32>>, &str),
-        start: Adapter<f32>,
-        training: TrainSettings,
-        data: Data,
-        settings: FitSettings,
-        folder: &Path,
-        observer: &mut dyn Observer,
-    ) -> Result<Self, Error> {
-        let plan = Plan::new(&data, &settings, training.preference_loss().as_ref())?;
-        let training = TrainSettings { total_steps: plan.steps, ..training };
-        let identity = identity(base, &start, &training, &settings, &data)?;
-        let mut trainer = Trainer::with_adapter(model, training, start)?;
+    /// Settings or pairs that make no sense.
+    pub fn new(inputs: Inputs, folder: &Path) -> Result<Self, Error> {
+        let plan = Plan::new(&inputs.data, &inputs.settings, inputs.training.preference_loss().as_ref())?;
+        let training = TrainSettings { total_steps: plan.steps, ..inputs.training.clone() };
+        let identity = identity(&inputs, &training)?;
+        let Inputs { model, base, start, data: Data { pairs, .. }, settings, .. } = inputs;
+        let trainer = Trainer::with_adapter(model, training, start)?;
         let checkpoints = Checkpoints::open(&folder.join("checkpoints"))?;
-        let restored = checkpoints.restore(&mut trainer)?;
-        restored.refused.iter().for_each(|error| observer.refused(error));
-        let (best, stale) = match &restored.cursor {
-            Some(cursor) => progress(cursor, &identity, folder)?,
-            None => (None, 0),
-        };
-        let mut cache = ReferenceCache::open(&folder.join("reference.cache"), base, trainer.reference_adapter())?;
-        let reference = cache.logps(&trainer, &data.pairs)?;
-        observer.begins(&plan, trainer.steps())?;
-        let (pairs, folder) = (data.pairs, folder.to_owned());
-        Ok(Self { trainer, plan, settings, pairs, reference, folder, checkpoints, identity, best, stale })
+        let (reference, folder, best, stale) = (Vec::new(), folder.to_owned(), None, 0);
+        Ok(Self { trainer, base, plan, settings, pairs, reference, folder, checkpoints, identity, best, stale })
     }
 
-    /// Trains to the end.
+    /// Removes what another run left in the folder that would be taken for this one's.
     ///
     /// # Errors
-    /// As [`Trainer::step`]; what the file system reports; what the observer does.
+    /// What the file system reports.
+    pub fn clear(&self) -> Result<(), Error> {
+        self.checkpoints.clear()?;
+        peft::remove(&self.folder.join(BEST))
+    }
+
+    /// Trains to the end, from where the run left off in the folder.
+    ///
+    /// # Errors
+    /// A folder that holds another run; as [`Trainer::step`]; what the file system reports; what the observer does.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+        self.resume(observer)?;
+        let path = self.folder.join("reference.cache");
+        let mut cache = ReferenceCache::open(&path, &self.base, self.trainer.reference_adapter())?;
+        self.reference = cache.logps(&self.trainer, &self.pairs)?;
+        observer.begins(&self.plan, self.trainer.steps())?;
         while self.trainer.steps() < self.plan.steps && !self.exhausted() {
             self.update(observer)?;
             let step = self.trainer.steps();
@@ -142,6 +160,20 @@ impl Fit {
         &self.trainer
     }
 
+    fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
+        let found = self.checkpoints.find()?;
+        found.damaged.iter().for_each(|error| observer.refused(error));
+        let Some((state, cursor)) = found.newest else { return Ok(()) };
+        if cursor["identity"] != self.identity {
+            let reason = "holds a run with another model, start, settings or pairs; choose another folder, or start over (--restart)";
+            return Err(Error::malformed(&self.folder, reason));
+        }
+        let best = &cursor["best"];
+        self.best = best[0].as_u64().zip(best[1].as_u64().map(f64::from_bits));
+        self.stale = cursor["stale"].as_u64().unwrap_or_default();
+        self.trainer.resume(state)
+    }
+
     fn exhausted(&self) -> bool {
         self.settings.patience > 0 && self.stale >= self.settings.patience
     }
@@ -159,9 +191,9 @@ impl Fit {
         let measures = self.trainer.evaluate(&pairs, &reference)?;
         observer.validated(self.trainer.steps(), &measures)?;
         self.stale += 1;
-        if self.best.is_none_or(|(_, best)| measures.loss < best) {
+        if measures.loss.is_finite() && self.best.is_none_or(|(_, best)| measures.loss < best) {
             (self.best, self.stale) = (Some((self.trainer.steps(), measures.loss)), 0);
-            peft::save(&self.folder.join("best"), self.trainer.adapter(), None)?;
+            peft::save(&self.folder.join(BEST), self.trainer.adapter(), None)?;
         }
         Ok(())
     }
@@ -177,28 +209,14 @@ impl Fit {
     }
 }
 
-/// The best validation and the number of those since, from a cursor.
-fn progress(cursor: &Value, identity: &str, folder: &Path) -> Result<(Option<(u64, f64)>, u64), Error> {
-    if cursor["identity"] != identity {
-        let reason = "holds a run with another model, start, settings or pairs; choose another folder, or start over (--restart)";
-        return Err(Error::malformed(folder, reason));
-    }
-    let best = &cursor["best"];
-    let best = best[0].as_u64().zip(best[1].as_u64().map(f64::from_bits));
-    Ok((best, cursor["stale"].as_u64().unwrap_or_default()))
-}
-
 /// A hash over everything that the adapter depends on.
-fn identity(
-    base: &str,
-    start: &Adapter<f32>,
-    training: &TrainSettings,
-    settings: &FitSettings,
-    data: &Data,
-) -> Result<String, Error> {
+fn identity(inputs: &Inputs, training: &TrainSettings) -> Result<String, Error> {
+    let Inputs { base, start, data, .. } = inputs;
     let mut hasher = blake3::Hasher::new();
     hasher.update(base.as_bytes());
     hash_adapter(&mut hasher, start);
+    // How often a run is saved changes nothing in it.
+    let settings = FitSettings { checkpoint_every: 0, ..inputs.settings.clone() };
     // JSON writes floating-point numbers so that they read back the same.
     let made_of = (training, settings, &data.pairs, &data.groups);
     serde_json::to_writer(&mut hasher, &made_of).map_err(|error| Error::field("settings", error))?;

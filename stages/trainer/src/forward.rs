@@ -91,7 +91,7 @@ impl<'a, F: Real> Pass<'a, F> {
         pack: &'a Pack,
         buffers: &'a Buffers<F>,
     ) -> Self {
-        let rotary = RotaryTable::new(&model.config, pack.longest());
+        let rotary = RotaryTable::new(&model.config, pack.longest(), buffers);
         Self { model, adapter, pack, buffers, rotary }
     }
 

@@ -39,11 +39,12 @@ pub struct BatchGradient<F> {
     pub gradient: Adapter<F>,
 }
 
-/// Every prompt with the responses of the next pair, the last one's with those of the first.
-pub fn mismatched(pairs: &[TokenPair]) -> Vec<TokenPair> {
+/// Every prompt with the responses of the next pair, the last one's with those of the first. Joins of more than `longest`
+/// tokens, which a model may not take though it takes the pairs, are left out.
+pub fn mismatched(pairs: &[TokenPair], longest: usize) -> Vec<TokenPair> {
     let next = pairs.iter().cycle().skip(1);
     let join = |(pair, next): (&TokenPair, &TokenPair)| TokenPair { prompt: pair.prompt.clone(), ..next.clone() };
-    pairs.iter().zip(next).map(join).collect()
+    pairs.iter().zip(next).map(join).filter(|join| join.longest() <= longest).collect()
 }
 
 /// The mean loss of a batch whose log-probs are known.
@@ -144,8 +145,12 @@ mod tests {
     #[test]
     fn mismatched_prompts_get_the_next_responses() {
         let pair = |id: u32| TokenPair { prompt: vec![id], chosen: vec![10 + id], rejected: vec![20 + id], gap: 0.0 };
-        let found = mismatched(&[pair(1), pair(2), pair(3)]);
-        let ids: Vec<_> = found.iter().map(|pair| [pair.prompt[0], pair.chosen[0], pair.rejected[0]]).collect();
-        assert_eq!(ids, [[1, 12, 22], [2, 13, 23], [3, 11, 21]]);
+        let pairs = [pair(1), pair(2), TokenPair { rejected: vec![23; 4], ..pair(3) }];
+        let ids = |longest| {
+            let found = mismatched(&pairs, longest);
+            found.iter().map(|pair| [pair.prompt[0], pair.chosen[0], pair.rejected[0]]).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(5), [[1, 12, 22], [2, 13, 23], [3, 11, 21]]);
+        assert_eq!(ids(4), [[1, 12, 22], [3, 11, 21]]);
     }
 }

@@ -1,10 +1,11 @@
 //! Lanes: the machine's threads shared out to passes that are computed side by side.
 //!
-//! A lane is a thread pool and working memory of its own. Pairs do not depend on each other, so lanes that each take
+//! A lane is a thread pool and working memory of its own, which it keeps. Pairs do not depend on each other, so lanes that each take
 //! some of them hardly ever wait, which threads that share every product do. A result does not depend on how many lanes
 //! there are: items are cut the same way, and what they give is handed on in their order.
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::buffers::Buffers;
@@ -14,20 +15,17 @@ use crate::real::Real;
 /// Threads, with the memory they work in, that take items side by side.
 #[derive(Debug)]
 pub struct Lanes<F> {
-    lanes: Vec<Lane<F>>,
+    /// One for every lane at work.
+    pools: Vec<rayon::ThreadPool>,
+    /// One for every lane that ever was at work, lane by lane.
+    memory: Vec<Buffers<F>>,
     threads: usize,
-}
-
-#[derive(Debug)]
-struct Lane<F> {
-    pool: rayon::ThreadPool,
-    buffers: Buffers<F>,
 }
 
 impl<F: Real> Default for Lanes<F> {
     /// Lanes for as many threads as the current pool has.
     fn default() -> Self {
-        Self { lanes: Vec::new(), threads: rayon::current_num_threads() }
+        Self { pools: Vec::new(), memory: Vec::new(), threads: rayon::current_num_threads() }
     }
 }
 
@@ -35,17 +33,18 @@ impl<F: Real> Lanes<F> {
     /// Shares the threads out to a lane for every item, as far as there are threads.
     fn share(&mut self, items: usize) -> Result<(), Error> {
         let (count, threads) = (items.clamp(1, self.threads), self.threads);
-        if self.lanes.len() != count {
-            self.lanes.clear();
-            let lanes = (0..count).map(|lane| Lane::new(threads / count + usize::from(lane < threads % count)));
-            self.lanes = lanes.collect::<Result<_, _>>()?;
+        if self.pools.len() != count {
+            self.pools.clear();
+            let pools = (0..count).map(|lane| pool(threads / count + usize::from(lane < threads % count)));
+            self.pools = pools.collect::<Result<_, _>>()?;
         }
+        self.memory.resize_with(self.memory.len().max(count), Buffers::default);
         Ok(())
     }
 
     /// Bytes of working memory asked of the system so far.
     pub fn asked(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.buffers.asked()).sum()
+        self.memory.iter().map(Buffers::asked).sum()
     }
 
     /// Does `work` on every item and hands the results to `sink` in the items' order. At most twice as many as there
@@ -55,7 +54,7 @@ impl<F: Real> Lanes<F> {
     /// The system gives no more threads.
     ///
     /// # Panics
-    /// If `work` or `sink` does.
+    /// As `work` or `sink` does.
     pub fn run<T: Sync, R: Send>(
         &mut self,
         items: &[T],
@@ -63,27 +62,27 @@ impl<F: Real> Lanes<F> {
         sink: impl FnMut(R) + Send,
     ) -> Result<(), Error> {
         self.share(items.len())?;
-        let desk = Desk::new(items.len(), 2 * self.lanes.len(), sink);
+        let desk = &Desk::new(items.len(), 2 * self.pools.len(), sink);
+        let work = &work;
         std::thread::scope(|scope| {
-            for lane in &self.lanes {
-                scope.spawn(|| {
-                    let _guard = Abandon(&desk);
-                    while let Some(index) = desk.next() {
-                        desk.deliver(index, lane.pool.install(|| work(&items[index], &lane.buffers)));
-                    }
-                });
-            }
+            let lane = |(pool, buffers): (&'_ rayon::ThreadPool, &'_ Buffers<F>)| {
+                let _guard = Abandon(desk);
+                while let Some(index) = desk.next() {
+                    desk.deliver(index, pool.install(|| work(&items[index], buffers)));
+                }
+            };
+            let lanes: Vec<_> =
+                self.pools.iter().zip(&self.memory).map(|both| scope.spawn(move || lane(both))).collect();
+            // The scope would say that a thread panicked, and not why.
+            lanes.into_iter().filter_map(|lane| lane.join().err()).for_each(|panic| resume_unwind(panic));
         });
         Ok(())
     }
 }
 
-impl<F: Real> Lane<F> {
-    fn new(threads: usize) -> Result<Self, Error> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|error| Error::field("threads", error))?;
-        Ok(Self { pool, buffers: Buffers::default() })
-    }
+fn pool(threads: usize) -> Result<rayon::ThreadPool, Error> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.map_err(|error| Error::field("threads", error))
 }
 
 /// Where lanes fetch items and deliver results.
@@ -158,7 +157,7 @@ impl<R, S> Drop for Abandon<'_, R, S> {
 mod tests {
     use super::*;
 
-    const LANES: Lanes<f32> = Lanes { lanes: Vec::new(), threads: 4 };
+    const LANES: Lanes<f32> = Lanes { pools: Vec::new(), memory: Vec::new(), threads: 4 };
 
     #[test]
     fn results_come_in_the_order_of_the_items() {
@@ -179,7 +178,7 @@ mod tests {
         let threads = |items| {
             let mut lanes = LANES;
             lanes.share(items).unwrap();
-            lanes.lanes.iter().map(|lane| lane.pool.current_num_threads()).collect::<Vec<_>>()
+            lanes.pools.iter().map(rayon::ThreadPool::current_num_threads).collect::<Vec<_>>()
         };
         assert_eq!(threads(1), [4]);
         assert_eq!(threads(3), [2, 1, 1]);
@@ -187,8 +186,25 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a scoped thread panicked")]
-    fn a_lane_that_panics_does_not_stop_the_others_from_ending() {
-        { LANES }.run(&[0; 50], |_, _| panic!("work"), |()| ()).unwrap();
+    fn memory_outlasts_the_number_of_lanes() {
+        let mut lanes = LANES;
+        let mut asked = |items: usize| {
+            // All at once, so that every lane takes an item.
+            let together = std::sync::Barrier::new(items.min(4));
+            let work = |_: &usize, buffers: &Buffers<f32>| {
+                together.wait();
+                drop(buffers.take(10, 5));
+            };
+            lanes.run(&vec![0; items], work, |()| ()).unwrap();
+            lanes.asked()
+        };
+        assert_eq!([2, 1, 4, 3, 4].map(&mut asked), [400, 400, 800, 800, 800]);
+    }
+
+    #[test]
+    #[should_panic(expected = "what went wrong")]
+    fn a_lane_that_panics_says_why_and_does_not_keep_the_others_from_ending() {
+        let work = |item: &u32, _: &Buffers<f32>| assert!(*item != 7, "what went wrong");
+        { LANES }.run(&(0..50).collect::<Vec<_>>(), work, |()| ()).unwrap();
     }
 }

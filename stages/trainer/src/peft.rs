@@ -1,5 +1,6 @@
 //! Adapters in the form of Hugging Face's PEFT: `adapter_config.json` and `adapter_model.safetensors`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -51,6 +52,22 @@ pub fn save<F: Real>(folder: &Path, adapter: &Adapter<F>, base_model: Option<&st
     let path = folder.join(CONFIG);
     let text = format!("{:#}\n", peft_config(adapter, base_model));
     write_atomically(&path, text.as_bytes())
+}
+
+/// Removes a saved adapter, and its folder where nothing else is in it.
+///
+/// # Errors
+/// What the file system reports.
+pub fn remove(folder: &Path) -> Result<(), Error> {
+    for path in [folder.join(CONFIG), folder.join(WEIGHTS)] {
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != ErrorKind::NotFound => return Err(Error::io(&path, source)),
+            _ => {}
+        }
+    }
+    // Fails where other files are left, or there was no folder.
+    let _ = std::fs::remove_dir(folder);
+    Ok(())
 }
 
 fn peft_config<F: Real>(adapter: &Adapter<F>, base_model: Option<&str>) -> Value {

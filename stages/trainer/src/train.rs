@@ -53,20 +53,19 @@ impl<F: Real> Trainer<F> {
         Ok(Self { model, settings, reference, state, passes })
     }
 
-    /// Continues from a checkpoint, bit for bit, and returns the cursor saved with it. The trainer must have been made
-    /// as the one that saved it was.
+    /// Continues from the state of a checkpoint, bit for bit. The trainer must have been made as the one that saved it
+    /// was.
     ///
     /// # Errors
-    /// A checkpoint that is damaged or of another model or adapter; the trainer is then as it was.
-    pub fn restore(&mut self, path: &Path) -> Result<Value, Error> {
-        let (state, cursor) = checkpoint::load(path)?;
-        state.adapter.check(&self.model.config).map_err(|error| Error::malformed(path, error))?;
+    /// A state of another model or adapter; the trainer is then as it was.
+    pub fn resume(&mut self, state: State<F>) -> Result<(), Error> {
+        state.adapter.check(&self.model.config)?;
         let shape = |adapter: &Adapter<F>| (adapter.rank, adapter.alpha, adapter.targets());
         if shape(&state.adapter) != shape(&self.state.adapter) {
-            return Err(Error::malformed(path, "its adapter has another rank, alpha or other targets"));
+            return Err(Error::field("checkpoint", "its adapter has another rank, alpha or other targets"));
         }
         self.state = state;
-        Ok(cursor)
+        Ok(())
     }
 
     /// Saves adapter, moments, step and `cursor`, which is the caller's, in one file that is replaced at once.
@@ -168,7 +167,10 @@ impl<F: Real> Trainer<F> {
         if self.settings.preference_loss().scope() != Scope::Mismatched || pairs.len() < 2 {
             return Ok(0.0);
         }
-        let pairs = mismatched(pairs);
+        let pairs = mismatched(pairs, self.model.config.max_positions);
+        if pairs.is_empty() {
+            return Ok(0.0);
+        }
         let policy = self.passes.logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
         let reference = self.passes.logprobs(&self.model, self.reference.as_ref(), &pairs)?;
         let ratios = policy.iter().zip(&reference).map(|(p, r)| (p.chosen - r.chosen) + (p.rejected - r.rejected));

@@ -88,7 +88,8 @@ impl<F: Real> Weight<F> {
         match self {
             Self::Full(matrix) => Rows::Lent(&matrix.data[rows.start * cols..rows.end * cols]),
             Self::Half(matrix) => {
-                let mut wide = buffers.take(rows.len(), cols);
+                // A width of its own: activations as wide as the matrix are kept, and would keep a block's size each.
+                let mut wide = buffers.take(1, rows.len() * cols);
                 widen(&matrix.data[rows.start * cols..rows.end * cols], &mut wide);
                 Rows::Widened(wide)
             }

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{random_model, random_pairs, tiny_config};
-use obvert_trainer::fit::{Data, Fit, FitSettings, Observer, Outcome, Plan};
+use obvert_trainer::fit::{Data, Fit, FitSettings, Inputs, Observer, Outcome, Plan};
 use obvert_trainer::reference::ReferenceCache;
 use obvert_trainer::settings::LossKind;
-use obvert_trainer::{Adapter, Error, LoraSettings, Measures, Metrics, Model, TrainSettings, Trainer};
+use obvert_trainer::{Adapter, Error, LoraSettings, Measures, Metrics, Model, TokenPair, TrainSettings, Trainer};
 use serde_json::json;
 
 /// Counts what it hears and cuts the run off after some updates.
@@ -61,18 +61,26 @@ fn settings() -> FitSettings {
     FitSettings { epochs: 3, batch_size: 3, validation: 0.2, checkpoint_every: 2, seed: 4, ..FitSettings::default() }
 }
 
-fn run_with(folder: &Path, lr: f64, settings: FitSettings, ear: &mut Ear) -> Result<(Outcome, Vec<u32>), Error> {
-    let model = model();
-    let start = Adapter::new(&model.config, &LoraSettings::default(), 1)?;
-    let training = TrainSettings { lr, ..TrainSettings::default() };
-    let mut fit = Fit::open((model, "base"), start, training, data(), settings, folder, ear)?;
+fn inputs() -> Inputs {
+    let (model, base) = (model(), "base".to_owned());
+    let start = adapter(&LoraSettings::default());
+    let training = TrainSettings { lr: 1e-2, ..TrainSettings::default() };
+    Inputs { model, base, start, training, data: data(), settings: settings() }
+}
+
+fn adapter(settings: &LoraSettings) -> Adapter {
+    Adapter::new(&model().config, settings, 1).unwrap()
+}
+
+fn run_with(folder: &Path, inputs: Inputs, ear: &mut Ear) -> Result<(Outcome, Vec<u32>), Error> {
+    let mut fit = Fit::new(inputs, folder)?;
     let outcome = fit.run(ear)?;
     let bits = fit.trainer().adapter().matrices().flat_map(|m| m.data.iter().map(|v| v.to_bits())).collect();
     Ok((outcome, bits))
 }
 
 fn run(folder: &Path, ear: &mut Ear) -> Result<(Outcome, Vec<u32>), Error> {
-    run_with(folder, 1e-2, settings(), ear)
+    run_with(folder, inputs(), ear)
 }
 
 fn checkpoints(folder: &Path) -> Vec<PathBuf> {
@@ -118,12 +126,75 @@ fn a_damaged_checkpoint_leaves_the_one_before_it() {
     assert_eq!((ear.began_at, ear.refused.len()), (9, 0));
 }
 
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    checkpoints(folder).into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
 #[test]
-fn another_run_in_the_folder_is_refused() {
+fn another_run_in_the_folder_is_refused_and_leaves_it_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &mut Ear::default()).unwrap();
-    let error = run_with(folder.path(), 2e-2, settings(), &mut Ear::default()).unwrap_err().to_string();
-    assert!(error.contains("another model, start, settings or pairs"), "{error}");
+    let before = contents(folder.path());
+    let lora = |change: fn(&mut LoraSettings)| {
+        let mut settings = LoraSettings::default();
+        change(&mut settings);
+        Inputs { start: adapter(&settings), ..inputs() }
+    };
+    let mut fewer = data();
+    (fewer.pairs.pop(), fewer.groups.pop());
+    let mut deeper = tiny_config(json!({}));
+    deeper.layers += 1;
+    let deep = Arc::new(random_model(&deeper, 5));
+    let start = Adapter::new(&deeper, &LoraSettings::default(), 1).unwrap();
+    for other in [
+        Inputs { training: TrainSettings { lr: 2e-2, ..inputs().training }, ..inputs() },
+        Inputs { settings: FitSettings { epochs: 4, ..settings() }, ..inputs() },
+        Inputs { base: "another".into(), ..inputs() },
+        Inputs { data: fewer, ..inputs() },
+        lora(|settings| settings.rank = 4),
+        lora(|settings| settings.alpha = 32.0),
+        lora(|settings| settings.targets.truncate(2)),
+        Inputs { model: deep, base: "deep".into(), start, ..inputs() },
+    ] {
+        let error = run_with(folder.path(), other, &mut Ear::default()).unwrap_err().to_string();
+        assert!(error.contains("another model, start, settings or pairs"), "{error}");
+        assert!(contents(folder.path()) == before, "the folder was changed");
+    }
+    let often = FitSettings { checkpoint_every: 1, ..settings() };
+    let mut ear = Ear::default();
+    run_with(folder.path(), Inputs { settings: often, ..inputs() }, &mut ear).unwrap();
+    assert_eq!(ear.began_at, 9);
+}
+
+#[test]
+fn a_checkpoint_of_another_version_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &mut Ear::default()).unwrap();
+    let newest = checkpoints(folder.path()).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let field = br#"version\\\":"#;
+    let at = bytes.windows(field.len()).position(|part| part == field).unwrap() + field.len();
+    bytes[at] = b'2';
+    fs::write(&newest, bytes).unwrap();
+    let before = contents(folder.path());
+    let error = run(folder.path(), &mut Ear::default()).unwrap_err().to_string();
+    assert!(error.contains("version = 2 is not supported: this program reads 1"), "{error}");
+    assert!(contents(folder.path()) == before, "the folder was changed");
+}
+
+#[test]
+fn a_cleared_folder_takes_another_run() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &mut Ear::default()).unwrap();
+    let best = folder.path().join("best");
+    assert!(best.exists());
+    let training = TrainSettings { lr: 0.0, ..TrainSettings::default() };
+    let mut other = Fit::new(Inputs { training, ..inputs() }, folder.path()).unwrap();
+    other.clear().unwrap();
+    assert!(!best.exists() && checkpoints(folder.path()).is_empty());
+    let mut ear = Ear::default();
+    other.run(&mut ear).unwrap();
+    assert_eq!(ear.began_at, 0);
 }
 
 /// With a rate that destroys the adapter the held-out loss rises at once.
@@ -131,7 +202,8 @@ fn another_run_in_the_folder_is_refused() {
 fn a_run_stops_when_validation_no_longer_improves() {
     let folder = tempfile::tempdir().unwrap();
     let settings = FitSettings { epochs: 40, patience: 2, validate_every: 1, ..settings() };
-    let (outcome, _) = run_with(folder.path(), 3.0, settings, &mut Ear::default()).unwrap();
+    let training = TrainSettings { lr: 3.0, ..TrainSettings::default() };
+    let (outcome, _) = run_with(folder.path(), Inputs { training, settings, ..inputs() }, &mut Ear::default()).unwrap();
     let (best, _) = outcome.best.unwrap();
     assert!(outcome.stopped_early && outcome.steps == best + 2 && outcome.steps < 120, "{outcome:?}");
     assert!(folder.path().join("best/adapter_model.safetensors").exists());
@@ -178,6 +250,43 @@ fn the_adapter_at_the_start_can_be_the_reference() {
         let expected = if loss == LossKind::Dpo { std::f64::consts::LN_2 } else { 0.5 };
         assert!((trainer.step(&pairs, &reference).unwrap().batch.loss - expected).abs() < 1e-5);
     }
+}
+
+/// z is the mean log-ratio of every prompt with the next pair's responses, where it is positive; a join that the model
+/// does not take is left out of it.
+#[test]
+fn kto_compares_with_mismatched_responses() {
+    let model: Arc<Model> = Arc::new(random_model(&tiny_config(json!({ "max_position_embeddings": 20 })), 5));
+    let settings =
+        TrainSettings { loss: LossKind::Kto, lr: 3e-2, warmup_ratio: 0.0, total_steps: 9, ..TrainSettings::default() };
+    let mut trainer = Trainer::new(model.clone(), settings, &LoraSettings::default(), 1).unwrap();
+    // Prompts grow; the last has the shortest responses, which the prompt before it is joined with.
+    let mut pairs = random_pairs(4, 37, [6, 9, 8], 9);
+    pairs[3] = TokenPair { prompt: vec![5; 15], chosen: vec![6; 5], rejected: vec![7, 8], gap: 1.0 };
+    let reference = trainer.reference_logps(&pairs).unwrap();
+    for _ in 0..5 {
+        trainer.step(&pairs, &reference).unwrap();
+    }
+    let join = |prompt: usize, next: usize| TokenPair { prompt: pairs[prompt].prompt.clone(), ..pairs[next].clone() };
+    // Prompt 3 with the responses of pair 0 is 24 tokens long.
+    let joins = [join(0, 1), join(1, 2), join(2, 3)];
+    let logps = |adapter, pairs: &[TokenPair]| obvert_trainer::logprobs(&model, adapter, pairs).unwrap();
+    let policy = logps(Some(trainer.adapter()), &joins);
+    let ratios =
+        policy.iter().zip(logps(None, &joins)).flat_map(|(p, r)| [p.chosen - r.chosen, p.rejected - r.rejected]);
+    let z = ratios.sum::<f64>() / 6.0;
+    let (beta, sigmoid) = (0.1, |x: f64| 1.0 / (1.0 + (-x).exp()));
+    let policy = logps(Some(trainer.adapter()), &pairs);
+    let loss = |z: f64| {
+        let terms = policy.iter().zip(&reference).map(|(p, r)| {
+            2.0 - sigmoid(beta * (p.chosen - r.chosen - z)) - sigmoid(beta * (z - (p.rejected - r.rejected)))
+        });
+        terms.sum::<f64>() / 8.0
+    };
+    assert!(z > 0.0 && (loss(z) - loss(0.0)).abs() > 1e-4, "z is {z}: nothing is tested");
+    let found = trainer.evaluate(&pairs, &reference).unwrap().loss;
+    assert!((found - loss(z)).abs() < 1e-6, "{found}, expected {}", loss(z));
+    assert!((trainer.step(&pairs, &reference).unwrap().batch.loss - loss(z)).abs() < 1e-6);
 }
 
 /// A batch of one has no other pair to be compared with, and a short last batch may be one of one.

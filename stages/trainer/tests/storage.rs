@@ -11,7 +11,7 @@ use obvert_trainer::generate::{Job, Sampling, generate};
 use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::Dpo;
 use obvert_trainer::passes::Passes;
-use obvert_trainer::{Adapter, LoraSettings, Model, Storage, logprobs};
+use obvert_trainer::{Adapter, LoraSettings, Model, ResponseLogps, Storage, logprobs};
 use serde_json::json;
 
 fn rounded(storage: Storage) -> Model {
@@ -34,6 +34,29 @@ fn training_does_not_see_the_difference() {
     for (expected, found) in expected.gradient.matrices().zip(found.gradient.matrices()) {
         assert!(expected.data.iter().zip(&found.data).all(|(a, b)| (a - b).abs() < 1e-6));
     }
+}
+
+/// Widened blocks come and go beside activations, which are kept and must not be as large as they.
+#[test]
+fn widening_takes_one_block_of_every_size() {
+    let config = tiny_config(json!({ "num_hidden_layers": 6, "tie_word_embeddings": false }));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let pairs = random_pairs(1, config.vocab_size, [2, 2, 2], 4);
+    let loss = Dpo { beta: 0.1, label_smoothing: 0.0 };
+    let adapter = Adapter::new(&config, &LoraSettings::default(), 1).unwrap();
+    let [full, half] = [Storage::F32, Storage::Bf16].map(|storage| {
+        let model = stored_model::<f32>(&config, 3, storage, |v| v);
+        let reference = Reference { logps: &[ResponseLogps::default()], mismatched: 0.0 };
+        let passes = pool.install(Passes::default);
+        passes.batch_gradient(&model, &adapter, &pairs, reference, &loss).unwrap();
+        passes.asked()
+    });
+    let (hidden, ffn, vocab) = (config.hidden, config.ffn, config.vocab_size);
+    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    // The last is the head's row of a target.
+    let blocks =
+        [hidden * q, hidden * kv, hidden * ffn, hidden * vocab, hidden].iter().sum::<usize>() * size_of::<f32>();
+    assert!(half <= full + blocks, "{half} bytes, {full} without widening, {blocks} for the blocks");
 }
 
 #[test]

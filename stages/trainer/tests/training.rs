@@ -8,7 +8,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{random_model, random_pairs, tiny_config};
-use obvert_trainer::{Error, LoraSettings, TokenPair, TrainSettings, Trainer};
+use obvert_trainer::{Error, LoraSettings, TokenPair, TrainSettings, Trainer, checkpoint};
 use serde_json::json;
 
 /// Large enough for products on several threads, and for several passes.
@@ -45,6 +45,7 @@ fn the_loss_falls_and_runs_repeat_bit_for_bit() {
     assert!(losses[7] < 0.5 * losses[1], "{losses:?}");
 }
 
+/// However many passes there are, and so lanes.
 #[test]
 fn a_steady_run_asks_for_no_more_memory() {
     // One thread: with more, which of them sees the longest pairs first is chance.
@@ -81,7 +82,8 @@ fn a_resumed_run_continues_bit_for_bit() {
     run(&mut stopped, &pairs, 1);
     stopped.save(&path, &json!({"epoch": 2})).unwrap();
     let (mut resumed, _) = trainer();
-    let cursor = resumed.restore(&path).unwrap();
+    let (state, cursor) = checkpoint::load(&path).unwrap();
+    resumed.resume(state).unwrap();
     assert_eq!((cursor, resumed.steps()), (json!({"epoch": 2}), 3));
     run(&mut resumed, &pairs, 3);
     assert_eq!(bits(&straight), bits(&resumed));
@@ -98,10 +100,7 @@ fn damaged_checkpoints_are_refused() {
     let whole = std::fs::read(&path).unwrap();
     let load = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        let (mut other, before) = (self::trainer().0, bits(&self::trainer().0));
-        let error = other.restore(&path).unwrap_err().to_string();
-        assert_eq!((bits(&other), other.steps()), (before, 0));
-        error
+        checkpoint::load::<f32>(&path).unwrap_err().to_string()
     };
     let mut flipped = whole.clone();
     *flipped.last_mut().unwrap() ^= 1;
@@ -120,13 +119,27 @@ fn damaged_checkpoints_are_refused() {
     moved[at] = b'7';
     let found = load(&moved);
     assert!(found.contains("checksum"), "{found}");
-    let mut other = tiny_config(json!({}));
-    other.layers = 1;
-    std::fs::write(&path, &whole).unwrap();
-    let model = Arc::new(random_model::<f32>(&other, 1));
-    let mut other = Trainer::new(model, TrainSettings::default(), &LoraSettings::default(), 1).unwrap();
-    let error = other.restore(&path).unwrap_err().to_string();
-    assert!(error.contains("the adapter has 2 blocks, the model 1"), "{error}");
+}
+
+#[test]
+fn a_state_of_another_adapter_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    let (trainer, _) = trainer();
+    trainer.save(&path, &json!(null)).unwrap();
+    let mut shallow = trainer.model().config.clone();
+    shallow.layers = 1;
+    let lora = LoraSettings { alpha: 32.0, ..LoraSettings::default() };
+    for (model, lora, message) in [
+        (Arc::new(random_model(&shallow, 1)), LoraSettings::default(), "the adapter has 2 blocks, the model 1"),
+        (trainer.model().clone(), lora, "another rank, alpha or other targets"),
+    ] {
+        let mut other = Trainer::new(model, TrainSettings::default(), &lora, 1).unwrap();
+        let before = bits(&other);
+        let error = other.resume(checkpoint::load(&path).unwrap().0).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+        assert_eq!((bits(&other), other.steps()), (before, 0));
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! Matrices are row-major. `F` is what activations and frozen weights are stored as: `bf16`, or `f32` to compare exactly.
 
 pub mod array;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod error;
 pub mod machine;
 pub mod ops;

@@ -55,22 +55,23 @@ impl Program {
     /// There is no C++ compiler, or what it says.
     pub fn new<F: Stored>() -> Result<Self, Error> {
         let sources: Vec<_> = SOURCES.iter().map(|source| (source.name, source.text.to_owned())).collect();
-        Self::of::<F>(&sources)
+        Self::with::<F>(COMMON, &sources)
     }
 
-    /// Compiles kernels from other sources: name and text.
+    /// Compiles other sources, each a name and its text, with `common` in front.
     ///
     /// # Errors
     /// There is no C++ compiler, or what it says.
-    pub fn of<F: Stored>(sources: &[(&str, String)]) -> Result<Self, Error> {
-        let failed = |cause: &dyn std::fmt::Display| machine_error(cause);
-        let folder = tempfile::tempdir().map_err(|error| failed(&error))?;
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
-        write("common.cuh", COMMON).map_err(|error| failed(&error))?;
+    pub fn with<F: Stored>(common: &str, sources: &[(&str, String)]) -> Result<Self, Error> {
+        let folder = tempfile::tempdir().map_err(|error| machine_error(&error))?;
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).map_err(|error| machine_error(&error))
+        };
+        write("common.cuh", common)?;
         for (name, text) in sources {
-            write(&format!("{name}.cu"), text).map_err(|error| failed(&error))?;
+            write(&format!("{name}.cu"), text)?;
         }
-        write("main.cpp", &main_of(sources)).map_err(|error| failed(&error))?;
+        write("main.cpp", &main_of(sources))?;
         compile(folder.path(), F::DEFINES)?;
         Ok(Self { folder })
     }

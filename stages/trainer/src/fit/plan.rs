@@ -1,6 +1,6 @@
 //! Which pairs are trained on, in which order, and which are held out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::fit::Data;
@@ -94,9 +94,10 @@ impl Plan {
     /// Settings that make no sense, or a set with nothing to train on.
     pub fn new(data: &Data, settings: &FitSettings, loss: &dyn PreferenceLoss) -> Result<Self, Error> {
         settings.check()?;
-        let held_groups = held_groups(&data.groups, settings);
         let (units, single) = loss.units(&data.pairs);
-        let is_held = |unit: &Vec<usize>| unit.iter().any(|at| held_groups.contains(&data.groups[*at].as_str()));
+        let groups = joined(&data.groups, &units);
+        let held_groups = held_groups(&units, &groups, settings)?;
+        let is_held = |unit: &Vec<usize>| held_groups.contains(&groups[unit[0]]);
         let (held, units): (Vec<_>, Vec<_>) = units.into_iter().partition(is_held);
         let Some(unit) = units.first().map(Vec::len) else {
             return Err(Error::field("pairs", "none is left to train on"));
@@ -138,17 +139,44 @@ impl Plan {
     }
 }
 
+/// The group of every pair. Groups with pairs that stand together in a unit are one, under the least of their names.
+fn joined<'a>(groups: &'a [String], units: &[Vec<usize>]) -> Vec<&'a str> {
+    let mut names: BTreeMap<&str, &str> = groups.iter().map(|group| (group.as_str(), group.as_str())).collect();
+    for unit in units.iter().filter(|unit| unit.len() > 1) {
+        let roots: BTreeSet<&str> = unit.iter().map(|at| root(&names, &groups[*at])).collect();
+        let least = roots.first().copied();
+        least.into_iter().for_each(|least| names.extend(roots.iter().map(|root| (*root, least))));
+    }
+    groups.iter().map(|group| root(&names, group)).collect()
+}
+
+/// The name that a group goes by after all the joins so far.
+fn root<'a>(names: &BTreeMap<&'a str, &'a str>, group: &'a str) -> &'a str {
+    let mut name = group;
+    while names[name] != name {
+        name = names[name];
+    }
+    name
+}
+
 /// The groups that are held out: as many as the share says, at least one, and never all.
-fn held_groups<'a>(groups: &'a [String], settings: &FitSettings) -> BTreeSet<&'a str> {
-    let all: BTreeSet<&str> = groups.iter().map(String::as_str).collect();
+fn held_groups<'a>(
+    units: &[Vec<usize>],
+    groups: &[&'a str],
+    settings: &FitSettings,
+) -> Result<BTreeSet<&'a str>, Error> {
+    if settings.validation == 0.0 {
+        return Ok(BTreeSet::new());
+    }
+    let all: BTreeSet<&str> = units.iter().map(|unit| groups[unit[0]]).collect();
     let mut all: Vec<&str> = all.into_iter().collect();
-    if settings.validation == 0.0 || all.len() < 2 {
-        return BTreeSet::new();
+    if all.len() == 1 {
+        return Err(Error::field("validation", "all pairs are of one dialogue or prompt, which cannot be torn apart"));
     }
     SplitMix64(settings.seed ^ 0x5eed).shuffle(&mut all);
     let wanted = (settings.validation * all.len() as f64).round() as usize;
-    let held = wanted.clamp(1, all.len() - 1);
-    all.into_iter().take(held).collect()
+    let held = wanted.clamp(1, all.len().saturating_sub(1).max(1));
+    Ok(all.into_iter().take(held).collect())
 }
 
 #[cfg(test)]
@@ -191,8 +219,31 @@ mod tests {
         assert_eq!([4, 5, 9, 10].map(|done| plan.validates(done)), [false, true, false, true]);
         let most = Plan::new(&data(6), &FitSettings { validation: 0.9, ..settings.clone() }, &DPO).unwrap();
         assert_eq!((most.held.len(), most.units.len()), (3, 3), "all groups were held out");
-        let one = Plan::new(&data(3), &settings, &DPO).unwrap();
-        assert!(one.held.is_empty() && !one.validates(2));
+        let one = Plan::new(&data(3), &settings, &DPO).unwrap_err().to_string();
+        assert!(one.starts_with("validation: all pairs are of one dialogue"), "{one}");
+    }
+
+    /// Dialogues 0 and 1 are joined by a couple, as are 1 and 3: they are held out together or not at all.
+    #[test]
+    fn groups_that_share_a_unit_are_one() {
+        let mut data = data(12);
+        let mirror = |TokenPair { prompt, chosen, rejected, gap }: TokenPair| TokenPair {
+            prompt,
+            chosen: rejected,
+            rejected: chosen,
+            gap,
+        };
+        for (pair, other) in [(0, 3), (4, 9), (1, 2), (6, 7), (10, 11)] {
+            data.pairs[other] = mirror(data.pairs[pair].clone());
+        }
+        let held = |seed| {
+            let settings = FitSettings { validation: 0.5, batch_size: 2, seed, ..FitSettings::default() };
+            let mut held = Plan::new(&data, &settings, &Iopo { beta: 0.1 }).unwrap().held;
+            held.sort_unstable();
+            held
+        };
+        let found: BTreeSet<Vec<usize>> = (0..20).map(held).collect();
+        assert_eq!(found, [vec![0, 1, 2, 3, 4, 9, 10, 11], vec![6, 7]].into());
     }
 
     #[test]

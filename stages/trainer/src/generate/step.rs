@@ -36,8 +36,8 @@ pub(super) struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// `positions` is the length of the longest sequence.
     pub(super) fn new(model: &'a Model, adapter: Option<&'a Adapter>, positions: usize) -> Self {
-        let low = adapter.map_or_else(Vec::new, low_rank_rows);
-        Self { model, low, rotary: RotaryTable::new(&model.config, positions), buffers: Buffers::default() }
+        let (low, buffers) = (adapter.map_or_else(Vec::new, low_rank_rows), Buffers::default());
+        Self { model, low, rotary: RotaryTable::new(&model.config, positions, &buffers), buffers }
     }
 
     /// The cache of a sample that has written nothing.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::ROWS_PER_TASK;
-use super::vector::{dot, vectorised};
+use super::vector::{dot, dot3, vectorised};
 use crate::buffers::{Buffer, Buffers};
 use crate::real::Real;
 
@@ -33,18 +33,14 @@ pub fn backward<F: Real>(dy: &[F], x: &[F], gain: &[F], eps: f64, dx: &mut [F]) 
     let n = gain.len();
     let task = n * ROWS_PER_TASK;
     dx.par_chunks_mut(task).zip(dy.par_chunks(task)).zip(x.par_chunks(task)).for_each(|((dx, dy), x)| {
-        let mut weighted = vec![F::ZERO; n];
         vectorised(
             #[inline(always)]
             || {
                 for ((dx, dy), x) in dx.chunks_exact_mut(n).zip(dy.chunks_exact(n)).zip(x.chunks_exact(n)) {
                     let inverse = inverse_rms(x, eps);
-                    for ((w, dy), g) in weighted.iter_mut().zip(dy).zip(gain) {
-                        *w = *dy * *g;
-                    }
-                    let along = dot(&weighted, x) * inverse * inverse * inverse / F::from_f64(n as f64);
-                    for ((dx, w), x) in dx.iter_mut().zip(&weighted).zip(x) {
-                        *dx += *w * inverse - *x * along;
+                    let along = dot3(dy, gain, x) * inverse * inverse * inverse / F::from_f64(n as f64);
+                    for (((dx, dy), g), x) in dx.iter_mut().zip(dy).zip(gain).zip(x) {
+                        *dx += *dy * *g * inverse - *x * along;
                     }
                 }
             },

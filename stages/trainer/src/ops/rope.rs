@@ -1,15 +1,16 @@
 //! Rotary position embedding, half-rotation as in Hugging Face: the pair (xᵢ, xᵢ₊d/2) of a head at position p is
 //! turned by p·ωᵢ, with ωᵢ = θ^(−2i/d), stretched as Llama 3.1 does where the model asks for it.
 
+use crate::buffers::{Buffer, Buffers};
 use crate::config::{Config, Llama3Scaling};
 use crate::real::Real;
 
 /// Cosine and sine of every angle up to a position.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RotaryTable<F> {
     half: usize,
-    cos: Vec<F>,
-    sin: Vec<F>,
+    cos: Buffer<F>,
+    sin: Buffer<F>,
 }
 
 /// Which way a head is turned.
@@ -23,14 +24,15 @@ pub enum Turn {
 
 impl<F: Real> RotaryTable<F> {
     /// The table for positions 0 to `positions` − 1. Angles are computed in double precision.
-    pub fn new(config: &Config, positions: usize) -> Self {
+    pub fn new(config: &Config, positions: usize, buffers: &Buffers<F>) -> Self {
         let frequencies = frequencies(config);
-        let angles = || (0..positions).flat_map(|p| frequencies.iter().map(move |w| p as f64 * w));
-        Self {
-            half: frequencies.len(),
-            cos: angles().map(|angle| F::from_f64(angle.cos())).collect(),
-            sin: angles().map(|angle| F::from_f64(angle.sin())).collect(),
+        let half = frequencies.len();
+        let (mut cos, mut sin) = (buffers.take(positions, half), buffers.take(positions, half));
+        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |w| p as f64 * w));
+        for ((angle, cos), sin) in angles.zip(&mut *cos).zip(&mut *sin) {
+            (*cos, *sin) = (F::from_f64(angle.cos()), F::from_f64(angle.sin()));
         }
+        Self { half, cos, sin }
     }
 
     /// Turns one head `[d]` at `position`, in place.

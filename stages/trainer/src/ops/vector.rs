@@ -44,6 +44,24 @@ pub(crate) fn dot<F: Real>(a: &[F], b: &[F]) -> F {
     join(lanes, |a, b| a + b) + tail
 }
 
+/// Σ aᵢ bᵢ cᵢ, for slices of one length. Call it inside [`vectorised`].
+#[inline(always)]
+pub(crate) fn dot3<F: Real>(a: &[F], b: &[F], c: &[F]) -> F {
+    let ((a, a_tail), (b, b_tail), (c, c_tail)) =
+        (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+    let mut lanes = [F::ZERO; LANES];
+    for ((a, b), c) in a.iter().zip(b).zip(c) {
+        for lane in 0..LANES {
+            lanes[lane] += a[lane] * b[lane] * c[lane];
+        }
+    }
+    let mut tail = F::ZERO;
+    for ((a, b), c) in a_tail.iter().zip(b_tail).zip(c_tail) {
+        tail += *a * *b * *c;
+    }
+    join(lanes, |a, b| a + b) + tail
+}
+
 /// The greatest value; -∞ for none. Call it inside [`vectorised`].
 #[inline(always)]
 pub(crate) fn maximum<F: Real>(values: &[F]) -> F {

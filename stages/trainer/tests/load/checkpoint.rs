@@ -26,7 +26,7 @@ fn gguf_gives_the_logits_of_the_folder() {
     for name in MODELS {
         let original = shared.join("fixtures").join(name).join("model");
         let file = folder.path().join("model.gguf");
-        fs::write(&file, gguf::from_checkpoint(&Checkpoint::open(&original).unwrap()).bytes().0).unwrap();
+        gguf::convert(&original, &file);
         let ((expected_config, expected), (config, found)) = (logits_of(&original), logits_of(&file));
         assert_eq!(config, expected_config, "{name}");
         assert_eq!(found, expected, "{name}");

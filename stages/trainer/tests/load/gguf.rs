@@ -1,5 +1,8 @@
 //! Writes GGUF files for the tests: any metadata, and fixture models the way llama.cpp's converter writes them.
 
+use std::fs;
+use std::path::Path;
+
 use obvert_trainer::load::Checkpoint;
 use obvert_trainer::{Config, Family, Projection};
 
@@ -92,6 +95,11 @@ impl Gguf {
         }
         (out, data)
     }
+}
+
+/// Writes a model's folder as a file.
+pub fn convert(folder: &Path, file: &Path) {
+    fs::write(file, from_checkpoint(&Checkpoint::open(folder).unwrap()).bytes().0).unwrap();
 }
 
 /// A whole checkpoint, in 32-bit floats.

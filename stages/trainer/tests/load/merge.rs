@@ -60,7 +60,7 @@ fn every_family_merges_from_folders_and_gguf() {
     for name in MODELS {
         let original = shared.join("fixtures").join(name).join("model");
         let file = scratch.path().join(format!("{name}.gguf"));
-        fs::write(&file, gguf::from_checkpoint(&Checkpoint::open(&original).unwrap()).bytes().0).unwrap();
+        gguf::convert(&original, &file);
         for (model, kind) in [(&original, "folder"), (&file, "gguf")] {
             let out = scratch.path().join(format!("{name}-{kind}"));
             let (off, moved) = distances(model, &out, WeightType::F32);

@@ -3,5 +3,6 @@
 // Helpers of tests are tests too, which clippy's configuration cannot see.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod broken;
 mod common;
 mod rmsnorm;

@@ -1,0 +1,237 @@
+//! A GPU, through cudarc. Everything is asked for on one stream, so it is done in order.
+//!
+//! Nothing of CUDA is linked: its libraries are opened when they are first needed, and [`Cuda::is_present`] says whether
+//! they are there. Work fails later than it is asked for; with `OBVERT_DEVICE_CHECK=1` every launch is waited for, so that
+//! the kernel that fails is named.
+
+mod cubins;
+pub mod nvrtc;
+mod products;
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+use cudarc::driver::sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+use cudarc::driver::sys::{CUfunction, CUmodule, CUresult};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
+use half::bf16;
+
+use crate::array::{Device, Stored};
+use crate::error::Error;
+use crate::machine::{Argument, Launch, Machine, Product};
+use crate::sources::{SOURCES, kernels};
+use products::Products;
+
+/// A GPU with its kernels.
+#[derive(Debug)]
+pub struct Cuda {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    functions: HashMap<&'static str, Function>,
+    modules: Vec<Module>,
+    products: Mutex<Products>,
+    checked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Function(CUfunction);
+#[derive(Clone, Copy, Debug)]
+struct Module(CUmodule);
+
+// SAFETY: a handle that the driver gave out; the driver takes it from any thread that the context is current on, and
+// every use is behind `Cuda::current`.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
+// SAFETY: as above.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
+impl Cuda {
+    /// Whether a driver, a compiler and a library for products are there.
+    pub fn is_present() -> bool {
+        // SAFETY: opens libraries by their well-known names, and closes them again.
+        let driver = unsafe { cudarc::driver::sys::is_culib_present() };
+        // SAFETY: as above.
+        driver && nvrtc::is_present() && unsafe { cudarc::cublaslt::sys::is_culib_present() }
+    }
+
+    /// GPUs that the driver knows; 0 where there is no driver.
+    pub fn count() -> usize {
+        if !Self::is_present() {
+            return 0;
+        }
+        CudaContext::device_count().map_or(0, |count| count.unsigned_abs() as usize)
+    }
+
+    /// GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// There is no such GPU, or a kernel cannot be compiled for it.
+    pub fn start(ordinal: usize) -> Result<Device<bf16>, Error> {
+        let name = format!("cuda:{ordinal}");
+        if ordinal >= Self::count() {
+            let cause =
+                format!("there are {} GPUs (driver, NVRTC and cuBLASLt of CUDA 13 or 12 are needed)", Self::count());
+            return Err(Error::Machine { machine: name, cause });
+        }
+        let failed = |error: DriverError| Error::Machine { machine: name.clone(), cause: error.to_string() };
+        let context = CudaContext::new(ordinal).map_err(failed)?;
+        let stream = context.new_stream().map_err(failed)?;
+        keep_memory(&context).map_err(failed)?;
+        let products = Mutex::new(Products::new(Arc::clone(&stream))?);
+        let checked = std::env::var_os("OBVERT_DEVICE_CHECK").is_some_and(|value| value == "1");
+        let (functions, modules) = (HashMap::new(), Vec::new());
+        let mut cuda = Self { context, stream, functions, modules, products, checked };
+        cuda.load()?;
+        Ok(Device::new(Arc::new(cuda)))
+    }
+
+    fn load(&mut self) -> Result<(), Error> {
+        let (major, minor) = self.context.compute_capability().map_err(|error| self.failed(&error))?;
+        let shared = self.context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+        let shared = shared.map_err(|error| self.failed(&error))?;
+        for source in SOURCES {
+            let cubin = cubins::get(source, &format!("sm_{major}{minor}"), bf16::DEFINES)?;
+            // SAFETY: the image is a CUBIN, whose size is in its header; the driver copies it.
+            let module = unsafe { result::module::load_data(cubin.as_ptr().cast::<c_void>()) };
+            let module = module.map_err(|error| self.failed(&error))?;
+            self.modules.push(Module(module));
+            for kernel in kernels(source.text) {
+                self.functions.insert(kernel, self.function(module, kernel, shared)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn function(&self, module: CUmodule, kernel: &'static str, shared: i32) -> Result<Function, Error> {
+        let name = CString::new(kernel).map_err(|error| self.failed(&error))?;
+        // SAFETY: the module was loaded and is unloaded only when the machine is dropped.
+        let function = unsafe { result::module::get_function(module, name) }.map_err(|error| self.failed(&error))?;
+        // SAFETY: the function was just found. Kernels have no static shared memory, so all may be dynamic.
+        let set = unsafe {
+            result::function::set_function_attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
+        };
+        set.map_err(|error| self.failed(&error))?;
+        Ok(Function(function))
+    }
+
+    fn failed(&self, cause: &dyn std::fmt::Display) -> Error {
+        Error::Machine { machine: format!("cuda:{}", self.context.ordinal()), cause: cause.to_string() }
+    }
+
+    /// Makes the context that of the calling thread.
+    fn current(&self) -> Result<(), Error> {
+        self.context.bind_to_thread().map_err(|error| self.failed(&error))
+    }
+
+    fn finish(&self) -> Result<(), DriverError> {
+        self.stream.synchronize()
+    }
+}
+
+/// Memory that is freed stays with the process: the next step wants it again.
+fn keep_memory(context: &CudaContext) -> Result<(), DriverError> {
+    let mut most = u64::MAX;
+    // SAFETY: the device exists, its default pool too, and the attribute is a u64.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device())?;
+        result::mem_pool::set_attribute(pool, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, (&raw mut most).cast())
+    }
+}
+
+impl Machine for Cuda {
+    fn allocate(&self, what: &str, bytes: usize) -> Result<u64, Error> {
+        self.current()?;
+        // An empty array has an address too.
+        // SAFETY: the stream lives as long as the machine, and all uses of the memory are on it.
+        match unsafe { result::malloc_async(self.stream.cu_stream(), bytes.max(1)) } {
+            Ok(address) => Ok(address),
+            Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
+                Err(Error::OutOfMemory { what: what.into(), bytes })
+            }
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn free(&self, address: u64) {
+        // What cannot be freed is gone with the context.
+        let _ = self.current();
+        // SAFETY: the address came from `allocate`, and an array frees it once.
+        let _ = unsafe { result::free_async(address, self.stream.cu_stream()) };
+    }
+
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.current()?;
+        // SAFETY: an array has room for what is written to it; the bytes outlive the copy, which is waited for.
+        let copied = unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) };
+        copied.and_then(|()| self.finish()).map_err(|error| self.failed(&error))
+    }
+
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        self.current()?;
+        // SAFETY: an array holds what is read from it; the bytes outlive the copy, which is waited for.
+        let copied = unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) };
+        let cause = |error: DriverError| {
+            let hint = if self.checked { "" } else { " (OBVERT_DEVICE_CHECK=1 names the kernel that failed)" };
+            self.failed(&format!("{error}{hint}"))
+        };
+        copied.and_then(|()| self.finish()).map_err(cause)
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<(), Error> {
+        self.current()?;
+        let failed = |cause: &dyn std::fmt::Display| Error::Kernel {
+            kernel: launch.kernel,
+            shape: launch.shape(),
+            cause: cause.to_string(),
+        };
+        let Some(function) = self.functions.get(launch.kernel) else {
+            return Err(failed(&"there is no such kernel"));
+        };
+        let mut values: Vec<u64> = launch.arguments.iter().map(Argument::bits).collect();
+        let mut parameters: Vec<*mut c_void> = values.iter_mut().map(|value| (&raw mut *value).cast()).collect();
+        let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
+        let block = (launch.threads as u32, 1, 1);
+        // SAFETY: the function is loaded; `ops` gives each kernel the arguments that it declares, and each is read from
+        // eight bytes that begin with it; the arrays behind addresses are freed on the same stream, later.
+        let launched = unsafe {
+            let (shared, stream) = (launch.shared as u32, self.stream.cu_stream());
+            result::launch_kernel(function.0, (x, y, z), block, shared, stream, &mut parameters)
+        };
+        let done = launched.and_then(|()| if self.checked { self.finish() } else { Ok(()) });
+        done.map_err(|error| failed(&error))
+    }
+
+    fn multiply(&self, product: &Product) -> Result<(), Error> {
+        self.current()?;
+        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
+        products.multiply(product)?;
+        if self.checked { self.finish().map_err(|error| self.failed(&format!("{product:?}: {error}"))) } else { Ok(()) }
+    }
+}
+
+impl Argument {
+    /// The value in the first bytes of eight, as a kernel reads it.
+    fn bits(&self) -> u64 {
+        match self {
+            Self::Address(address) => *address,
+            Self::Int(value) => u64::from(value.cast_unsigned()),
+            Self::Float(value) => u64::from(value.to_bits()),
+        }
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        let _ = self.current().is_ok_and(|()| self.finish().is_ok());
+        for Module(module) in self.modules.drain(..) {
+            // SAFETY: it was loaded once, and no launch is on its way any more.
+            let _ = unsafe { result::module::unload(module) };
+        }
+    }
+}
