@@ -5,6 +5,7 @@
 
 pub mod rmsnorm;
 pub mod rope;
+pub mod swiglu;
 
 /// Lanes of a warp.
 const WARP: usize = 32;

@@ -6,3 +6,4 @@
 mod common;
 mod rmsnorm;
 mod rope;
+mod swiglu;
