@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
+mod embed;
 mod rmsnorm;
 mod rope;
 mod swiglu;
