@@ -3,6 +3,7 @@
 //! A matrix whose rows are not dense comes as a tuple of its array and the stride of its rows (values): row 0 begins with the
 //! array. Index arrays are `i32`, as the kernels read them; that the indices exist is the caller's part.
 
+pub mod adamw;
 pub mod embed;
 pub mod rmsnorm;
 pub mod rope;
