@@ -5,6 +5,7 @@
 
 pub mod adamw;
 pub mod embed;
+pub mod margin;
 pub mod rmsnorm;
 pub mod rope;
 pub mod swiglu;

@@ -6,6 +6,7 @@
 mod adamw;
 mod common;
 mod embed;
+mod margin;
 mod rmsnorm;
 mod rope;
 mod swiglu;
