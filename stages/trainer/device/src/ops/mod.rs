@@ -8,6 +8,7 @@ pub mod embed;
 pub mod margin;
 pub mod rmsnorm;
 pub mod rope;
+pub mod sample;
 pub mod swiglu;
 
 /// Lanes of a warp.

@@ -9,4 +9,5 @@ mod embed;
 mod margin;
 mod rmsnorm;
 mod rope;
+mod sample;
 mod swiglu;
