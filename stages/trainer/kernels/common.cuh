@@ -42,6 +42,27 @@ struct __align__(8 * sizeof(real)) eight {
     real v[8];
 };
 
+// N neighbours, as memory gives them at once.
+template <class T, int N> struct __align__(N * sizeof(T)) several {
+    T v[N];
+};
+
+template <class T, int N> __device__ __forceinline__ void load(float (&to)[N], const T* from) {
+    const several<T, N> values = *reinterpret_cast<const several<T, N>*>(from);
+    for (int i = 0; i < N; i++) to[i] = widen(values.v[i]);
+}
+
+template <int N> __device__ __forceinline__ void store(real* to, const float (&from)[N]) {
+    several<real, N> values;
+    for (int i = 0; i < N; i++) values.v[i] = narrow(from[i]);
+    *reinterpret_cast<several<real, N>*>(to) = values;
+}
+
+// Whether rows of n values, the first of which begins at `base`, `stride` values apart, can be read eight at once.
+__device__ __forceinline__ bool in_eights(const real* base, int stride, int n) {
+    return n % 8 == 0 && stride % 8 == 0 && reinterpret_cast<u64>(base) % sizeof(eight) == 0;
+}
+
 #ifndef SIMT
 // Shared memory of the size that the launch gives.
 #define DYNAMIC_SHARED(type, name)                                                                                     \

@@ -6,12 +6,16 @@
 
 #include <iostream>
 #include <map>
+#include <new>
 #include <sstream>
 #include <tuple>
 
 #include "simt.h"
 
 namespace simt {
+
+// What addresses of memory are multiples of, as a GPU's are.
+constexpr std::align_val_t ALIGNMENT{256};
 
 // Reads a launch's arguments in the order of the kernel's parameters.
 struct Arguments {
@@ -95,12 +99,12 @@ template <class Multiply> int serve(const std::map<std::string, Kernel>& kernels
         line >> what;
         if (what == "allocate") {
             line >> bytes;
-            auto* memory = new unsigned char[bytes];
+            auto* memory = new (ALIGNMENT) unsigned char[bytes];
             memset(memory, 0xff, bytes);
             std::cout << "ok " << reinterpret_cast<uint64_t>(memory) << std::endl;
         } else if (what == "free") {
             line >> address;
-            delete[] reinterpret_cast<unsigned char*>(address);
+            operator delete[](reinterpret_cast<void*>(address), ALIGNMENT);
             answer("");
         } else if (what == "write") {
             line >> address >> bytes;

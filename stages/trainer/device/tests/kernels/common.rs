@@ -32,6 +32,20 @@ impl Numbers {
     }
 }
 
+/// What stands between rows, where kernels have nothing to write.
+pub const GAP: f32 = 0.5;
+
+/// Rows of `width` values laid `stride` apart.
+pub fn spread<T: Copy + From<f32>>(values: &[T], width: usize, stride: usize) -> Vec<T> {
+    let row = |row: &[T]| [row, &vec![GAP.into(); stride - width]].concat();
+    values.chunks(width).flat_map(row).collect()
+}
+
+/// The same numbers in double precision.
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|value| f64::from(*value)).collect()
+}
+
 /// The exact program and the one that stores bfloat16; nothing where there is no C++ compiler.
 pub fn programs() -> Option<&'static [Arc<Program>; 2]> {
     static PROGRAMS: OnceLock<Option<[Arc<Program>; 2]>> = OnceLock::new();

@@ -3,6 +3,12 @@
 // Helpers of tests are tests too, which clippy's configuration cannot see.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adamw;
 mod broken;
 mod common;
+mod embed;
+mod margin;
 mod rmsnorm;
+mod rope;
+mod sample;
+mod swiglu;
