@@ -3,6 +3,7 @@
 // Helpers of tests are tests too, which clippy's configuration cannot see.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attention;
 mod broken;
 mod common;
 mod rmsnorm;
