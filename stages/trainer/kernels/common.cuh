@@ -38,7 +38,7 @@ __device__ __forceinline__ real narrow(float x) { return round_bf16(x); }
 struct __align__(2 * sizeof(real)) pair {
     real x, y;
 };
-struct __align__(8 * sizeof(real)) eight {
+struct __align__(16) eight {
     real v[8];
 };
 
@@ -81,7 +81,57 @@ __device__ __forceinline__ void multiply_add(float (&sums)[4], const pair (&a)[4
                  : "r"(bits_of(a[0])), "r"(bits_of(a[1])), "r"(bits_of(a[2])), "r"(bits_of(a[3])), "r"(bits_of(b[0])),
                    "r"(bits_of(b[1])));
 }
+
+// Four matrices [8][8] from shared memory, by all lanes of a warp: lane 8 i + r names row r of matrix i (16 bytes), and gets
+// from it, with g and t as above, (g, 2t) and (g, 2t + 1); where it is transposed, (2t, g) and (2t + 1, g).
+#define LOAD_MATRICES(into, row) load_matrices(into, row)
+#define LOAD_TRANSPOSED(into, row) load_transposed(into, row)
+__device__ __forceinline__ pair pair_of(u32 bits) { return {{(u16)bits}, {(u16)(bits >> 16)}}; }
+__device__ __forceinline__ u32 shared_address(const void* at) { return (u32)__cvta_generic_to_shared(at); }
+__device__ __forceinline__ void load_matrices(pair (&into)[4], const real* row) {
+    u32 bits[4];
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(bits[0]), "=r"(bits[1]), "=r"(bits[2]), "=r"(bits[3])
+                 : "r"(shared_address(row)));
+    for (int i = 0; i < 4; i++) into[i] = pair_of(bits[i]);
+}
+__device__ __forceinline__ void load_transposed(pair (&into)[4], const real* row) {
+    u32 bits[4];
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(bits[0]), "=r"(bits[1]), "=r"(bits[2]), "=r"(bits[3])
+                 : "r"(shared_address(row)));
+    for (int i = 0; i < 4; i++) into[i] = pair_of(bits[i]);
+}
+
+// Copies eight values to shared memory, or zeros unless they are `there`, while the thread goes on. They have come when
+// the thread has waited for all its copies; for other threads, after a barrier.
+#define COPY_ASYNC(to, from, there) copy_async(to, from, there)
+#define COPY_WAIT() asm volatile("cp.async.wait_all;" ::: "memory")
+__device__ __forceinline__ void copy_async(real* to, const real* from, bool there) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(there ? 16 : 0)
+                 : "memory");
+}
 #endif
+
+// 2^x, with a relative error of 2^-22; less than 2^-126 is 0.
+__device__ __forceinline__ float exp2_fast(float x) {
+    asm("ex2.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
+}
+#else
+__device__ __forceinline__ float exp2_fast(float x) { return exp2f(x); }
+#endif
+
+// Both rounded; one instruction on a GPU.
+#if defined(SIMT) || defined(STORAGE_F32)
+__device__ __forceinline__ pair narrow_pair(float x, float y) { return {narrow(x), narrow(y)}; }
+#else
+__device__ __forceinline__ pair narrow_pair(float x, float y) {
+    u32 bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(y), "f"(x));
+    return pair_of(bits);
+}
 #endif
 
 // The sum, or the greatest, over the lanes of a warp; every lane has it. All lanes must call.

@@ -42,6 +42,8 @@ struct Fiber {
     // What it hands to the lanes of its warp, and what all of them handed in.
     unsigned char given[64];
     unsigned char (*all)[64] = nullptr;
+    // What it has begun to copy and not waited for.
+    std::vector<std::function<void()>> copies;
     void* fake_stack = nullptr;
 };
 
@@ -158,6 +160,7 @@ inline bool run_block(Order order) {
     for (Fiber& fiber : fibers) {
         fiber.done = false;
         fiber.barrier = fiber.warp = 0;
+        fiber.copies.clear();
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.get();
         fiber.context.uc_stack.ss_size = STACK;
@@ -223,6 +226,8 @@ inline bool run(dim3 grid_size, dim3 block_size, size_t shared_bytes, Order orde
 #define __syncwarp() ((void)simt::shuffle(0, 0, __LINE__))
 #define __shfl_xor_sync(mask, value, with) simt::shuffle(value, simt::lane() ^ (unsigned)(with), __LINE__)
 #define __shfl_sync(mask, value, from) simt::shuffle(value, (unsigned)(from) % simt::LANES, __LINE__)
+#define __any_sync(mask, value) simt::any(value, __LINE__)
+#define __all_sync(mask, value) (!simt::any(!(value), __LINE__))
 // Shared memory of the size that the launch gives.
 #define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(simt::shared_memory.get())
 
@@ -230,6 +235,12 @@ namespace simt {
 template <class T> T shuffle(T value, unsigned from, int line) {
     T all[LANES];
     return exchange(value, line, all)[from];
+}
+inline bool any(bool value, int line) {
+    bool all[LANES], some = false;
+    exchange(value, line, all);
+    for (bool lane : all) some = some || lane;
+    return some;
 }
 } // namespace simt
 

@@ -4,6 +4,7 @@
 //! array. Index arrays are `i32`, as the kernels read them; that the indices exist is the caller's part.
 
 pub mod adamw;
+pub mod attention;
 pub mod embed;
 pub mod margin;
 pub mod rmsnorm;

@@ -77,16 +77,25 @@ macro_rules! on_every_machine {
 }
 pub(crate) use on_every_machine;
 
+/// By how much rounding to `F` changes a number at most, as a part of it.
+pub fn unit<F: Stored>() -> f64 {
+    if size_of::<F>() == 2 { 2.0_f64.powi(-8) } else { 0.0 }
+}
+
 /// Compares with an exact reference: to 1e-5 of the largest value where nothing is rounded, else to twice the error that
 /// rounding the reference itself makes, as FlashAttention's tests do.
 pub fn assert_close<F: Stored>(what: &str, found: &[F], expected: &[f64]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
+    assert_within(what, found, expected, &vec![0.0; expected.len()]);
+}
+
+/// As [`assert_close`], with more for each value: what a kernel that rounds in between may be off.
+pub fn assert_within<F: Stored>(what: &str, found: &[F], expected: &[f64], more: &[f64]) {
+    assert_eq!([found.len(), more.len()], [expected.len(); 2], "{what}");
     let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
     let rounding = |value: &f64| (f64::from(F::narrow(*value as f32).widen()) - value).abs();
     let rounded = expected.iter().map(rounding).fold(0.0, f64::max);
-    let tolerance = 2.0 * rounded + 1e-5 * largest + 1e-7;
-    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let found = f64::from(found.widen());
+    for (at, ((found, expected), more)) in found.iter().zip(expected).zip(more).enumerate() {
+        let (found, tolerance) = (f64::from(found.widen()), 2.0 * rounded + 1e-5 * largest + 1e-7 + more);
         assert!(
             (found - expected).abs() <= tolerance,
             "{what}: value {at} is {found}, expected {expected} ± {tolerance:e}"

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod adamw;
+mod attention;
 mod broken;
 mod common;
 mod embed;
