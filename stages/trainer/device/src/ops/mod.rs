@@ -1,3 +1,4 @@
 //! The operations: for each, which kernel runs on how many blocks, and with what.
 
+pub mod logprob;
 pub mod rmsnorm;
