@@ -2,11 +2,13 @@
 //
 // A row has a hidden state h [width], logits z = W h and a target t:
 //   logp = z_t - ln sum_v exp(z_v),    d logp / dh = W_t - sum_v p_v W_v,    p_v = exp(z_v) / sum_u exp(z_u).
-// For each chunk the host multiplies z [rows, count] = H W_chunk^T, `absorb` makes of it P = exp(z - base), and the host adds
-// P W_chunk to expected [rows, width]; the first chunk's product overwrites it. `finish` turns the sums into results.
+// For each chunk the host multiplies z [rows, count] = H W_chunk^T, `absorb` makes of it P = exp(z - base), and the
+// host adds P W_chunk to expected [rows, width], which the first chunk's product overwrites. `finish` turns the sums
+// into results.
 //
 // Floats have an exponent, so any base will do that keeps exp within their range: it is the greatest logit of the first
-// chunk, and moves only where a later logit exceeds it by SLACK. Then the row's sums shrink; expected is else not touched.
+// chunk, and moves only where a later logit exceeds it by SLACK. Only then do the row's sums shrink, and is expected
+// touched.
 //
 // state [3, rows]: base, sum of exp(z - base), target's logit. A block per row.
 
@@ -37,8 +39,9 @@ __device__ __forceinline__ float block_max(float x, float* scratch) {
     return greatest;
 }
 
-// Takes logits [rows, count] of tokens first .. first + count into the state. Rows of logits and weights are `stride` apart,
-// a multiple of 4; weights between count and the next multiple of 4 are 0. Without a gradient, weights and expected are null.
+// Takes logits [rows, count] of tokens first .. first + count into the state. Rows of logits and weights are `stride`
+// apart, a multiple of 4; weights between count and the next multiple of 4 are 0. Without a gradient, weights and
+// expected are null.
 extern "C" __global__ __launch_bounds__(256) void logprob_absorb(real* weights, float* expected, float* state,
                                                                  const float* logits, const int* targets, int first,
                                                                  int count, int stride, int width) {
@@ -80,7 +83,8 @@ extern "C" __global__ __launch_bounds__(256) void logprob_absorb(real* weights, 
 
 // gradient = weight - expected / sum, N values at once.
 template <int N>
-__device__ __forceinline__ void subtract(real* gradient, const real* weight, const float* expected, float sum, int width) {
+__device__ __forceinline__ void subtract(real* gradient, const real* weight, const float* expected, float sum,
+                                         int width) {
     const float inverse = 1.0f / sum;
     for (int i = N * threadIdx.x; i < width; i += N * blockDim.x) {
         const few<real, N> w = *reinterpret_cast<const few<real, N>*>(weight + i);
@@ -91,8 +95,8 @@ __device__ __forceinline__ void subtract(real* gradient, const real* weight, con
     }
 }
 
-// logps [rows] and gradient [rows, width] from the state and expected [rows, width]. Rows of the head W are `stride` apart.
-// Without a gradient, its width is 0.
+// logps [rows] and gradient [rows, width] from the state and expected [rows, width]. Rows of the head W are `stride`
+// apart. Without a gradient, its width is 0.
 extern "C" __global__ __launch_bounds__(256) void logprob_finish(float* logps, real* gradient, const float* state,
                                                                  const float* expected, const real* head,
                                                                  const int* targets, int stride, int width) {

@@ -1,4 +1,5 @@
 //! The operations: for each, which kernel runs on how many blocks, and with what.
 
 pub mod logprob;
+pub mod lora;
 pub mod rmsnorm;

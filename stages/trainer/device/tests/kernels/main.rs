@@ -6,4 +6,5 @@
 mod broken;
 mod common;
 mod logprob;
+mod lora;
 mod rmsnorm;
