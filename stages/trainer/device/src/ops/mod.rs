@@ -6,6 +6,8 @@
 pub mod adamw;
 pub mod attention;
 pub mod embed;
+pub mod logprob;
+pub mod lora;
 pub mod margin;
 pub mod rmsnorm;
 pub mod rope;

@@ -8,6 +8,8 @@ mod attention;
 mod broken;
 mod common;
 mod embed;
+mod logprob;
+mod lora;
 mod margin;
 mod rmsnorm;
 mod rope;
