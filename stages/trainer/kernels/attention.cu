@@ -1,14 +1,17 @@
-// Causal attention with grouped queries over packed documents: for a query row i of one head, s = c K q over the keys that i
-// sees, p = softmax(s), o = p V, c = 1 / sqrt(d) (FlashAttention-2, arXiv 2307.08691; prefix sharing, arXiv 2410.20305).
+// Causal attention with grouped queries over packed documents: for a query row i of one head, s = c K q over the keys
+// that i sees, p = softmax(s), o = p V, c = 1 / sqrt(d) (FlashAttention-2, arXiv 2307.08691; prefix sharing, arXiv
+// 2410.20305).
 //
-// Query i sees key j exactly if j <= i < until[j]: for a key of a prefix `until` is the end of its document, for a key of
-// a branch the end of its branch. begin[i] is the first row of the document of row i.
+// Query i sees key j exactly if j <= i < until[j]: for a key of a prefix `until` is the end of its document, for a key
+// of a branch the end of its branch. begin[i] is the first row of the document of row i.
 //
-// q [rows, heads d], k and v [rows, kv_heads d] are parts of one matrix with rows `stride` values apart; query head h reads
-// key head h / (heads / kv_heads). out [rows, heads d] lies in a matrix too. lse [heads, rows] is ln(sum of exp(s)).
+// q [rows, heads d], k and v [rows, kv_heads d] are parts of one matrix with rows `stride` values apart; query head h
+// reads key head h / (heads / kv_heads). out [rows, heads d] lies in a matrix too. lse [heads, rows] is ln(sum of
+// exp(s)).
 //
-// A block owns rows, 16 a warp, in registers, and goes over tiles of the others in shared memory, which come in while the
-// tile before is worked on. D is d padded to the widths that are compiled: columns beyond d are zeros in shared memory.
+// A block owns rows, 16 a warp, in registers, and goes over tiles of the others in shared memory, which come in while
+// the tile before is worked on. D is d padded to the widths that are compiled: columns beyond d are zeros in shared
+// memory.
 
 constexpr int OWN = 16;              // Rows of a warp.
 constexpr int QUERIES = 128;         // Rows of a block, forward: they share a tile's way from memory.
@@ -40,27 +43,29 @@ __device__ __forceinline__ Part part_of(const real* values, int head, int rows, 
     return {const_cast<real*>(values) + (u64)head * d, (u64)stride, rows, d, wide};
 }
 
-// Begins to load N rows from row `first` on into a tile; zeros beyond the part's rows and columns.
-template <int D, int N> __device__ __forceinline__ void load(real* tile, const Part& part, int first) {
+// Begins to load N rows from row `first` on into a tile, with all threads; zeros beyond the part's rows and columns.
+template <int D, int N, int THREADS> __device__ __forceinline__ void load(real* tile, const Part& part, int first) {
     if (part.wide) {
-        for (int at = threadIdx.x; at < N * (D / 8); at += blockDim.x) {
-            const int row = at / (D / 8), column = at % (D / 8) * 8;
-            const bool there = first + row < part.rows && column < part.d;
-            COPY_ASYNC(tile + row * PITCH<D> + column,
-                       there ? part.values + (first + row) * part.stride + column : part.values, there);
+        constexpr int STEP = THREADS / (D / 8);
+        const int row = threadIdx.x / (D / 8), column = threadIdx.x % (D / 8) * 8;
+        const real* from = part.values + (first + row) * part.stride + column;
+#pragma unroll
+        for (int at = 0; at < N; at += STEP) {
+            const bool there = first + row + at < part.rows && column < part.d;
+            COPY_ASYNC(tile + (row + at) * PITCH<D> + column, from + at * part.stride, there);
         }
     } else {
-        for (int at = threadIdx.x; at < N * D; at += blockDim.x) {
+#pragma unroll 1
+        for (int at = threadIdx.x; at < N * D; at += THREADS) {
             const int row = at / D, column = at % D;
             const bool there = first + row < part.rows && column < part.d;
-            tile[row * PITCH<D> + column] =
-                there ? part.values[(first + row) * part.stride + column] : narrow(0.0f);
+            tile[row * PITCH<D> + column] = there ? part.values[(first + row) * part.stride + column] : narrow(0.0f);
         }
     }
 }
 
-// Writes a warp's sums [16][W], upper and lower eight rows times a factor each, to the part's rows from `first` on. `tile`
-// is room for 16 rows that only this warp uses.
+// Writes a warp's sums [16][W], upper and lower eight rows times a factor each, to the part's rows from `first` on.
+// `tile` is room for 16 rows that only this warp uses.
 template <int D, int W>
 __device__ __forceinline__ void store(const Part& part, int first, const float (&sums)[W / 8][4], float upper,
                                       float lower, real* tile) {
@@ -84,9 +89,13 @@ __device__ __forceinline__ void store(const Part& part, int first, const float (
     }
 }
 
-// Where in 16 rows of a tile this lane's row of four matrices [8][8] begins: those of 16 columns.
-template <int D> __device__ __forceinline__ const real* corner(const real* tile) {
+// Where this lane's row of the four matrices [8][8] of a tile's first 16 rows and columns begins: downwards, then to
+// the right; or to the right, then downwards.
+template <int D> __device__ __forceinline__ const real* down(const real* tile) {
     return tile + lane_number() % 16 * PITCH<D> + lane_number() / 16 * 8;
+}
+template <int D> __device__ __forceinline__ const real* right(const real* tile) {
+    return tile + (lane_number() / 16 * 8 + lane_number() % 8) * PITCH<D> + lane_number() / 8 % 2 * 8;
 }
 
 // A warp's 16 rows as left operands: kept in registers, or loaded for every product where there are not enough.
@@ -94,7 +103,7 @@ template <int D, bool KEPT> struct Left {
     const real* rows;
     pair kept[KEPT ? D / 16 : 1][4];
 
-    __device__ __forceinline__ Left(const real* tile) : rows(corner<D>(tile)) {
+    __device__ __forceinline__ Left(const real* tile) : rows(down<D>(tile)) {
         if constexpr (KEPT)
 #pragma unroll
             for (int k = 0; k < D / 16; k++) LOAD_MATRICES(kept[k], rows + 16 * k);
@@ -114,7 +123,7 @@ template <int D, bool KEPT> struct Left {
 // sums [16][N] += A [16][D] B^T, B [N][D] in shared memory.
 template <int D, int N, bool KEPT>
 __device__ __forceinline__ void add_products(float (&sums)[N / 8][4], const Left<D, KEPT>& left, const real* b) {
-    b = corner<D>(b);
+    b = right<D>(b);
 #pragma unroll
     for (int k = 0; k < D / 16; k++) {
         pair a[4];
@@ -123,7 +132,7 @@ __device__ __forceinline__ void add_products(float (&sums)[N / 8][4], const Left
         for (int n = 0; n < N / 16; n++) {
             pair four[4];
             LOAD_MATRICES(four, b + 16 * n * PITCH<D> + 16 * k);
-            const pair first[2] = {four[0], four[2]}, second[2] = {four[1], four[3]};
+            const pair first[2] = {four[0], four[1]}, second[2] = {four[2], four[3]};
             MULTIPLY(sums[2 * n], a, first);
             MULTIPLY(sums[2 * n + 1], a, second);
         }
@@ -133,12 +142,13 @@ __device__ __forceinline__ void add_products(float (&sums)[N / 8][4], const Left
 // sums [16][W] += A [16][N] B, A rounded from a warp's sums, B [N][W] in shared memory.
 template <int D, int W, int N>
 __device__ __forceinline__ void add_weighted(float (&sums)[W / 8][4], const float (&weights)[N / 8][4], const real* b) {
-    b = corner<D>(b);
+    b = down<D>(b);
 #pragma unroll
     for (int k = 0; k < N / 16; k++) {
-        const float(&left)[4] = weights[2 * k], (&right)[4] = weights[2 * k + 1];
-        const pair a[4] = {narrow_pair(left[0], left[1]), narrow_pair(left[2], left[3]),
-                           narrow_pair(right[0], right[1]), narrow_pair(right[2], right[3])};
+        pair a[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            a[i] = narrow_pair(weights[2 * k + i / 2][i % 2 * 2], weights[2 * k + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
         for (int n = 0; n < W / 16; n++) {
             pair four[4];
@@ -150,9 +160,10 @@ __device__ __forceinline__ void add_weighted(float (&sums)[W / 8][4], const floa
     }
 }
 
-// Whether query i sees key j. Neither need be below `rows`.
+// Whether query i sees key j; no query that is not below `rows` does. There is no branch around the load, so that lanes
+// and rows share it.
 __device__ __forceinline__ bool sees(const int* until, int rows, int i, int j) {
-    return j <= i && i < until[min(j, rows - 1)];
+    return (j <= i) & (i < until[min(j, rows - 1)]);
 }
 
 // What the queries first to last see of `count` keys from `key` on. All lanes call, and get the same.
@@ -168,8 +179,9 @@ __device__ __forceinline__ Sight sight(const int* until, int rows, int key, int 
     return __all_sync(ALL_LANES, all) ? ALL : SOME;
 }
 
-// The first key from `key` on where a tile begins of which the queries from `first` to before `end` see something; `end` or
-// more where there is none. Where they do not see a key, they see none before its `until`: a branch is one step.
+// The first key from `key` on where a tile begins of which the queries from `first` to before `end` see something;
+// `end` or more where there is none. Where they do not see a key, they see none before its `until`: a branch is one
+// step.
 template <int N>
 __device__ __forceinline__ int next_tile(const int* until, int rows, int key, int first, int end) {
     while (key < end && sight(until, rows, key, N, first, end - 1) == NOTHING)
@@ -210,8 +222,8 @@ __device__ __forceinline__ float quad_max(float x) {
     return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 2));
 }
 
-// A step of the softmax of a warp's rows, two a lane: with the greatest score so far, s becomes 2^(scale (s - greatest)),
-// and what was summed before is scaled to it. `total` is this lane's part.
+// A step of the softmax of a warp's rows, two a lane: with the greatest score so far, s becomes 2^(scale (s -
+// greatest)), and what was summed before is scaled to it. `total` is this lane's part.
 template <int D, int N>
 __device__ __forceinline__ void soften(float (&s)[N / 8][4], float (&greatest)[2], float (&total)[2],
                                        float (&sums)[D / 8][4], float scale) {
@@ -247,7 +259,7 @@ __device__ __forceinline__ void soften(float (&s)[N / 8][4], float (&greatest)[2
 
 // Grid: blocks of queries, heads.
 template <int D> __device__ __forceinline__ void forward(ATTENTION_FORWARD) {
-    constexpr int N = KEYS<D>;
+    constexpr int N = KEYS<D>, THREADS = QUERIES / OWN * WARP;
     DYNAMIC_SHARED(real, shared); // q [QUERIES], then twice k [N] and v [N].
     real* const tiles = shared + QUERIES * PITCH<D>;
     const int head = blockIdx.y, kv_head = head / (heads / kv_heads);
@@ -258,9 +270,9 @@ template <int D> __device__ __forceinline__ void forward(ATTENTION_FORWARD) {
     const float scale = rsqrtf((float)d);
 
     int key = next_tile<N>(until, rows, begin[first], first, end);
-    load<D, QUERIES>(shared, part_of(q, head, rows, d, stride), first);
-    load<D, N>(tiles, keys, key);
-    load<D, N>(tiles + N * PITCH<D>, values, key);
+    load<D, QUERIES, THREADS>(shared, part_of(q, head, rows, d, stride), first);
+    load<D, N, THREADS>(tiles, keys, key);
+    load<D, N, THREADS>(tiles + N * PITCH<D>, values, key);
     COPY_WAIT();
     __syncthreads();
     real* const own_tile = shared + warp_number() * OWN * PITCH<D>;
@@ -274,8 +286,8 @@ template <int D> __device__ __forceinline__ void forward(ATTENTION_FORWARD) {
         real* const tile = tiles + turn * 2 * N * PITCH<D>;
         real* const other = tiles + (turn ^ 1) * 2 * N * PITCH<D>;
         if (next < end) {
-            load<D, N>(other, keys, next);
-            load<D, N>(other + N * PITCH<D>, values, next);
+            load<D, N, THREADS>(other, keys, next);
+            load<D, N, THREADS>(other + N * PITCH<D>, values, next);
         }
         const Sight seen = sight(until, rows, key, N, own, own + OWN - 1);
         if (seen != NOTHING) {
@@ -293,12 +305,13 @@ template <int D> __device__ __forceinline__ void forward(ATTENTION_FORWARD) {
         // A row beyond the last has seen nothing.
         inverse[half] = total[half] > 0.0f ? 1.0f / total[half] : 0.0f;
         const int row = own + lane_number() / 4 + half * 8;
-        if (lane_number() % 4 == 0 && row < rows) lse[(u64)head * rows + row] = greatest[half] * scale + logf(total[half]);
+        if (lane_number() % 4 == 0 && row < rows)
+            lse[(u64)head * rows + row] = greatest[half] * scale + logf(total[half]);
     }
     store<D, D>(part_of(out, head, rows, d, out_stride), own, sums, inverse[0], inverse[1], own_tile);
 }
 
-extern "C" __global__ __launch_bounds__(256) void attention_forward_64(ATTENTION_FORWARD) {
+extern "C" __global__ __launch_bounds__(256, 2) void attention_forward_64(ATTENTION_FORWARD) {
     forward<64>(out, lse, q, k, v, until, begin, rows, heads, kv_heads, d, stride, out_stride);
 }
 
@@ -322,7 +335,8 @@ extern "C" __global__ __launch_bounds__(256) void attention_delta(
     float sum = 0.0f;
     if (((u64)dout | (u64)out) % sizeof(pair) == 0) {
         for (int column = 2 * lane_number(); column < d; column += 2 * WARP) {
-            const pair a = *reinterpret_cast<const pair*>(dout + column), b = *reinterpret_cast<const pair*>(out + column);
+            const pair a = *reinterpret_cast<const pair*>(dout + column);
+            const pair b = *reinterpret_cast<const pair*>(out + column);
             sum += widen(a.x) * widen(b.x) + widen(a.y) * widen(b.y);
         }
     } else {
@@ -342,7 +356,7 @@ extern "C" __global__ __launch_bounds__(256) void attention_delta(
 
 // dq lies as q does, in a matrix with rows dq_stride values apart. Grid: blocks of queries, heads.
 template <int D> __device__ __forceinline__ void backward_queries(ATTENTION_DQ) {
-    constexpr int N = TILE<D>, STEP = 32;
+    constexpr int N = TILE<D>, STEP = 32, THREADS = OWNED / OWN * WARP;
     DYNAMIC_SHARED(real, shared); // q and do [OWNED], then twice k and v [N].
     real* const tiles = shared + 2 * OWNED * PITCH<D>;
     const int head = blockIdx.y, kv_head = head / (heads / kv_heads);
@@ -352,14 +366,14 @@ template <int D> __device__ __forceinline__ void backward_queries(ATTENTION_DQ) 
     const float scale = rsqrtf((float)d);
 
     int key = next_tile<N>(until, rows, begin[first], first, end);
-    load<D, OWNED>(shared, part_of(q, head, rows, d, stride), first);
-    load<D, OWNED>(shared + OWNED * PITCH<D>, part_of(dout, head, rows, d, dout_stride), first);
-    load<D, N>(tiles, keys, key);
-    load<D, N>(tiles + N * PITCH<D>, values, key);
+    load<D, OWNED, THREADS>(shared, part_of(q, head, rows, d, stride), first);
+    load<D, OWNED, THREADS>(shared + OWNED * PITCH<D>, part_of(dout, head, rows, d, dout_stride), first);
+    load<D, N, THREADS>(tiles, keys, key);
+    load<D, N, THREADS>(tiles + N * PITCH<D>, values, key);
     COPY_WAIT();
     __syncthreads();
     real* const own_tile = shared + warp_number() * OWN * PITCH<D>;
-    const Left<D, D <= 128> left(own_tile), slope(own_tile + OWNED * PITCH<D>);
+    const Left<D, D <= 64> left(own_tile), slope(own_tile + OWNED * PITCH<D>);
     float base[2], along[2];
     for (int half = 0; half < 2; half++) {
         const u64 row = (u64)head * rows + min(own + lane_number() / 4 + half * 8, rows - 1);
@@ -374,8 +388,8 @@ template <int D> __device__ __forceinline__ void backward_queries(ATTENTION_DQ) 
         real* const tile = tiles + turn * 2 * N * PITCH<D>;
         real* const other = tiles + (turn ^ 1) * 2 * N * PITCH<D>;
         if (next < end) {
-            load<D, N>(other, keys, next);
-            load<D, N>(other + N * PITCH<D>, values, next);
+            load<D, N, THREADS>(other, keys, next);
+            load<D, N, THREADS>(other + N * PITCH<D>, values, next);
         }
 #pragma unroll 1
         for (int at = 0; at < N; at += STEP) {
@@ -398,12 +412,12 @@ template <int D> __device__ __forceinline__ void backward_queries(ATTENTION_DQ) 
     store<D, D>(part_of(dq, head, rows, d, dq_stride), own, sums, scale, scale, own_tile);
 }
 
-extern "C" __global__ __launch_bounds__(128) void attention_dq_64(ATTENTION_DQ) {
+extern "C" __global__ __launch_bounds__(128, 3) void attention_dq_64(ATTENTION_DQ) {
     backward_queries<64>(dq, q, k, v, dout, lse, delta, until, begin, rows, heads, kv_heads, d, dq_stride, stride,
                          dout_stride);
 }
 
-extern "C" __global__ __launch_bounds__(128) void attention_dq_128(ATTENTION_DQ) {
+extern "C" __global__ __launch_bounds__(128, 3) void attention_dq_128(ATTENTION_DQ) {
     backward_queries<128>(dq, q, k, v, dout, lse, delta, until, begin, rows, heads, kv_heads, d, dq_stride, stride,
                           dout_stride);
 }
@@ -426,10 +440,10 @@ __device__ __forceinline__ int last_sight(const int* until, int rows, int key) {
         const float *delta, const int *until, int rows, int heads, int kv_heads, int d, int dk_stride, int stride,     \
         int dout_stride
 
-// dk and dv lie as k and v do, in a matrix with rows dk_stride values apart. Grid: blocks of keys, kv_heads, and the parts
-// of W columns that the accumulators have registers for. Scores are transposed: a warp's rows are keys.
+// dk and dv lie as k and v do, in a matrix with rows dk_stride values apart. Grid: blocks of keys, kv_heads, and the
+// parts of W columns that the accumulators have registers for. Scores are transposed: a warp's rows are keys.
 template <int D, int W> __device__ __forceinline__ void backward_keys(ATTENTION_DKDV) {
-    constexpr int N = TILE<D>, STEP = 32;
+    constexpr int N = TILE<D>, STEP = 32, THREADS = OWNED / OWN * WARP;
     DYNAMIC_SHARED(real, shared); // k and v [OWNED], then twice q and do [N].
     real* const tiles = shared + 2 * OWNED * PITCH<D>;
     const int kv_head = blockIdx.y, group = heads / kv_heads, column = blockIdx.z * W;
@@ -441,17 +455,17 @@ template <int D, int W> __device__ __forceinline__ void backward_keys(ATTENTION_
     auto query_of = [&](int turn) { return first + turn % count * N; };
     auto begin_turn = [&](int turn) {
         real* const tile = tiles + turn % 2 * 2 * N * PITCH<D>;
-        load<D, N>(tile, part_of(q, head_of(turn), rows, d, stride), query_of(turn));
-        load<D, N>(tile + N * PITCH<D>, part_of(dout, head_of(turn), rows, d, dout_stride), query_of(turn));
+        load<D, N, THREADS>(tile, part_of(q, head_of(turn), rows, d, stride), query_of(turn));
+        load<D, N, THREADS>(tile + N * PITCH<D>, part_of(dout, head_of(turn), rows, d, dout_stride), query_of(turn));
     };
 
-    load<D, OWNED>(shared, part_of(k, kv_head, rows, d, stride), first);
-    load<D, OWNED>(shared + OWNED * PITCH<D>, part_of(v, kv_head, rows, d, stride), first);
+    load<D, OWNED, THREADS>(shared, part_of(k, kv_head, rows, d, stride), first);
+    load<D, OWNED, THREADS>(shared + OWNED * PITCH<D>, part_of(v, kv_head, rows, d, stride), first);
     begin_turn(0);
     COPY_WAIT();
     __syncthreads();
     real* const own_tile = shared + warp_number() * OWN * PITCH<D>;
-    const Left<D, D <= 64> keys(own_tile), values(own_tile + OWNED * PITCH<D>);
+    const Left<D, false> keys(own_tile), values(own_tile + OWNED * PITCH<D>);
     float dk_sums[W / 8][4] = {}, dv_sums[W / 8][4] = {};
 #pragma unroll 1
     for (int turn = 0; turn < group * count; turn++) {
@@ -486,12 +500,12 @@ template <int D, int W> __device__ __forceinline__ void backward_keys(ATTENTION_
                 own_tile + OWNED * PITCH<D>);
 }
 
-extern "C" __global__ __launch_bounds__(128) void attention_dkdv_64(ATTENTION_DKDV) {
+extern "C" __global__ __launch_bounds__(128, 3) void attention_dkdv_64(ATTENTION_DKDV) {
     backward_keys<64, 64>(dk, dv, q, k, v, dout, lse, delta, until, rows, heads, kv_heads, d, dk_stride, stride,
                           dout_stride);
 }
 
-extern "C" __global__ __launch_bounds__(128) void attention_dkdv_128(ATTENTION_DKDV) {
+extern "C" __global__ __launch_bounds__(128, 2) void attention_dkdv_128(ATTENTION_DKDV) {
     backward_keys<128, 128>(dk, dv, q, k, v, dout, lse, delta, until, rows, heads, kv_heads, d, dk_stride, stride,
                             dout_stride);
 }

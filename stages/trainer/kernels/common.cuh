@@ -14,7 +14,8 @@ struct bf16 {
 
 #define WARP 32
 #define ALL_LANES 0xffffffffu
-#define NEG_INFINITY (-1.0f / 0.0f)
+// By its bits: a quotient would be computed where it stands.
+#define NEG_INFINITY __uint_as_float(0xff800000u)
 
 __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ float widen(bf16 x) { return __uint_as_float((u32)x.bits << 16); }
@@ -82,8 +83,8 @@ __device__ __forceinline__ void multiply_add(float (&sums)[4], const pair (&a)[4
                    "r"(bits_of(b[1])));
 }
 
-// Four matrices [8][8] from shared memory, by all lanes of a warp: lane 8 i + r names row r of matrix i (16 bytes), and gets
-// from it, with g and t as above, (g, 2t) and (g, 2t + 1); where it is transposed, (2t, g) and (2t + 1, g).
+// Four matrices [8][8] from shared memory, by all lanes of a warp: lane 8 i + r names row r of matrix i (16 bytes). With g
+// and t as above, into[i] is matrix i at (g, 2t) and (g, 2t + 1); where it is transposed, at (2t, g) and (2t + 1, g).
 #define LOAD_MATRICES(into, row) load_matrices(into, row)
 #define LOAD_TRANSPOSED(into, row) load_transposed(into, row)
 __device__ __forceinline__ pair pair_of(u32 bits) { return {{(u16)bits}, {(u16)(bits >> 16)}}; }

@@ -1,5 +1,5 @@
-// The matrix instruction as a warp operation: each lane hands in its part of A and B, and adds its part of A B. Beside it,
-// how such parts come from shared memory, and what copies to it while the thread goes on.
+// The matrix instruction as a warp operation: each lane hands in its part of A and B, and adds its part of A B.
+// Beside it, how such parts come from shared memory, and what copies to it while the thread goes on.
 //
 // Layout of m16n8k16 in the PTX manual, with g = lane / 4 and t = lane % 4: A [16][16] has a[0] at (g, 2t) and (g, 2t + 1),
 // a[1] at (g + 8, 2t), a[2] at (g, 2t + 8), a[3] at (g + 8, 2t + 8); B [16][8] has b[0] at (2t, g) and (2t + 1, g), b[1] at

@@ -1,5 +1,7 @@
 //! Attention against its definition: every query over every key that the mask shows it.
 
+use std::ops::Range;
+
 use crate::common::{Numbers, assert_close, assert_within, on_every_machine, unit};
 use obvert_device::ops::attention::{Attention, Saved, Sight};
 use obvert_device::{Device, Error, Stored};
@@ -23,16 +25,16 @@ const CASES: &[Case] = &[
     Case { documents: &[(1, &[])], heads: 1, kv_heads: 1, d: 64, more: 0, large: 1.0 },
     // Every length at which a tile ends, one more and one less; branches of nothing and of one row.
     Case { documents: &[(70, &[1, 0, 63, 65]), (1, &[2])], heads: 1, kv_heads: 1, d: 16, more: 8, large: 1.0 },
-    // A block sees several documents, and a document several blocks; a branch hides whole tiles.
+    // A block has rows of several documents, and a document those of several blocks; a whole tile is of another branch.
     Case {
-        documents: &[(3, &[5, 7]), (1, &[]), (20, &[140, 1, 30]), (9, &[])],
+        documents: &[(10, &[118, 1, 30]), (3, &[5, 7]), (1, &[])],
         heads: 3,
         kv_heads: 1,
         d: 64,
         more: 16,
         large: 4.0,
     },
-    Case { documents: &[(2, &[3]), (33, &[31, 1])], heads: 6, kv_heads: 2, d: 6, more: 1, large: 2.0 },
+    Case { documents: &[(2, &[3]), (33, &[31, 1])], heads: 4, kv_heads: 2, d: 6, more: 1, large: 2.0 },
     Case { documents: &[(17, &[40, 20])], heads: 2, kv_heads: 1, d: 80, more: 0, large: 1.0 },
     Case { documents: &[(16, &[17, 33]), (1, &[1])], heads: 2, kv_heads: 2, d: 128, more: 8, large: 1.0 },
     Case { documents: &[(5, &[14, 33])], heads: 1, kv_heads: 1, d: 200, more: 0, large: 1.0 },
@@ -156,9 +158,9 @@ fn backward(case: &Case, qkv: &[f32], out: &[f32], d_out: &[f32]) -> Sums {
     sums
 }
 
-/// The first `columns` of rows `stride` apart.
-fn columns<T: Copy>(values: &[T], stride: usize, columns: usize) -> Vec<T> {
-    values.chunks(stride).flat_map(|row| &row[..columns]).copied().collect()
+/// Some columns of rows `stride` apart.
+fn columns<T: Copy>(values: &[T], stride: usize, columns: Range<usize>) -> Vec<T> {
+    values.chunks(stride).flat_map(|row| &row[columns.clone()]).copied().collect()
 }
 
 /// Numbers for q, k and v, of which q is larger so that scores are, and for the gradient of the outputs.
@@ -171,13 +173,20 @@ fn numbers<F: Stored>(case: &Case, seed: u64) -> [Vec<f32>; 2] {
     [qkv, numbers.stored::<F>(case.rows() * case.out_stride())]
 }
 
-/// Runs forward and backward: the outputs, lse, and the gradients of q, k and v. What lies between rows stays 7.
+/// What forward and backward give. What lies between rows stays 7.
+struct Found<F> {
+    out: Vec<F>,
+    lse: Vec<f32>,
+    gradients: Vec<F>,
+}
+
+/// Runs forward and backward, the latter with other outputs and lse where there are some.
 fn run<F: Stored>(
     device: &Device<F>,
     case: &Case,
     [qkv, d_out]: &[Vec<f32>; 2],
     saved: Option<(&[f32], &[f32])>,
-) -> Result<(Vec<F>, Vec<f32>, Vec<F>), Error> {
+) -> Result<Found<F>, Error> {
     let sight = Sight::new(device, case.documents.iter().copied())?;
     let attention = Attention { heads: case.heads, kv_heads: case.kv_heads, head_dim: case.d, sight: &sight };
     let (rows, stride, out_stride) = (case.rows(), case.stride(), case.out_stride());
@@ -185,7 +194,7 @@ fn run<F: Stored>(
     let mut out = device.store("out", &vec![7.0; rows * out_stride])?;
     let mut lse = device.room("lse", case.heads * rows)?;
     attention.forward(device, (&mut out, out_stride), &mut lse, (&qkv, stride))?;
-    let found = (out.read()?, lse.read()?);
+    let (found_out, found_lse) = (out.read()?, lse.read()?);
     if let Some((exact_out, exact_lse)) = saved {
         (out, lse) = (device.store("out", exact_out)?, device.copy("lse", exact_lse)?);
     }
@@ -193,7 +202,7 @@ fn run<F: Stored>(
     let mut delta = device.room("delta", case.heads * rows)?;
     let saved = Saved { qkv: (&qkv, stride), out: (&out, out_stride), d_out: (&d_out, out_stride), lse: &lse };
     attention.backward(device, (&mut d_qkv, stride), &mut delta, &saved)?;
-    Ok((found.0, found.1, d_qkv.read()?))
+    Ok(Found { out: found_out, lse: found_lse, gradients: d_qkv.read()? })
 }
 
 #[test]
@@ -203,7 +212,7 @@ fn attention_is_that_of_the_definition() {
 
 fn check<F: Stored>(device: &Device<F>) -> Result<(), Error> {
     for case in CASES {
-        let (stride, out_stride, width) = (case.stride(), case.out_stride(), case.heads * case.d);
+        let (out_stride, width) = (case.out_stride(), case.heads * case.d);
         let numbers = numbers::<F>(case, case.d as u64);
         let (out, lse) = forward(case, &numbers[0]);
         // The backward is given the exact outputs, rounded, so that it is compared by itself.
@@ -212,28 +221,34 @@ fn check<F: Stored>(device: &Device<F>) -> Result<(), Error> {
             row.iter_mut().zip(values).for_each(|(out, value)| *out = F::narrow(*value as f32).widen());
         }
         let exact_lse: Vec<f32> = lse.iter().map(|value| *value as f32).collect();
-        let (found_out, found_lse, found) = run(device, case, &numbers, Some((&exact_out, &exact_lse)))?;
-        // P is rounded before it weighs v, and P and dS before they weigh do, k and q: each term by one unit at most.
-        let gradients = backward(case, &numbers[0], &exact_out, &numbers[1]);
-        let bound = |terms: &[f64]| terms.iter().map(|terms| terms * unit::<F>()).collect::<Vec<_>>();
-        let what = |name: &str| format!("{name} of {case:?}");
-        assert_within(&what("out"), &columns(&found_out, out_stride, width), &out.value, &bound(&out.terms));
-        assert_close(&what("lse"), &found_lse, &lse);
-        let terms = bound(&gradients.terms);
-        let (d, heads, kv_heads) = (case.d, case.heads, case.kv_heads);
-        for (name, first, count) in [("dq", 0, heads), ("dk", heads, kv_heads), ("dv", heads + kv_heads, kv_heads)] {
-            let part = |at: usize| (first * d..(first + count) * d).contains(&(at % stride));
-            let of = |values: &[f64]| (0..values.len()).filter(|at| part(*at)).map(|at| values[at]).collect::<Vec<_>>();
-            let found: Vec<F> = (0..found.len()).filter(|at| part(*at)).map(|at| found[at]).collect();
-            assert_within(&what(name), &found, &of(&gradients.value), &of(&terms));
-        }
-        let between = |values: &[F], stride: usize, used: usize| {
-            values.chunks(stride).all(|row| row[used..].iter().all(|value| value.widen() == 7.0))
-        };
-        assert!(between(&found_out, out_stride, width), "{} is written between rows", what("out"));
-        assert!(between(&found, stride, stride - case.more), "{} are written between rows", what("gradients"));
+        let found = run(device, case, &numbers, Some((&exact_out, &exact_lse)))?;
+        compare_forward(case, &found, &out, &lse);
+        compare_backward(case, &found.gradients, &backward(case, &numbers[0], &exact_out, &numbers[1]));
     }
     Ok(())
+}
+
+// P is rounded before it weighs v, and P and dS before they weigh do, k and q: each term by one unit at most.
+
+fn compare_forward<F: Stored>(case: &Case, found: &Found<F>, out: &Sums, lse: &[f64]) {
+    let (stride, width) = (case.out_stride(), case.heads * case.d);
+    let bound: Vec<f64> = out.terms.iter().map(|terms| terms * unit::<F>()).collect();
+    assert_within(&format!("out of {case:?}"), &columns(&found.out, stride, 0..width), &out.value, &bound);
+    assert_close(&format!("lse of {case:?}"), &found.lse, lse);
+    let between = columns(&found.out, stride, width..stride);
+    assert!(between.iter().all(|value| value.widen() == 7.0), "between rows of {case:?}");
+}
+
+fn compare_backward<F: Stored>(case: &Case, found: &[F], expected: &Sums) {
+    let (stride, q, kv) = (case.stride(), case.heads * case.d, case.kv_heads * case.d);
+    let bound: Vec<f64> = expected.terms.iter().map(|terms| terms * unit::<F>()).collect();
+    for (name, part) in [("dq", 0..q), ("dk", q..q + kv), ("dv", q + kv..q + 2 * kv)] {
+        let of = |values: &[f64]| columns(values, stride, part.clone());
+        let found = columns(found, stride, part.clone());
+        assert_within(&format!("{name} of {case:?}"), &found, &of(&expected.value), &of(&bound));
+    }
+    let between = columns(found, stride, q + 2 * kv..stride);
+    assert!(between.iter().all(|value| value.widen() == 7.0), "between rows of {case:?}");
 }
 
 #[test]
@@ -255,12 +270,12 @@ fn check_neighbours<F: Stored>(device: &Device<F>) -> Result<(), Error> {
     let of = |values: &[F], stride: usize| {
         values[own.start * stride..own.end * stride].iter().map(|value| value.widen().to_bits()).collect::<Vec<_>>()
     };
-    assert_eq!(of(&one.0, case.out_stride()), of(&other.0, case.out_stride()), "out");
-    assert_eq!(of(&one.2, case.stride()), of(&other.2, case.stride()), "gradients");
+    assert_eq!(of(&one.out, case.out_stride()), of(&other.out, case.out_stride()), "out");
+    assert_eq!(of(&one.gradients, case.stride()), of(&other.gradients, case.stride()), "gradients");
     for head in 0..case.heads {
         let lse = |values: &[f32]| values[head * rows..][own.clone()].to_vec();
-        assert_eq!(lse(&one.1), lse(&other.1), "lse of head {head}");
+        assert_eq!(lse(&one.lse), lse(&other.lse), "lse of head {head}");
     }
-    assert_ne!(one.0[0].widen(), other.0[0].widen(), "the neighbours are the same");
+    assert_ne!(one.out[0].widen(), other.out[0].widen(), "the neighbours are the same");
     Ok(())
 }
