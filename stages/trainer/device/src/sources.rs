@@ -20,7 +20,7 @@ macro_rules! sources {
     };
 }
 
-sources!["logprob", "lora", "rmsnorm"];
+sources!["dequantise", "logprob", "lora", "rmsnorm"];
 
 /// The names of a source's kernels, in order.
 pub fn kernels(text: &str) -> impl Iterator<Item = &str> {

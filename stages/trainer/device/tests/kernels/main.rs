@@ -5,6 +5,7 @@
 
 mod broken;
 mod common;
+mod dequantise;
 mod logprob;
 mod lora;
 mod rmsnorm;
