@@ -20,7 +20,19 @@ macro_rules! sources {
     };
 }
 
-sources!["adamw", "attention", "embed", "logprob", "lora", "margin", "rmsnorm", "rope", "sample", "swiglu"];
+sources![
+    "adamw",
+    "attention",
+    "dequantise",
+    "embed",
+    "logprob",
+    "lora",
+    "margin",
+    "rmsnorm",
+    "rope",
+    "sample",
+    "swiglu"
+];
 
 /// The names of a source's kernels, in order.
 pub fn kernels(text: &str) -> impl Iterator<Item = &str> {

@@ -40,7 +40,7 @@ pub fn absorb<F: Stored>(
 ) -> Result<(), Error> {
     let (n, count) = (targets.len(), chunk.len());
     let stride = logits.len() / n;
-    assert!(stride % 8 == 0 && logits.len() == n * stride, "{} logits of {n} rows, a multiple of 8 each", logits.len());
+    assert!(stride.is_multiple_of(8) && logits.len() == n * stride, "{} logits of {n} rows, 8 by 8", logits.len());
     assert!(count <= stride && count <= CHUNK, "{count} tokens in rows of {stride}, at most {CHUNK}");
     assert_eq!(state.len(), 3 * n, "state of {n} rows");
     let (weights, sums, width) = match expected {

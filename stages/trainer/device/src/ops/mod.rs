@@ -5,6 +5,7 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod dequantise;
 pub mod embed;
 pub mod logprob;
 pub mod lora;

@@ -7,6 +7,7 @@ mod adamw;
 mod attention;
 mod broken;
 mod common;
+mod dequantise;
 mod embed;
 mod logprob;
 mod lora;
