@@ -89,9 +89,9 @@ pub struct Arguments {
     /// The learning rate's course: cosine, linear or constant.
     #[arg(long, value_parser = named::<Schedule>, default_value = "cosine")]
     schedule: Schedule,
-    /// Share of the updates over which the rate of a schedule that falls rises first.
-    #[arg(long, default_value_t = 0.1)]
-    warmup_ratio: f64,
+    /// Share of the updates over which the rate rises first; 0.1 by default, 0 for the schedule constant.
+    #[arg(long)]
+    warmup_ratio: Option<f64>,
     /// Weight decay of AdamW.
     #[arg(long, default_value_t = 0.0)]
     weight_decay: f64,
@@ -196,7 +196,7 @@ fn training(arguments: &Arguments) -> TrainSettings {
         reference: arguments.reference,
         schedule: arguments.schedule,
         lr: arguments.lr,
-        warmup_ratio: if arguments.schedule == Schedule::Constant { 0.0 } else { arguments.warmup_ratio },
+        warmup_ratio: arguments.warmup_ratio,
         weight_decay: arguments.weight_decay,
         max_grad_norm: arguments.max_grad_norm,
         micro_tokens: arguments.micro_tokens,

@@ -50,9 +50,9 @@ pub(super) struct Train {
     /// `cosine`, `linear` or `constant`, after the warm-up.
     #[serde(default)]
     pub(super) schedule: Schedule,
-    /// Share of the updates over which the rate rises.
-    #[serde(default = "warmup_ratio")]
-    pub(super) warmup_ratio: f64,
+    /// Share of the updates over which the rate rises; 0.1 by default, 0 for the schedule `constant`.
+    #[serde(default)]
+    pub(super) warmup_ratio: Option<f64>,
     /// Gradients are scaled down to this norm; 0 is off.
     #[serde(default = "max_grad_norm")]
     pub(super) max_grad_norm: f64,
@@ -119,9 +119,6 @@ fn shuffle_window() -> usize {
 }
 fn lr() -> f64 {
     5e-4
-}
-fn warmup_ratio() -> f64 {
-    0.1
 }
 fn max_grad_norm() -> f64 {
     1.0

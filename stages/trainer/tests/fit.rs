@@ -183,7 +183,7 @@ fn the_adapter_at_the_start_can_be_the_reference() {
 /// A batch of one has no other pair to be compared with, and a short last batch may be one of one.
 #[test]
 fn kto_takes_a_batch_of_one() {
-    let settings = TrainSettings { loss: LossKind::Kto, lr: 1e-2, warmup_ratio: 0.0, ..TrainSettings::default() };
+    let settings = TrainSettings { loss: LossKind::Kto, lr: 1e-2, warmup_ratio: Some(0.0), ..TrainSettings::default() };
     let mut trainer = Trainer::new(model(), settings, &LoraSettings::default(), 1).unwrap();
     let pairs = &data().pairs[..1];
     let reference = trainer.reference_logps(pairs).unwrap();
