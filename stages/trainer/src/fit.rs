@@ -200,7 +200,7 @@ fn identity(
     hasher.update(base.as_bytes());
     hash_adapter(&mut hasher, start);
     // JSON writes floating-point numbers so that they read back the same.
-    let made_of = (training, settings, &data.pairs, &data.groups);
+    let made_of = (training.decisive(), settings, &data.pairs, &data.groups);
     serde_json::to_writer(&mut hasher, &made_of).map_err(|error| Error::field("settings", error))?;
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -162,6 +162,11 @@ impl TrainSettings {
         in_range("micro_tokens", self.micro_tokens as f64, 1.0, 1e9)
     }
 
+    /// The settings as far as results depend on them: what memory is spared, and how, changes no bit.
+    pub fn decisive(&self) -> Self {
+        Self { activations: Activations::default(), ..self.clone() }
+    }
+
     /// β.
     pub fn beta(&self) -> f64 {
         self.beta.unwrap_or(if self.loss == LossKind::Simpo { 2.0 } else { 0.1 })
