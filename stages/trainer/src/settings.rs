@@ -54,7 +54,7 @@ pub enum Activations {
 }
 
 /// The settings of a training run.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSettings {
     /// The loss.
@@ -79,7 +79,9 @@ pub struct TrainSettings {
     pub orpo_lambda: f64,
     /// Weight of the chosen responses' NLL per token, added to the loss.
     pub nll_weight: f64,
-    /// What the policy is compared with.
+    /// What the policy is compared with. Not read from files: it tells only where training starts from an adapter that
+    /// is not new, which the caller brings (in a new one B is 0, so that `start` is `base`).
+    #[serde(skip_deserializing)]
     pub reference: ReferenceKind,
     /// The peak learning rate.
     pub lr: f64,
@@ -87,7 +89,8 @@ pub struct TrainSettings {
     pub schedule: Schedule,
     /// The share of the updates over which the rate rises from 0; 0.1 by default, 0 for the schedule `constant`.
     pub warmup_ratio: Option<f64>,
-    /// Updates in the whole run, which the schedule is stretched over.
+    /// Updates in the whole run, which the schedule is stretched over. Not read from files: the caller counts them.
+    #[serde(skip_deserializing)]
     pub total_steps: u64,
     /// λ of AdamW.
     pub weight_decay: f64,
