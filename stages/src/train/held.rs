@@ -2,7 +2,8 @@
 
 use obvert_api::record::id_of;
 use obvert_trainer::random::SplitMix64;
-use obvert_trainer::{Measures, TokenPair, Trainer};
+use obvert_trainer::reference::ReferenceCache;
+use obvert_trainer::{Measures, ResponseLogps, TokenPair, Trainer};
 
 use super::mirrors::Unit;
 
@@ -13,7 +14,7 @@ pub(super) struct Held {
     /// Not encoded yet.
     waiting: Vec<Unit>,
     pairs: Vec<TokenPair>,
-    reference: Vec<obvert_trainer::ResponseLogps>,
+    reference: Vec<ResponseLogps>,
 }
 
 impl Held {
@@ -44,12 +45,13 @@ impl Held {
     pub(super) fn measure(
         &mut self,
         trainer: &Trainer<f32>,
+        reference: &mut ReferenceCache,
         encode: impl Fn(&Unit) -> Result<Vec<TokenPair>, String>,
     ) -> Result<Option<(Measures, usize)>, String> {
         for unit in std::mem::take(&mut self.waiting) {
             match encode(&unit) {
                 Ok(tokens) => {
-                    self.reference.extend(trainer.reference_logps(&tokens).map_err(|e| e.to_string())?);
+                    self.reference.extend(reference.logps(trainer, &tokens).map_err(|e| e.to_string())?);
                     self.pairs.extend(tokens);
                 }
                 Err(cause) => tracing::warn!(pair = unit[0].id, cause, "a held-out pair is not measured"),

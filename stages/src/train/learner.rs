@@ -11,6 +11,7 @@ use obvert_api::abi::reason_of;
 use obvert_api::record::{Adapter, Pair};
 use obvert_engine::RunContext;
 use obvert_trainer::checkpoints::Checkpoints;
+use obvert_trainer::reference::ReferenceCache;
 use obvert_trainer::{TokenPair, Trainer};
 
 use super::Told;
@@ -30,6 +31,8 @@ pub(super) struct Learner {
     policy: Arc<Policy>,
     encoder: Encoder,
     trainer: Trainer<f32>,
+    /// Log-probs of the pairs so far, for those that come again: replayed, held out, or in a run that goes on.
+    reference: ReferenceCache,
     stream: Stream,
     /// Where the trainer stands in the stream.
     cursor: Cursor,
@@ -63,10 +66,13 @@ impl Learner {
         let checkpoints = Checkpoints::open(&state.join(format!("{}.checkpoints", context.stage)));
         let checkpoints = checkpoints.map_err(|e| e.to_string())?;
         let (trainer, cursor) = resume(settings, &policy, &checkpoints)?;
+        let known = state.join(format!("{}.reference.cache", context.stage));
+        let reference = ReferenceCache::open(&known, policy.identity(), &trainer).map_err(|e| e.to_string())?;
         Ok(Learner {
             settings: settings.clone(),
             encoder: Encoder::new(settings, Arc::clone(&policy)),
             policy,
+            reference,
             stream: Stream::new(settings),
             passed: (cursor.pairs > 0).then(Default::default),
             cursor,
@@ -194,7 +200,7 @@ impl Learner {
     /// One update on pairs, of which the last so many are replayed, and a measurement where it is time for one.
     fn step(&mut self, pairs: &[TokenPair], replayed: usize) -> Result<(), String> {
         let begin = Instant::now();
-        let reference = self.trainer.reference_logps(pairs).map_err(|e| e.to_string())?;
+        let reference = self.reference.logps(&self.trainer, pairs).map_err(|e| e.to_string())?;
         let metrics = self.trainer.step(pairs, &reference).map_err(|e| e.to_string())?;
         let open = !self.signals.ended.load(Relaxed);
         let update = Update { open, replayed, seconds: begin.elapsed().as_secs_f64() };
@@ -226,7 +232,7 @@ impl Learner {
     /// Measures what is held out, as far as it has come.
     fn validate(&mut self) -> Result<(), String> {
         let encode = |unit: &Unit| self.encoder.encode(unit).map(|(tokens, _)| tokens);
-        let measured = self.stream.held.measure(&self.trainer, encode)?;
+        let measured = self.stream.held.measure(&self.trainer, &mut self.reference, encode)?;
         let Some((measures, pairs)) = measured else { return Ok(()) };
         self.diary.measured(self.trainer.steps(), &measures, pairs)
     }

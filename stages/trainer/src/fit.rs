@@ -110,7 +110,7 @@ impl Fit {
             Some(cursor) => progress(cursor, &identity, folder)?,
             None => (None, 0),
         };
-        let mut cache = ReferenceCache::open(&folder.join("reference.cache"), base, trainer.reference_adapter())?;
+        let mut cache = ReferenceCache::open(&folder.join("reference.cache"), base, &trainer)?;
         let reference = cache.logps(&trainer, &data.pairs)?;
         observer.begins(&plan, trainer.steps())?;
         let (pairs, folder) = (data.pairs, folder.to_owned());

@@ -141,9 +141,11 @@ fn a_run_stops_when_validation_no_longer_improves() {
 fn reference_log_probs_are_kept_and_damage_is_computed_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reference.cache");
-    let trainer = Trainer::new(model(), TrainSettings::default(), &LoraSettings::default(), 1).unwrap();
+    let trainer = |settings| Trainer::new(model(), settings, &LoraSettings::default(), 1).unwrap();
+    let (small, trainer) =
+        (trainer(TrainSettings { micro_tokens: 1, ..TrainSettings::default() }), trainer(TrainSettings::default()));
     let pairs = data().pairs;
-    let open = |base: &str| ReferenceCache::open::<f32>(&path, base, None).unwrap();
+    let open = |base: &str| ReferenceCache::open(&path, base, &trainer).unwrap();
     let expected = trainer.reference_logps(&pairs).unwrap();
     assert_eq!(open("base").logps(&trainer, &pairs).unwrap(), expected);
     let size = fs::metadata(&path).unwrap().len();
@@ -157,6 +159,9 @@ fn reference_log_probs_are_kept_and_damage_is_computed_again() {
     assert_eq!(fs::metadata(&path).unwrap().len(), 9 * 36 + 2 * 36);
     open("another").logps(&trainer, &pairs).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 21 * 36);
+    // Other passes round otherwise.
+    ReferenceCache::open(&path, "base", &small).unwrap().logps(&small, &pairs).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 31 * 36);
 }
 
 /// Training starts from an adapter that is also the reference: nothing separates them yet.
