@@ -103,7 +103,7 @@ impl Learner {
     fn follow(&mut self, told: Receiver<Told>) -> Result<bool, String> {
         while let (false, Ok(message)) = (self.stopped(), told.recv()) {
             match message {
-                Told::Pair(pair) => self.stream.push(pair).map_or(Ok(()), |batch| self.take(batch))?,
+                Told::Pair(pair) => self.stream.push(pair, &self.encoder).map_or(Ok(()), |batch| self.take(batch))?,
                 Told::Withdrawn(id) => self.stream.forget(&id),
                 Told::End => return self.drain(),
             }
@@ -137,7 +137,7 @@ impl Learner {
         // They are found again when the sequence is told again, and so are not in the checkpoint.
         let single = self.stream.single();
         single.iter().for_each(|pair| self.skip(pair, "its mirror, which iopo needs, did not come"));
-        self.diary.tell(&self.cursor);
+        self.diary.tell(&self.counted());
         Ok(true)
     }
 
@@ -152,7 +152,7 @@ impl Learner {
             return self.restart("the inputs now make other pairs");
         }
         self.passed = None;
-        self.diary.tell(&self.cursor);
+        self.diary.tell(&self.counted());
         self.diary.recall()
     }
 
@@ -184,11 +184,11 @@ impl Learner {
         self.cursor.pass(batch.new.iter().flatten());
         if self.trainer.steps() >= self.settings.updates {
             self.cursor.unused += batch.new.iter().flatten().count() as u64;
-            self.diary.tell(&self.cursor);
+            self.diary.tell(&self.counted());
             return Ok(());
         }
         let mut tokens = self.tokens(&batch.new);
-        self.diary.tell(&self.cursor);
+        self.diary.tell(&self.counted());
         // What happened to these was counted when they were new.
         let again = batch.again.iter().filter_map(|unit| self.encoder.encode(unit).ok());
         let again: Vec<TokenPair> = again.flat_map(|(tokens, _)| tokens).collect();
@@ -204,7 +204,7 @@ impl Learner {
         let metrics = self.trainer.step(pairs, &reference).map_err(|e| e.to_string())?;
         let open = !self.signals.ended.load(Relaxed);
         let update = Update { open, replayed, seconds: begin.elapsed().as_secs_f64() };
-        self.diary.updated(&metrics, &update, &self.cursor)?;
+        self.diary.updated(&metrics, &update, &self.counted())?;
         let Train { validate_every, updates, .. } = self.settings;
         if metrics.step.is_multiple_of(validate_every) || metrics.step == updates { self.validate() } else { Ok(()) }
     }
@@ -229,10 +229,14 @@ impl Learner {
         self.cursor.skipped.count(&format!("{}: {cause}", pair.id));
     }
 
+    /// The cursor with all that is skipped: held-out pairs are counted as they come, whichever update they come before.
+    fn counted(&self) -> Cursor {
+        self.cursor.and_skipped(&self.stream.held.skipped)
+    }
+
     /// Measures what is held out, as far as it has come.
     fn validate(&mut self) -> Result<(), String> {
-        let encode = |unit: &Unit| self.encoder.encode(unit).map(|(tokens, _)| tokens);
-        let measured = self.stream.held.measure(&self.trainer, &mut self.reference, encode)?;
+        let measured = self.stream.held.measure(&self.trainer, &mut self.reference)?;
         let Some((measures, pairs)) = measured else { return Ok(()) };
         self.diary.measured(self.trainer.steps(), &measures, pairs)
     }

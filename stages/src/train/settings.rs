@@ -201,7 +201,8 @@ mod tests {
     #[test]
     fn what_the_trainer_is_told_is_what_was_set() {
         assert_eq!(settings(&json!({})).training(), TrainSettings { total_steps: 5, ..TrainSettings::default() });
-        let set = json!({ "loss": "kto", "kto_baseline": "pair", "ipo_average": "mean", "desirable_weight": 2.0, "lr": 1.0 });
+        let set =
+            json!({ "loss": "kto", "kto_baseline": "pair", "ipo_average": "mean", "desirable_weight": 2.0, "lr": 1.0 });
         let told = serde_json::to_value(settings(&set).training()).unwrap();
         for (name, value) in set.as_object().unwrap() {
             assert_eq!(told[name], *value, "{name}");

@@ -243,7 +243,8 @@ mod tests {
     #[test]
     fn the_rate_rises_first_except_on_a_constant_schedule_that_is_not_told_to() {
         let first = |(schedule, warmup_ratio)| {
-            let settings = TrainSettings { schedule, warmup_ratio, lr: 1.0, total_steps: 10, ..TrainSettings::default() };
+            let settings =
+                TrainSettings { schedule, warmup_ratio, lr: 1.0, total_steps: 10, ..TrainSettings::default() };
             settings.learning_rate(0)
         };
         let (constant, linear, cosine) = (Schedule::Constant, Schedule::Linear, Schedule::Cosine);
