@@ -50,6 +50,12 @@ pub struct Arguments {
     /// How kto's z is estimated: mismatched, pair or zero.
     #[arg(long, value_parser = named::<KtoBaseline>, default_value = "mismatched")]
     kto_baseline: KtoBaseline,
+    /// Weight of chosen responses in kto.
+    #[arg(long, default_value_t = TrainSettings::default().desirable_weight)]
+    desirable_weight: f64,
+    /// Weight of rejected responses in kto.
+    #[arg(long, default_value_t = TrainSettings::default().undesirable_weight)]
+    undesirable_weight: f64,
     /// lambda of orpo.
     #[arg(long, default_value_t = 0.1)]
     orpo_lambda: f64,
@@ -191,6 +197,8 @@ fn training(arguments: &Arguments) -> TrainSettings {
         gamma: arguments.gamma,
         ipo_average: arguments.ipo_average,
         kto_baseline: arguments.kto_baseline,
+        desirable_weight: arguments.desirable_weight,
+        undesirable_weight: arguments.undesirable_weight,
         orpo_lambda: arguments.orpo_lambda,
         nll_weight: arguments.nll_weight,
         reference: arguments.reference,
