@@ -48,6 +48,12 @@ pub struct Arguments {
     /// How kto's z is estimated: mismatched, pair or zero.
     #[arg(long, value_parser = named::<KtoBaseline>, default_value = "mismatched")]
     kto_baseline: KtoBaseline,
+    /// Weight of chosen responses in kto.
+    #[arg(long, default_value_t = TrainSettings::default().desirable_weight)]
+    desirable_weight: f64,
+    /// Weight of rejected responses in kto.
+    #[arg(long, default_value_t = TrainSettings::default().undesirable_weight)]
+    undesirable_weight: f64,
     /// lambda of orpo.
     #[arg(long, default_value_t = 0.1)]
     orpo_lambda: f64,
@@ -87,9 +93,9 @@ pub struct Arguments {
     /// The learning rate's course: cosine, linear or constant.
     #[arg(long, value_parser = named::<Schedule>, default_value = "cosine")]
     schedule: Schedule,
-    /// Share of the updates over which the rate of a schedule that falls rises first.
-    #[arg(long, default_value_t = 0.1)]
-    warmup_ratio: f64,
+    /// Share of the updates over which the rate rises first; 0.1 by default, 0 for the schedule constant.
+    #[arg(long)]
+    warmup_ratio: Option<f64>,
     /// Weight decay of AdamW.
     #[arg(long, default_value_t = 0.0)]
     weight_decay: f64,
@@ -192,12 +198,14 @@ fn training(arguments: &Arguments) -> TrainSettings {
         gamma: arguments.gamma,
         ipo_average: arguments.ipo_average,
         kto_baseline: arguments.kto_baseline,
+        desirable_weight: arguments.desirable_weight,
+        undesirable_weight: arguments.undesirable_weight,
         orpo_lambda: arguments.orpo_lambda,
         nll_weight: arguments.nll_weight,
         reference: arguments.reference,
         schedule: arguments.schedule,
         lr: arguments.lr,
-        warmup_ratio: if arguments.schedule == Schedule::Constant { 0.0 } else { arguments.warmup_ratio },
+        warmup_ratio: arguments.warmup_ratio,
         weight_decay: arguments.weight_decay,
         max_grad_norm: arguments.max_grad_norm,
         micro_tokens: arguments.micro_tokens,

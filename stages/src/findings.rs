@@ -42,10 +42,13 @@ pub struct Skipped {
 
 impl Skipped {
     pub(crate) fn count(&mut self, reason: &str) {
-        if self.pairs == 0 {
-            self.first = reason.to_string();
-        }
-        self.pairs += 1;
+        *self = self.and(&Skipped { pairs: 1, first: reason.to_string() });
+    }
+
+    /// Both together.
+    pub(crate) fn and(&self, later: &Skipped) -> Skipped {
+        let first = if self.pairs == 0 { &later.first } else { &self.first };
+        Skipped { pairs: self.pairs + later.pairs, first: first.clone() }
     }
 }
 

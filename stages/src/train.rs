@@ -5,6 +5,7 @@
 //! faster, and a resumed run makes the same adapter.
 
 mod cursor;
+mod diary;
 mod encode;
 mod held;
 mod learner;
@@ -13,6 +14,7 @@ mod replay;
 mod settings;
 mod shuffle;
 mod stream;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -177,7 +179,7 @@ impl View for Trainee {
         let mut records = Vec::new();
         while let Some(made) = self.made.as_ref().and_then(|made| made.try_recv().ok()) {
             let adapter = made?;
-            self.busy = adapter.version == learner::BASE;
+            self.busy = adapter.version == versions::BASE;
             records.push(encode(&adapter).map_err(|e| e.0)?);
         }
         Ok(Poll { records, busy: self.busy })

@@ -8,5 +8,7 @@ mod merge;
 mod quickstart;
 mod refused;
 mod resume;
+mod slow;
 mod sysbench;
+mod train;
 mod verbs;

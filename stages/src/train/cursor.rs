@@ -44,6 +44,11 @@ impl Cursor {
         }
     }
 
+    /// The same with more pairs skipped.
+    pub(super) fn and_skipped(&self, more: &Skipped) -> Self {
+        Cursor { skipped: self.skipped.and(more), ..self.clone() }
+    }
+
     /// Tells the counts.
     pub(super) fn tell(&self, found: &mut Found) {
         found.skipped = self.skipped.clone();

@@ -2,37 +2,54 @@
 
 use obvert_api::record::id_of;
 use obvert_trainer::random::SplitMix64;
-use obvert_trainer::{Measures, TokenPair, Trainer};
+use obvert_trainer::reference::ReferenceCache;
+use obvert_trainer::{Measures, ResponseLogps, TokenPair, Trainer};
 
 use super::mirrors::Unit;
+use crate::findings::Skipped;
 
 /// The share of dialogues that is held out, and their pairs so far. A dialogue's id decides, not when it comes.
 pub(super) struct Held {
     share: f64,
     seed: u64,
-    /// Not encoded yet.
-    waiting: Vec<Unit>,
+    /// Not measured yet.
+    waiting: Vec<(Unit, Vec<TokenPair>)>,
     pairs: Vec<TokenPair>,
-    reference: Vec<obvert_trainer::ResponseLogps>,
+    reference: Vec<ResponseLogps>,
+    /// Those that cannot be measured. They are found again when the sequence is told again, and so are not in a checkpoint.
+    pub(super) skipped: Skipped,
 }
 
 impl Held {
     pub(super) fn new(share: f64, seed: u64) -> Self {
-        Held { share, seed, waiting: Vec::new(), pairs: Vec::new(), reference: Vec::new() }
+        let (waiting, pairs, reference) = (Vec::new(), Vec::new(), Vec::new());
+        Held { share, seed, waiting, pairs, reference, skipped: Skipped::default() }
     }
 
-    /// Takes the pairs of a dialogue that is held out; gives others back.
-    pub(super) fn push(&mut self, unit: Unit) -> Option<Unit> {
+    /// Takes the pairs of a dialogue that is held out, and counts those that have no tokens; gives others back.
+    pub(super) fn push(
+        &mut self,
+        unit: Unit,
+        encode: impl FnOnce(&Unit) -> Result<Vec<TokenPair>, String>,
+    ) -> Option<Unit> {
         if !unit.first().is_some_and(|pair| self.holds(&pair.dialogue)) {
             return Some(unit);
         }
-        self.waiting.push(unit);
+        match encode(&unit) {
+            Ok(tokens) => self.waiting.push((unit, tokens)),
+            Err(cause) => unit.iter().for_each(|pair| self.skip(&pair.id, &cause)),
+        }
         None
+    }
+
+    fn skip(&mut self, id: &str, cause: &str) {
+        tracing::warn!(pair = id, cause, "a held-out pair is not measured");
+        self.skipped.count(&format!("{id}: held out, but not measured: {cause}"));
     }
 
     /// Drops a pair that was withdrawn before it was measured.
     pub(super) fn forget(&mut self, id: &str) {
-        self.waiting.retain(|unit| unit.iter().all(|pair| pair.id != id));
+        self.waiting.retain(|(unit, _)| unit.iter().all(|pair| pair.id != id));
     }
 
     fn holds(&self, dialogue: &str) -> bool {
@@ -44,17 +61,11 @@ impl Held {
     pub(super) fn measure(
         &mut self,
         trainer: &Trainer<f32>,
-        encode: impl Fn(&Unit) -> Result<Vec<TokenPair>, String>,
+        reference: &mut ReferenceCache,
     ) -> Result<Option<(Measures, usize)>, String> {
-        for unit in std::mem::take(&mut self.waiting) {
-            match encode(&unit) {
-                Ok(tokens) => {
-                    self.reference.extend(trainer.reference_logps(&tokens).map_err(|e| e.to_string())?);
-                    self.pairs.extend(tokens);
-                }
-                Err(cause) => tracing::warn!(pair = unit[0].id, cause, "a held-out pair is not measured"),
-            }
-        }
+        let waiting: Vec<TokenPair> = self.waiting.drain(..).flat_map(|(_, tokens)| tokens).collect();
+        self.reference.extend(reference.logps(trainer, &waiting).map_err(|e| e.to_string())?);
+        self.pairs.extend(waiting);
         if self.pairs.is_empty() {
             return Ok(None);
         }
@@ -75,8 +86,8 @@ mod tests {
         let held = |names: &[u32], seed| {
             let mut held = Held::new(0.2, seed);
             let unit = |n: &u32| vec![Arc::new(pair(&format!("p{n}"), &format!("d{}", n / 3)))];
-            names.iter().for_each(|n| drop(held.push(unit(n))));
-            let mut ids: Vec<String> = held.waiting.iter().map(|unit| unit[0].id.clone()).collect();
+            names.iter().for_each(|n| drop(held.push(unit(n), |_| Ok(Vec::new()))));
+            let mut ids: Vec<String> = held.waiting.iter().map(|(unit, _)| unit[0].id.clone()).collect();
             ids.sort();
             ids
         };
@@ -85,6 +96,18 @@ mod tests {
         assert_eq!(ids, held(&back, 1));
         assert_ne!(ids, held(&forth, 2));
         assert!(ids.len().is_multiple_of(3) && (120..240).contains(&ids.len()), "{} of 900", ids.len());
-        assert!(Held::new(0.0, 1).push(vec![Arc::new(pair("p", "d"))]).is_some());
+        assert!(Held::new(0.0, 1).push(vec![Arc::new(pair("p", "d"))], |_| Ok(Vec::new())).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_measured_is_counted_with_its_cause() {
+        let mut held = Held::new(1.0, 1);
+        for ids in [&["1"][..], &["2", "3"], &["4"]] {
+            let unit = ids.iter().map(|id| Arc::new(pair(id, "d"))).collect();
+            let encode = |unit: &Unit| if unit.len() == 2 { Err("too long".to_owned()) } else { Ok(Vec::new()) };
+            assert!(held.push(unit, encode).is_none());
+        }
+        let first = "2: held out, but not measured: too long".to_owned();
+        assert_eq!((held.waiting.len(), held.skipped), (2, Skipped { pairs: 2, first }));
     }
 }

@@ -1,38 +1,38 @@
 //! The learner: pairs in order in, updates, checkpoints and adapters out. Runs on a thread of its own.
 
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
+use std::time::Instant;
 
 use obvert_api::abi::reason_of;
 use obvert_api::record::{Adapter, Pair};
 use obvert_engine::RunContext;
 use obvert_trainer::checkpoints::Checkpoints;
-use obvert_trainer::{Metrics, TokenPair, Trainer, peft};
+use obvert_trainer::reference::ReferenceCache;
+use obvert_trainer::{TokenPair, Trainer};
 
 use super::Told;
 use super::cursor::{Cursor, resume};
-use super::encode::encode;
+use super::diary::{Diary, Update};
+use super::encode::Encoder;
 use super::mirrors::Unit;
 use super::replay::Batch;
 use super::settings::Train;
 use super::stream::Stream;
+use super::versions::Versions;
 use crate::findings::Findings;
-use crate::output::metrics;
-use crate::output::train_log::{TrainLog, columns, counts, row_of};
 use crate::policy::Policy;
-
-/// Version of the model without an adapter.
-pub(super) const BASE: &str = "base";
 
 pub(super) struct Learner {
     settings: Train,
     policy: Arc<Policy>,
-    base_model: String,
+    encoder: Encoder,
     trainer: Trainer<f32>,
+    /// Log-probs of the pairs so far, for those that come again: replayed, held out, or in a run that goes on.
+    reference: ReferenceCache,
     stream: Stream,
     /// Where the trainer stands in the stream.
     cursor: Cursor,
@@ -40,11 +40,8 @@ pub(super) struct Learner {
     /// and where they end.
     passed: Option<(Vec<Batch<Unit>>, Cursor)>,
     checkpoints: Checkpoints,
-    /// Where adapters lie under their versions.
-    adapters: PathBuf,
-    out: PathBuf,
-    log: TrainLog,
-    findings: Findings,
+    versions: Versions,
+    diary: Diary,
     signals: Signals,
 }
 
@@ -69,22 +66,20 @@ impl Learner {
         let checkpoints = Checkpoints::open(&state.join(format!("{}.checkpoints", context.stage)));
         let checkpoints = checkpoints.map_err(|e| e.to_string())?;
         let (trainer, cursor) = resume(settings, &policy, &checkpoints)?;
-        let out = context.folder();
-        let log = TrainLog::open(&out, trainer.steps()).map_err(|e| e.to_string())?;
-        let base_model = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let known = state.join(format!("{}.reference.cache", context.stage));
+        let reference = ReferenceCache::open(&known, policy.identity(), &trainer).map_err(|e| e.to_string())?;
         Ok(Learner {
             settings: settings.clone(),
+            encoder: Encoder::new(settings, Arc::clone(&policy)),
             policy,
-            base_model,
-            trainer,
+            reference,
             stream: Stream::new(settings),
             passed: (cursor.pairs > 0).then(Default::default),
             cursor,
             checkpoints,
-            adapters: state.join("adapters"),
-            out,
-            log,
-            findings,
+            versions: Versions::new(path, context),
+            diary: Diary::open(context.folder(), trainer.steps(), findings)?,
+            trainer,
             signals: Signals::default(),
         })
     }
@@ -92,9 +87,9 @@ impl Learner {
     /// Learns until it is told the end, or to stop, or until nobody tells it anything any more.
     pub(super) fn learn(mut self, told: Receiver<Told>, signals: Signals, tell: impl Fn(Result<Adapter, String>)) {
         self.signals = signals;
-        tell(Ok(Adapter { version: BASE.into(), path: String::new(), steps: 0 }));
+        tell(Ok(Versions::base()));
         let learned = catch_unwind(AssertUnwindSafe(|| match self.follow(told)? {
-            true => self.conclude().map(Some),
+            true => self.versions.save(&self.trainer).map(Some),
             false => self.save().map(|()| None),
         }));
         match learned.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)) {
@@ -108,7 +103,7 @@ impl Learner {
     fn follow(&mut self, told: Receiver<Told>) -> Result<bool, String> {
         while let (false, Ok(message)) = (self.stopped(), told.recv()) {
             match message {
-                Told::Pair(pair) => self.stream.push(pair).map_or(Ok(()), |batch| self.take(batch))?,
+                Told::Pair(pair) => self.stream.push(pair, &self.encoder).map_or(Ok(()), |batch| self.take(batch))?,
                 Told::Withdrawn(id) => self.stream.forget(&id),
                 Told::End => return self.drain(),
             }
@@ -142,6 +137,7 @@ impl Learner {
         // They are found again when the sequence is told again, and so are not in the checkpoint.
         let single = self.stream.single();
         single.iter().for_each(|pair| self.skip(pair, "its mirror, which iopo needs, did not come"));
+        self.diary.tell(&self.counted());
         Ok(true)
     }
 
@@ -156,10 +152,8 @@ impl Learner {
             return self.restart("the inputs now make other pairs");
         }
         self.passed = None;
-        let mut found = self.findings.lock();
-        found.metrics = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
-        self.cursor.tell(&mut found);
-        Ok(())
+        self.diary.tell(&self.counted());
+        self.diary.recall()
     }
 
     /// Begins again with a new adapter, on the batches so far.
@@ -167,7 +161,7 @@ impl Learner {
         tracing::warn!(why, "training starts over");
         self.trainer = self.settings.trainer(&self.policy)?;
         self.cursor = Cursor::new(&self.settings, &self.policy);
-        self.log.go_back(0).map_err(|e| e.to_string())?;
+        self.diary.clear()?;
         for batch in self.passed.take().unwrap_or_default().0 {
             if self.stopped() {
                 break;
@@ -190,30 +184,36 @@ impl Learner {
         self.cursor.pass(batch.new.iter().flatten());
         if self.trainer.steps() >= self.settings.updates {
             self.cursor.unused += batch.new.iter().flatten().count() as u64;
-            self.cursor.tell(&mut self.findings.lock());
+            self.diary.tell(&self.counted());
             return Ok(());
         }
         let mut tokens = self.tokens(&batch.new);
+        self.diary.tell(&self.counted());
         // What happened to these was counted when they were new.
-        let new = tokens.len();
-        tokens.extend(batch.again.iter().filter_map(|unit| self.encode(unit).ok()).flat_map(|(tokens, _)| tokens));
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let begin = std::time::Instant::now();
-        let reference = self.trainer.reference_logps(&tokens).map_err(|e| e.to_string())?;
-        let metrics = self.trainer.step(&tokens, &reference).map_err(|e| e.to_string())?;
-        self.record(&metrics, tokens.len() - new, begin.elapsed().as_secs_f64())?;
-        let step = self.trainer.steps();
-        let measures = step.is_multiple_of(self.settings.validate_every) || step == self.settings.updates;
-        if measures { self.validate() } else { Ok(()) }
+        let again = batch.again.iter().filter_map(|unit| self.encoder.encode(unit).ok());
+        let again: Vec<TokenPair> = again.flat_map(|(tokens, _)| tokens).collect();
+        let replayed = again.len();
+        tokens.extend(again);
+        if tokens.is_empty() { Ok(()) } else { self.step(&tokens, replayed) }
+    }
+
+    /// One update on pairs, of which the last so many are replayed, and a measurement where it is time for one.
+    fn step(&mut self, pairs: &[TokenPair], replayed: usize) -> Result<(), String> {
+        let begin = Instant::now();
+        let reference = self.reference.logps(&self.trainer, pairs).map_err(|e| e.to_string())?;
+        let metrics = self.trainer.step(pairs, &reference).map_err(|e| e.to_string())?;
+        let open = !self.signals.ended.load(Relaxed);
+        let update = Update { open, replayed, seconds: begin.elapsed().as_secs_f64() };
+        self.diary.updated(&metrics, &update, &self.counted())?;
+        let Train { validate_every, updates, .. } = self.settings;
+        if metrics.step.is_multiple_of(validate_every) || metrics.step == updates { self.validate() } else { Ok(()) }
     }
 
     /// The tokens of new units; what becomes of each is counted.
     fn tokens(&mut self, units: &[Unit]) -> Vec<TokenPair> {
         let mut all = Vec::new();
         for unit in units {
-            match self.encode(unit) {
+            match self.encoder.encode(unit) {
                 Ok((tokens, shortened)) => {
                     self.cursor.shortened += shortened;
                     all.extend(tokens);
@@ -221,69 +221,28 @@ impl Learner {
                 Err(cause) => unit.iter().for_each(|pair| self.skip(pair, &cause)),
             }
         }
-        self.cursor.tell(&mut self.findings.lock());
         all
-    }
-
-    fn encode(&self, unit: &Unit) -> Result<(Vec<TokenPair>, u64), String> {
-        let loss = self.trainer.settings().preference_loss();
-        encode(unit, &self.policy, self.settings.max_length, loss.as_ref())
-    }
-
-    /// Measures what is held out, as far as it has come.
-    fn validate(&mut self) -> Result<(), String> {
-        let (policy, max_length) = (&self.policy, self.settings.max_length);
-        let loss = self.trainer.settings().preference_loss();
-        let encode = |unit: &Unit| encode(unit, policy, max_length, loss.as_ref()).map(|(tokens, _)| tokens);
-        let measured = self.stream.held.measure(&self.trainer, encode);
-        let Some((measures, pairs)) = measured? else { return Ok(()) };
-        let mut row = columns("eval_", &measures);
-        row.insert("eval_pairs".into(), pairs as f64);
-        self.log(row)
     }
 
     fn skip(&mut self, pair: &Pair, cause: &str) {
         tracing::warn!(pair = pair.id, cause, "a pair is not trained on");
         self.cursor.skipped.count(&format!("{}: {cause}", pair.id));
-        self.cursor.tell(&mut self.findings.lock());
     }
 
-    fn record(&mut self, metrics: &Metrics, replayed: usize, seconds: f64) -> Result<(), String> {
-        let mut row = row_of(metrics, seconds);
-        // 1 while dialogues were still being played when this update was made.
-        row.insert("stream/open".into(), f64::from(u8::from(!self.signals.ended.load(Relaxed))));
-        row.extend(counts(self.cursor.shortened, self.cursor.skipped.pairs));
-        row.insert("pairs/replayed".into(), replayed as f64);
-        self.log(row)
+    /// The cursor with all that is skipped: held-out pairs are counted as they come, whichever update they come before.
+    fn counted(&self) -> Cursor {
+        self.cursor.and_skipped(&self.stream.held.skipped)
     }
 
-    fn log(&mut self, mut row: BTreeMap<String, f64>) -> Result<(), String> {
-        let step = self.trainer.steps();
-        self.log.append(step, &row).map_err(|e| e.to_string())?;
-        row.insert("step".into(), step as f64);
-        self.findings.lock().metrics.push(row);
-        Ok(())
+    /// Measures what is held out, as far as it has come.
+    fn validate(&mut self) -> Result<(), String> {
+        let measured = self.stream.held.measure(&self.trainer, &mut self.reference)?;
+        let Some((measures, pairs)) = measured else { return Ok(()) };
+        self.diary.measured(self.trainer.steps(), &measures, pairs)
     }
 
     fn save(&self) -> Result<(), String> {
         let cursor = serde_json::to_value(&self.cursor).map_err(|e| e.to_string())?;
         self.checkpoints.save(&self.trainer, &cursor).map_err(|e| e.to_string())
     }
-
-    /// Saves the adapter, once under its version and once where people look for it.
-    fn conclude(&mut self) -> Result<Adapter, String> {
-        let adapter = self.trainer.adapter();
-        let weights: Vec<u8> =
-            adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
-        let version = hash(&weights);
-        let folder = self.adapters.join(&version);
-        for folder in [&folder, &self.out.join("adapter")] {
-            peft::save(folder, adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
-        }
-        Ok(Adapter { version, path: folder.to_string_lossy().into_owned(), steps: self.trainer.steps() })
-    }
-}
-
-fn hash(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex()[..16].to_string()
 }

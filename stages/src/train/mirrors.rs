@@ -1,6 +1,6 @@
 //! Brings pairs together that mirror each other, for a loss that takes them two by two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use obvert_api::record::{Pair, id_of};
@@ -8,34 +8,46 @@ use obvert_api::record::{Pair, id_of};
 /// Pairs that are trained on together: one alone, or two that mirror each other.
 pub(super) type Unit = Vec<Arc<Pair>>;
 
-/// Pairs whose mirror has not come yet.
+/// Pairs whose mirror has not come yet: several where the same answers to a turn were paired more than once.
 #[derive(Default)]
 pub(super) struct Mirrors {
-    waiting: HashMap<String, Arc<Pair>>,
+    waiting: HashMap<String, VecDeque<Arc<Pair>>>,
 }
 
 impl Mirrors {
-    /// Takes a pair in; with its mirror, the two come out, the earlier one first.
+    /// Takes a pair in; with its mirror, the first that waits, the two come out, the earlier one first.
     pub(super) fn push(&mut self, pair: Arc<Pair>) -> Option<Unit> {
-        match self.waiting.remove(&answers(&pair, &pair.rejected, &pair.chosen)) {
+        match self.take(&answers(&pair, &pair.rejected, &pair.chosen)) {
             Some(mirror) => Some(vec![mirror, pair]),
             None => {
-                self.waiting.insert(answers(&pair, &pair.chosen, &pair.rejected), pair);
+                self.waiting.entry(answers(&pair, &pair.chosen, &pair.rejected)).or_default().push_back(pair);
                 None
             }
         }
     }
 
+    fn take(&mut self, answers: &str) -> Option<Arc<Pair>> {
+        let mut queue = self.waiting.remove(answers)?;
+        let pair = queue.pop_front();
+        if !queue.is_empty() {
+            self.waiting.insert(answers.to_owned(), queue);
+        }
+        pair
+    }
+
     /// The pairs whose mirror did not come.
     pub(super) fn rest(&mut self) -> Vec<Arc<Pair>> {
-        let mut rest: Vec<_> = self.waiting.drain().map(|(_, pair)| pair).collect();
+        let mut rest: Vec<_> = self.waiting.drain().flat_map(|(_, queue)| queue).collect();
         rest.sort_by(|a, b| a.id.cmp(&b.id));
         rest
     }
 
     /// Drops a pair that was withdrawn.
     pub(super) fn forget(&mut self, id: &str) {
-        self.waiting.retain(|_, pair| pair.id != id);
+        self.waiting.retain(|_, queue| {
+            queue.retain(|pair| pair.id != id);
+            !queue.is_empty()
+        });
     }
 }
 
@@ -49,23 +61,40 @@ mod tests {
     use super::super::tests::pair;
     use super::*;
 
-    #[test]
-    fn pairs_leave_with_their_mirror() {
-        let said = |id: &str, dialogue: &str, chosen: &str, rejected: &str| {
-            let (chosen, rejected) = (chosen.to_owned(), rejected.to_owned());
+    fn ids(pairs: &[Arc<Pair>]) -> Vec<&str> {
+        pairs.iter().map(|pair| pair.id.as_str()).collect()
+    }
+
+    /// Takes in pairs of (id, dialogue, chosen, rejected) and gives out the ids of those that left together.
+    fn push(mirrors: &mut Mirrors, pairs: &[[&str; 4]]) -> Vec<String> {
+        let said = |[id, dialogue, chosen, rejected]: &[&str; 4]| {
+            let (chosen, rejected) = ((*chosen).to_owned(), (*rejected).to_owned());
             Arc::new(Pair { chosen, rejected, ..pair(id, dialogue) })
         };
+        pairs.iter().filter_map(|pair| mirrors.push(said(pair))).map(|unit| ids(&unit).concat()).collect()
+    }
+
+    #[test]
+    fn pairs_leave_with_their_mirror() {
         let mut mirrors = Mirrors::default();
         let pairs = [
-            said("1", "a", "x", "y"),
-            said("2", "b", "y", "x"),
-            said("3", "a", "y", "z"),
-            said("4", "a", "y", "x"),
-            said("5", "a", "z", "y"),
+            ["1", "a", "x", "y"],
+            ["2", "b", "y", "x"],
+            ["3", "a", "y", "z"],
+            ["4", "a", "y", "x"],
+            ["5", "a", "z", "y"],
         ];
-        let units: Vec<Unit> = pairs.into_iter().filter_map(|pair| mirrors.push(pair)).collect();
-        let ids: Vec<Vec<&str>> = units.iter().map(|unit| unit.iter().map(|pair| pair.id.as_str()).collect()).collect();
-        assert_eq!(ids, [["1", "4"], ["3", "5"]]);
-        assert_eq!(mirrors.rest().iter().map(|pair| pair.id.as_str()).collect::<Vec<_>>(), ["2"]);
+        assert_eq!(push(&mut mirrors, &pairs), ["14", "35"]);
+        assert_eq!(ids(&mirrors.rest()), ["2"]);
+    }
+
+    #[test]
+    fn equal_pairs_wait_beside_each_other() {
+        let mut mirrors = Mirrors::default();
+        let equal = ["1", "2", "3", "4"].map(|id| [id, "a", "x", "y"]);
+        assert_eq!(push(&mut mirrors, &equal), [""; 0]);
+        mirrors.forget("2");
+        assert_eq!(push(&mut mirrors, &["5", "6"].map(|id| [id, "a", "y", "x"])), ["15", "36"]);
+        assert_eq!(ids(&mirrors.rest()), ["4"]);
     }
 }

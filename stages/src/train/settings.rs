@@ -3,19 +3,17 @@
 use std::sync::Arc;
 
 use obvert_api::ModelName;
-use obvert_trainer::loss::Margin;
-use obvert_trainer::schedule::Schedule;
-use obvert_trainer::settings::{Activations, LossKind, MICRO_TOKENS};
-use obvert_trainer::{LoraSettings, Projection, TrainSettings, Trainer};
+use obvert_trainer::settings::LossKind;
+use obvert_trainer::{Error, LoraSettings, TrainSettings, Trainer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::replay::Replay;
 use crate::policy::Policy;
 
-/// Settings of `train`.
+/// Settings of `train`. Unknown ones are refused by the check of a pipeline against the schema: serde cannot refuse them
+/// beside flattened ones.
 #[derive(Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Train {
     /// The model to fine-tune, of kind `local`.
     pub(super) model: ModelName,
@@ -32,30 +30,9 @@ pub(super) struct Train {
     /// Earlier pairs that are trained on again beside new ones; without it every pair is trained on once.
     #[serde(default)]
     pub(super) replay: Option<Replaying>,
-    /// `rpo`, `dpo`, `ipo`, `kto`, `simpo`, `orpo`, `iopo` or `sft`.
-    #[serde(default)]
-    pub(super) loss: LossKind,
-    /// Convention of the margin: gamma*g (`paper`) or beta*gamma*g (`reference-code`).
-    #[serde(default)]
-    pub(super) margin: Margin,
-    /// beta of the loss: 0.1, for `simpo` 2, where it is not given.
-    #[serde(default)]
-    pub(super) beta: Option<f64>,
-    /// gamma of the margin: 0.05, for `simpo` 1, where it is not given.
-    #[serde(default)]
-    pub(super) gamma: Option<f64>,
-    /// Peak learning rate.
-    #[serde(default = "lr")]
-    pub(super) lr: f64,
-    /// `cosine`, `linear` or `constant`, after the warm-up.
-    #[serde(default)]
-    pub(super) schedule: Schedule,
-    /// Share of the updates over which the rate rises.
-    #[serde(default = "warmup_ratio")]
-    pub(super) warmup_ratio: f64,
-    /// Gradients are scaled down to this norm; 0 is off.
-    #[serde(default = "max_grad_norm")]
-    pub(super) max_grad_norm: f64,
+    /// Loss, optimizer and memory: named and defaulted as everywhere in the trainer.
+    #[serde(flatten)]
+    training: TrainSettings,
     /// Rank of the adapter.
     #[serde(default = "rank")]
     pub(super) rank: usize,
@@ -67,13 +44,6 @@ pub(super) struct Train {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub(super) max_length: Option<usize>,
-    /// Packed tokens of one pass; there is a pass for every thread at a time. Fewer take less memory.
-    #[serde(default = "micro_tokens")]
-    #[schemars(range(min = 1))]
-    pub(super) micro_tokens: usize,
-    /// `keep` a pass's activations for its backward, or `recompute` them: slower, and a fraction of the memory.
-    #[serde(default)]
-    pub(super) activations: Activations,
     /// Share of the dialogues that is held out of training. Those that have come so far are measured now and then.
     #[serde(default)]
     pub(super) validation: f64,
@@ -105,9 +75,6 @@ pub(super) struct Replaying {
 fn capacity() -> usize {
     4096
 }
-fn micro_tokens() -> usize {
-    MICRO_TOKENS
-}
 fn validate_every() -> u64 {
     10
 }
@@ -117,20 +84,11 @@ fn batch_size() -> usize {
 fn shuffle_window() -> usize {
     1024
 }
-fn lr() -> f64 {
-    5e-4
-}
-fn warmup_ratio() -> f64 {
-    0.1
-}
-fn max_grad_norm() -> f64 {
-    1.0
-}
 fn rank() -> usize {
-    8
+    LoraSettings::default().rank
 }
 fn alpha() -> f64 {
-    16.0
+    LoraSettings::default().alpha
 }
 fn checkpoint_every() -> u64 {
     10
@@ -139,24 +97,23 @@ fn checkpoint_every() -> u64 {
 impl Train {
     /// The field that makes no sense, and why.
     pub(super) fn check(&self) -> Result<(), (String, String)> {
-        let wrong = |field: &str, cause: String| Err((field.to_owned(), cause));
-        if !(0.0..=0.9).contains(&self.validation) {
-            return wrong("validation", format!("{} must be from 0 to 0.9", self.validation));
+        let (ratio, batch_size, unit) = (self.replay.as_ref().map_or(0.0, |r| r.ratio), self.batch_size, self.unit());
+        share("validation", self.validation)?;
+        share("replay.ratio", ratio)?;
+        if !batch_size.is_multiple_of(unit) {
+            return Err(wrong("batch_size", format!("{batch_size} must be even: iopo takes pairs two by two")));
         }
-        if let Some(Replaying { ratio, .. }) =
-            self.replay.as_ref().filter(|replay| !(0.0..=0.9).contains(&replay.ratio))
-        {
-            return wrong("replay", format!("ratio {ratio} must be from 0 to 0.9"));
-        }
-        if !self.batch_size.is_multiple_of(self.unit()) {
-            return wrong("batch_size", format!("{} must be even: iopo takes pairs two by two", self.batch_size));
-        }
-        Ok(())
+        self.training().check().and_then(|()| self.lora().check()).map_err(|error| match error {
+            // The trainer's name for `updates`.
+            Error::Field { field, reason } if field == "total_steps" => wrong("updates", reason),
+            Error::Field { field, reason } => wrong(&field, reason),
+            other => (String::new(), other.to_string()),
+        })
     }
 
     /// Pairs that have to stand together in a batch.
     pub(super) fn unit(&self) -> usize {
-        if self.loss == LossKind::Iopo { 2 } else { 1 }
+        if self.training.loss == LossKind::Iopo { 2 } else { 1 }
     }
 
     /// The batches of a stream of units.
@@ -169,26 +126,13 @@ impl Train {
 
     /// What an adapter depends on besides the pairs and the model.
     pub(super) fn identity(&self) -> String {
-        let training = serde_json::to_string(&(self.training(), self.lora())).unwrap_or_default();
+        let training = serde_json::to_string(&(self.training().decisive(), self.lora())).unwrap_or_default();
         let Train { batch_size, max_length, shuffle, seed, replay, validation, .. } = self;
         format!("{training} {batch_size} {max_length:?} {shuffle} {seed} {replay:?} {validation}")
     }
 
     pub(super) fn training(&self) -> TrainSettings {
-        TrainSettings {
-            loss: self.loss,
-            margin: self.margin,
-            schedule: self.schedule,
-            beta: self.beta,
-            gamma: self.gamma,
-            lr: self.lr,
-            warmup_ratio: self.warmup_ratio,
-            total_steps: self.updates,
-            max_grad_norm: self.max_grad_norm,
-            micro_tokens: self.micro_tokens,
-            activations: self.activations,
-            ..TrainSettings::default()
-        }
+        TrainSettings { total_steps: self.updates, ..self.training.clone() }
     }
 
     /// A trainer with a new adapter.
@@ -197,7 +141,84 @@ impl Train {
         Trainer::new(model, self.training(), &self.lora(), self.seed).map_err(|e| e.to_string())
     }
 
-    pub(super) fn lora(&self) -> LoraSettings {
-        LoraSettings { rank: self.rank, alpha: self.alpha, targets: Projection::ALL.to_vec() }
+    fn lora(&self) -> LoraSettings {
+        LoraSettings { rank: self.rank, alpha: self.alpha, ..LoraSettings::default() }
+    }
+}
+
+/// A field and what is wrong with it.
+fn wrong(field: &str, cause: String) -> (String, String) {
+    (field.to_owned(), format!("`{field}`: {cause}"))
+}
+
+fn share(field: &str, value: f64) -> Result<(), (String, String)> {
+    if (0.0..=0.9).contains(&value) { Ok(()) } else { Err(wrong(field, format!("{value} must be from 0 to 0.9"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn settings(more: &Value) -> Train {
+        let mut settings = json!({ "model": "tiny", "updates": 5 });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Train::deserialize(settings).unwrap()
+    }
+
+    #[test]
+    fn a_setting_that_makes_no_sense_is_named() {
+        let bad = [
+            (json!({ "lr": -1 }), "lr"),
+            (json!({ "beta": 0 }), "beta"),
+            (json!({ "loss": "simpo", "gamma": -0.5 }), "gamma"),
+            (json!({ "label_smoothing": 0.5 }), "label_smoothing"),
+            (json!({ "desirable_weight": -1 }), "desirable_weight"),
+            (json!({ "undesirable_weight": -1 }), "undesirable_weight"),
+            (json!({ "orpo_lambda": -1 }), "orpo_lambda"),
+            (json!({ "nll_weight": -1 }), "nll_weight"),
+            (json!({ "warmup_ratio": 1.1 }), "warmup_ratio"),
+            (json!({ "weight_decay": -1 }), "weight_decay"),
+            (json!({ "adam_beta2": 1 }), "adam_beta2"),
+            (json!({ "max_grad_norm": -1 }), "max_grad_norm"),
+            (json!({ "micro_tokens": 0 }), "micro_tokens"),
+            (json!({ "rank": 0 }), "rank"),
+            (json!({ "alpha": 0 }), "alpha"),
+            (json!({ "updates": 0 }), "updates"),
+            (json!({ "validation": 1 }), "validation"),
+            (json!({ "replay": { "ratio": 1 } }), "replay.ratio"),
+            (json!({ "loss": "iopo", "batch_size": 3 }), "batch_size"),
+        ];
+        for (more, field) in bad {
+            let (named, cause) = settings(&more).check().unwrap_err();
+            assert!(named == field && cause.starts_with(&format!("`{field}`: ")), "{more}: {named}: {cause}");
+        }
+        settings(&json!({})).check().unwrap();
+    }
+
+    /// The defaults are the trainer's, and no setting is read in vain.
+    #[test]
+    fn what_the_trainer_is_told_is_what_was_set() {
+        assert_eq!(settings(&json!({})).training(), TrainSettings { total_steps: 5, ..TrainSettings::default() });
+        let set =
+            json!({ "loss": "kto", "kto_baseline": "pair", "ipo_average": "mean", "desirable_weight": 2.0, "lr": 1.0 });
+        let told = serde_json::to_value(settings(&set).training()).unwrap();
+        for (name, value) in set.as_object().unwrap() {
+            assert_eq!(told[name], *value, "{name}");
+        }
+    }
+
+    /// A run may go on with activations kept or recomputed: the results are the same, and so is the identity.
+    #[test]
+    fn what_changes_no_result_is_not_in_the_identity() {
+        let identity = |more| settings(&more).identity();
+        let plain = identity(json!({}));
+        for same in [json!({ "activations": "recompute" }), json!({ "checkpoint_every": 3 }), json!({ "lr": 5e-4 })] {
+            assert_eq!(identity(same), plain);
+        }
+        for other in [json!({ "micro_tokens": 1 }), json!({ "lr": 1 }), json!({ "rank": 4 }), json!({ "updates": 6 })] {
+            assert_ne!(identity(other), plain);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use obvert_api::record::Pair;
 
+use super::encode::Encoder;
 use super::held::Held;
 use super::mirrors::{Mirrors, Unit};
 use super::replay::{Batch, Replay};
@@ -34,12 +35,12 @@ impl Stream {
     }
 
     /// Lets a pair in; a batch may come out.
-    pub(super) fn push(&mut self, pair: Arc<Pair>) -> Option<Batch<Unit>> {
+    pub(super) fn push(&mut self, pair: Arc<Pair>, encoder: &Encoder) -> Option<Batch<Unit>> {
         let unit = match &mut self.mirrors {
             Some(mirrors) => mirrors.push(pair)?,
             None => vec![pair],
         };
-        let unit = self.held.push(unit)?;
+        let unit = self.held.push(unit, |unit| encoder.encode(unit).map(|(tokens, _)| tokens))?;
         let unit = self.window.push(unit)?;
         self.batches.push(unit)
     }

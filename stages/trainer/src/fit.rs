@@ -137,7 +137,7 @@ impl Fit {
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         self.resume(observer)?;
         let path = self.folder.join("reference.cache");
-        let mut cache = ReferenceCache::open(&path, &self.base, self.trainer.reference_adapter())?;
+        let mut cache = ReferenceCache::open(&path, &self.base, &self.trainer)?;
         self.reference = cache.logps(&self.trainer, &self.pairs)?;
         observer.begins(&self.plan, self.trainer.steps())?;
         while self.trainer.steps() < self.plan.steps && !self.exhausted() {
@@ -218,7 +218,7 @@ fn identity(inputs: &Inputs, training: &TrainSettings) -> Result<String, Error> 
     // How often a run is saved changes nothing in it.
     let settings = FitSettings { checkpoint_every: 0, ..inputs.settings.clone() };
     // JSON writes floating-point numbers so that they read back the same.
-    let made_of = (training, settings, &data.pairs, &data.groups);
+    let made_of = (training.decisive(), settings, &data.pairs, &data.groups);
     serde_json::to_writer(&mut hasher, &made_of).map_err(|error| Error::field("settings", error))?;
     Ok(hasher.finalize().to_hex().to_string())
 }

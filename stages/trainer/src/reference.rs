@@ -1,9 +1,9 @@
 //! Log-probs under the reference, computed once per pair and kept on disk.
 //!
-//! The reference is frozen, so its log-probs are constants of (base model, adapter at the start, tokens of the pair). The
-//! file holds one record of 36 bytes for each, appended as soon as they are known: a key over all three, the two
-//! log-probs, a checksum over both. A record that a crash tore, or that is damaged, is computed again; nothing needs
-//! invalidating, since another model or pair has another key.
+//! The reference is frozen, so its log-probs are constants of (base model, adapter at the start, tokens of the pair), and
+//! in their last bits of the size of a pass. The file holds one record of 36 bytes for each, appended as soon as they are
+//! known: a key over all of these, the two log-probs, a checksum over both. A record that a crash tore, or that is damaged,
+//! is computed again; nothing needs invalidating, since another model or pair has another key.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -29,18 +29,17 @@ type Key = [u8; 16];
 pub struct ReferenceCache {
     path: PathBuf,
     file: File,
-    /// Hash of the base model and the adapter at the start.
+    /// Hash of the base model, the adapter at the start and the size of a pass.
     identity: [u8; 32],
     known: HashMap<Key, ResponseLogps>,
 }
 
 impl ReferenceCache {
-    /// Opens the file, creating it if need be, for a base model that is told from others by `base`, and the adapter of
-    /// the reference, if it has one.
+    /// Opens the file, creating it if need be, for the reference of a trainer; `base` tells its base model from others.
     ///
     /// # Errors
     /// What the file system reports.
-    pub fn open<F: Real>(path: &Path, base: &str, adapter: Option<&Adapter<F>>) -> Result<Self, Error> {
+    pub fn open<F: Real>(path: &Path, base: &str, trainer: &Trainer<F>) -> Result<Self, Error> {
         let bytes = if path.exists() { std::fs::read(path).map_err(|e| Error::io(path, e))? } else { Vec::new() };
         let (records, torn) = bytes.as_chunks::<RECORD>();
         let known = records.iter().filter_map(decode).collect();
@@ -48,10 +47,7 @@ impl ReferenceCache {
         // Records are found by counting bytes: the next one begins where a whole one ends.
         let whole = (bytes.len() - torn.len()) as u64;
         file.set_len(whole).map_err(|e| Error::io(path, e))?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(base.as_bytes());
-        adapter.into_iter().for_each(|adapter| hash_adapter(&mut hasher, adapter));
-        Ok(Self { path: path.to_owned(), file, identity: hasher.finalize().into(), known })
+        Ok(Self { path: path.to_owned(), file, identity: identity(base, trainer), known })
     }
 
     /// The log-probs of every pair under the trainer's reference; those which are not known are computed and kept.
@@ -84,6 +80,15 @@ impl ReferenceCache {
         }
         first(hasher.finalize().as_bytes())
     }
+}
+
+/// A hash over everything but the pair that the log-probs depend on.
+fn identity<F: Real>(base: &str, trainer: &Trainer<F>) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(trainer.settings().micro_tokens as u64).to_le_bytes());
+    hasher.update(base.as_bytes());
+    trainer.reference_adapter().into_iter().for_each(|adapter| hash_adapter(&mut hasher, adapter));
+    hasher.finalize().into()
 }
 
 /// Everything that an adapter's output depends on.

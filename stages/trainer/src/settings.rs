@@ -54,7 +54,7 @@ pub enum Activations {
 }
 
 /// The settings of a training run.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSettings {
     /// The loss.
@@ -79,15 +79,18 @@ pub struct TrainSettings {
     pub orpo_lambda: f64,
     /// Weight of the chosen responses' NLL per token, added to the loss.
     pub nll_weight: f64,
-    /// What the policy is compared with.
+    /// What the policy is compared with. Not read from files: it tells only where training starts from an adapter that
+    /// is not new, which the caller brings (in a new one B is 0, so that `start` is `base`).
+    #[serde(skip_deserializing)]
     pub reference: ReferenceKind,
     /// The peak learning rate.
     pub lr: f64,
     /// The learning rate after warm-up.
     pub schedule: Schedule,
-    /// The share of `total_steps` over which the rate rises from 0.
-    pub warmup_ratio: f64,
-    /// Updates in the whole run, which the schedule is stretched over.
+    /// The share of the updates over which the rate rises from 0; 0.1 by default, 0 for the schedule `constant`.
+    pub warmup_ratio: Option<f64>,
+    /// Updates in the whole run, which the schedule is stretched over. Not read from files: the caller counts them.
+    #[serde(skip_deserializing)]
     pub total_steps: u64,
     /// λ of AdamW.
     pub weight_decay: f64,
@@ -124,7 +127,7 @@ impl Default for TrainSettings {
             reference: ReferenceKind::Base,
             lr: 5e-4,
             schedule: Schedule::Cosine,
-            warmup_ratio: 0.1,
+            warmup_ratio: None,
             total_steps: 1,
             weight_decay: 0.0,
             adam_beta1: 0.9,
@@ -152,7 +155,7 @@ impl TrainSettings {
         in_range("orpo_lambda", self.orpo_lambda, 0.0, most)?;
         in_range("nll_weight", self.nll_weight, 0.0, most)?;
         in_range("lr", self.lr, 0.0, most)?;
-        in_range("warmup_ratio", self.warmup_ratio, 0.0, 1.0)?;
+        in_range("warmup_ratio", self.warmup_ratio(), 0.0, 1.0)?;
         in_range("weight_decay", self.weight_decay, 0.0, most)?;
         in_range("adam_beta1", self.adam_beta1, 0.0, 0.999_999_9)?;
         in_range("adam_beta2", self.adam_beta2, 0.0, 0.999_999_9)?;
@@ -160,6 +163,11 @@ impl TrainSettings {
         in_range("max_grad_norm", self.max_grad_norm, 0.0, most)?;
         in_range("total_steps", self.total_steps as f64, 1.0, 1e15)?;
         in_range("micro_tokens", self.micro_tokens as f64, 1.0, 1e9)
+    }
+
+    /// The settings as far as results depend on them: what memory is spared, and how, changes no bit.
+    pub fn decisive(&self) -> Self {
+        Self { activations: Activations::default(), ..self.clone() }
     }
 
     /// β.
@@ -170,6 +178,11 @@ impl TrainSettings {
     /// γ.
     pub fn gamma(&self) -> f64 {
         self.gamma.unwrap_or(if self.loss == LossKind::Simpo { 1.0 } else { 0.05 })
+    }
+
+    /// The share of the updates over which the rate rises.
+    pub fn warmup_ratio(&self) -> f64 {
+        self.warmup_ratio.unwrap_or(if self.schedule == Schedule::Constant { 0.0 } else { 0.1 })
     }
 
     /// The loss that the settings describe.
@@ -207,7 +220,7 @@ impl TrainSettings {
 
     /// The learning rate of the update after `done` updates.
     pub fn learning_rate(&self, done: u64) -> f64 {
-        self.lr * self.schedule.factor(done, self.total_steps, self.warmup_ratio)
+        self.lr * self.schedule.factor(done, self.total_steps, self.warmup_ratio())
     }
 }
 
@@ -221,4 +234,22 @@ fn in_range(field: &str, value: f64, least: f64, most: f64) -> Result<(), Error>
         _ => format!("must be from {least} to {most}"),
     };
     Err(Error::field(field, format!("{value} {rule}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_first_except_on_a_constant_schedule_that_is_not_told_to() {
+        let first = |(schedule, warmup_ratio)| {
+            let settings =
+                TrainSettings { schedule, warmup_ratio, lr: 1.0, total_steps: 10, ..TrainSettings::default() };
+            settings.learning_rate(0)
+        };
+        let (constant, linear, cosine) = (Schedule::Constant, Schedule::Linear, Schedule::Cosine);
+        let untold = [constant, linear, cosine].map(|schedule| first((schedule, None)));
+        assert_eq!(untold, [1.0, 0.0, 0.0]);
+        assert_eq!([(constant, Some(0.2)), (cosine, Some(0.0))].map(first), [0.0, 1.0]);
+    }
 }

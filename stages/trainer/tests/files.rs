@@ -218,7 +218,7 @@ fn pairs_and_settings_are_checked() {
     };
     assert_eq!(settings(|s| s.beta = Some(0.0)), "beta: 0 must be a positive number");
     assert_eq!(settings(|s| s.lr = f64::NAN), "lr: NaN must be a number, 0 or more");
-    assert_eq!(settings(|s| s.warmup_ratio = 1.5), "warmup_ratio: 1.5 must be from 0 to 1");
+    assert_eq!(settings(|s| s.warmup_ratio = Some(1.5)), "warmup_ratio: 1.5 must be from 0 to 1");
     let unknown = serde_json::from_value::<TrainSettings>(json!({"learning_rate": 1})).unwrap_err().to_string();
     assert!(unknown.contains("unknown field `learning_rate`"), "{unknown}");
 }

@@ -213,9 +213,11 @@ fn a_run_stops_when_validation_no_longer_improves() {
 fn reference_log_probs_are_kept_and_damage_is_computed_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reference.cache");
-    let trainer = Trainer::new(model(), TrainSettings::default(), &LoraSettings::default(), 1).unwrap();
+    let trainer = |settings| Trainer::new(model(), settings, &LoraSettings::default(), 1).unwrap();
+    let (small, trainer) =
+        (trainer(TrainSettings { micro_tokens: 1, ..TrainSettings::default() }), trainer(TrainSettings::default()));
     let pairs = data().pairs;
-    let open = |base: &str| ReferenceCache::open::<f32>(&path, base, None).unwrap();
+    let open = |base: &str| ReferenceCache::open(&path, base, &trainer).unwrap();
     let expected = trainer.reference_logps(&pairs).unwrap();
     assert_eq!(open("base").logps(&trainer, &pairs).unwrap(), expected);
     let size = fs::metadata(&path).unwrap().len();
@@ -229,6 +231,9 @@ fn reference_log_probs_are_kept_and_damage_is_computed_again() {
     assert_eq!(fs::metadata(&path).unwrap().len(), 9 * 36 + 2 * 36);
     open("another").logps(&trainer, &pairs).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 21 * 36);
+    // Other passes round otherwise.
+    ReferenceCache::open(&path, "base", &small).unwrap().logps(&small, &pairs).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 31 * 36);
 }
 
 /// Training starts from an adapter that is also the reference: nothing separates them yet.
@@ -292,7 +297,7 @@ fn kto_compares_with_mismatched_responses() {
 /// A batch of one has no other pair to be compared with, and a short last batch may be one of one.
 #[test]
 fn kto_takes_a_batch_of_one() {
-    let settings = TrainSettings { loss: LossKind::Kto, lr: 1e-2, warmup_ratio: 0.0, ..TrainSettings::default() };
+    let settings = TrainSettings { loss: LossKind::Kto, lr: 1e-2, warmup_ratio: Some(0.0), ..TrainSettings::default() };
     let mut trainer = Trainer::new(model(), settings, &LoraSettings::default(), 1).unwrap();
     let pairs = &data().pairs[..1];
     let reference = trainer.reference_logps(pairs).unwrap();

@@ -24,7 +24,6 @@ fn settings<F>(fixture: &Fixture<F>, loss: LossKind) -> TrainSettings {
         gamma: Some(fixture.batch.gamma),
         lr: 5e-4,
         schedule: Schedule::Constant,
-        warmup_ratio: 0.0,
         total_steps: 3,
         max_grad_norm: 0.0,
         micro_tokens: 512,

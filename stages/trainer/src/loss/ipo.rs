@@ -4,7 +4,7 @@
 use super::{BatchLogps, PairLoss, PreferenceLoss};
 
 /// How a response's log-prob is made of its tokens'.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Average {
     /// Their sum: the paper's.

@@ -7,7 +7,7 @@
 use super::{BatchLogps, PairLogps, PairLoss, PreferenceLoss, Scope, Sides, sigmoid};
 
 /// How z is estimated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KtoBaseline {
     /// The batch's mean log-ratio of every prompt with the responses of the next pair: the paper's estimate of the

@@ -1,0 +1,74 @@
+//! What a learner writes down as it goes: rows for the log and the report, and what became of the pairs.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use obvert_trainer::{Measures, Metrics};
+
+use super::cursor::Cursor;
+use crate::findings::Findings;
+use crate::output::metrics;
+use crate::output::train_log::{TrainLog, columns, counts, row_of};
+
+/// The log of one learner, and its part of the run's findings.
+pub(super) struct Diary {
+    out: PathBuf,
+    log: TrainLog,
+    findings: Findings,
+}
+
+/// What there is to say of an update besides the trainer's metrics.
+pub(super) struct Update {
+    /// Dialogues were still being played when it was made.
+    pub(super) open: bool,
+    /// Earlier pairs that it was made on, beside new ones.
+    pub(super) replayed: usize,
+    pub(super) seconds: f64,
+}
+
+impl Diary {
+    /// Goes on after `step` updates.
+    pub(super) fn open(out: PathBuf, step: u64, findings: Findings) -> Result<Self, String> {
+        let log = TrainLog::open(&out, step).map_err(|e| e.to_string())?;
+        Ok(Diary { out, log, findings })
+    }
+
+    /// Tells what became of the pairs so far.
+    pub(super) fn tell(&self, cursor: &Cursor) {
+        cursor.tell(&mut self.findings.lock());
+    }
+
+    /// Finds the rows of the updates that a resumed trainer has behind it.
+    pub(super) fn recall(&self) -> Result<(), String> {
+        self.findings.lock().metrics = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    /// Begins again.
+    pub(super) fn clear(&mut self) -> Result<(), String> {
+        self.log.go_back(0).map_err(|e| e.to_string())
+    }
+
+    /// An update was made.
+    pub(super) fn updated(&mut self, metrics: &Metrics, update: &Update, cursor: &Cursor) -> Result<(), String> {
+        let mut row = row_of(metrics, update.seconds);
+        row.insert("stream/open".into(), f64::from(u8::from(update.open)));
+        row.extend(counts(cursor.shortened, cursor.skipped.pairs));
+        row.insert("pairs/replayed".into(), update.replayed as f64);
+        self.append(metrics.step, row)
+    }
+
+    /// So many held-out pairs were measured after an update.
+    pub(super) fn measured(&mut self, step: u64, measures: &Measures, pairs: usize) -> Result<(), String> {
+        let mut row = columns("eval_", measures);
+        row.insert("eval_pairs".into(), pairs as f64);
+        self.append(step, row)
+    }
+
+    fn append(&mut self, step: u64, mut row: BTreeMap<String, f64>) -> Result<(), String> {
+        self.log.append(step, &row).map_err(|e| e.to_string())?;
+        row.insert("step".into(), step as f64);
+        self.findings.lock().metrics.push(row);
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! Where adapters are put when they are made: under the hash of their weights for the stages downstream, which tell versions
+//! apart by it, and where people look for the newest.
+
+use std::path::{Path, PathBuf};
+
+use obvert_api::record::Adapter;
+use obvert_engine::RunContext;
+use obvert_trainer::{Trainer, peft};
+
+/// The version of a model without an adapter.
+pub(super) const BASE: &str = "base";
+
+/// The folders of a run's adapters.
+pub(super) struct Versions {
+    by_hash: PathBuf,
+    newest: PathBuf,
+    /// The base model's name in an adapter's card.
+    base_model: String,
+}
+
+impl Versions {
+    pub(super) fn new(model: &Path, context: &RunContext) -> Self {
+        Versions {
+            by_hash: context.out.join("state/adapters"),
+            newest: context.folder().join("adapter"),
+            base_model: model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+        }
+    }
+
+    /// The model without an adapter.
+    pub(super) fn base() -> Adapter {
+        Adapter { version: BASE.into(), path: String::new(), steps: 0 }
+    }
+
+    /// Saves the trainer's adapter.
+    pub(super) fn save(&self, trainer: &Trainer<f32>) -> Result<Adapter, String> {
+        let adapter = trainer.adapter();
+        let weights: Vec<u8> =
+            adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
+        let version = blake3::hash(&weights).to_hex()[..16].to_string();
+        let folder = self.by_hash.join(&version);
+        for folder in [&folder, &self.newest] {
+            peft::save(folder, adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
+        }
+        Ok(Adapter { version, path: folder.to_string_lossy().into_owned(), steps: trainer.steps() })
+    }
+}
