@@ -25,7 +25,7 @@ fn normed(device: &Device<f32>) -> Result<Vec<f32>, Error> {
     let mut numbers = Numbers::new(1);
     let (x, gain) = (device.store("x", &numbers.stored::<f32>(2 * N))?, device.store("gain", &vec![1.0; N])?);
     let mut y = device.room("y", 2 * N)?;
-    rmsnorm::forward(device, &mut y, &x, &gain, 1e-5)?;
+    rmsnorm::forward(device, (&mut y, N), [&x, &gain], 2, 1e-5)?;
     y.read()
 }
 
@@ -36,7 +36,7 @@ fn mistakes_are_errors_that_say_where() {
     }
     for (from, to, message) in [
         // An index one too far, in memory and in shared memory.
-        ("y[row + i] =", "y[row + i + 1] =", "heap-buffer-overflow"),
+        ("store(y + at, g)", "store(y + at + 8, g)", "heap-buffer-overflow"),
         ("scratch[threadIdx.x / WARP] = x", "scratch[threadIdx.x / WARP + 1] = x", "heap-buffer-overflow"),
         // A barrier that only some threads reach, and a warp operation that only some lanes do.
         (
@@ -65,7 +65,10 @@ fn a_missing_barrier_or_mask_changes_the_result() {
         // Sums are read before they are written.
         ("scratch[threadIdx.x / WARP] = x;\n    __syncthreads();", "scratch[threadIdx.x / WARP] = x;"),
         // The row's last values are left out: what was never written is NaN.
-        ("i < n; i += blockDim.x) y", "i < n - 1; i += blockDim.x) y"),
+        (
+            "at < n; at += blockDim.x * N) {\n        float g[N];",
+            "at < n - 8; at += blockDim.x * N) {\n        float g[N];",
+        ),
     ] {
         let found = ORDERS.map(|order| changed(from, to, order).unwrap());
         let same = |found: &Vec<f32>| found.iter().zip(&right).all(|(a, b)| a.to_bits() == b.to_bits());
