@@ -3,6 +3,7 @@
 //! q `[rows, heads · d]`, k and v `[rows, kv_heads · d]` lie side by side at the beginning of the rows of one matrix; so do
 //! their gradients in another. The outputs `[rows, heads · d]` begin the rows of a matrix too. Rows may be longer.
 
+use super::{WARP, check, check_len};
 use crate::array::{Array, Device, Stored};
 use crate::error::Error;
 use crate::machine::Argument::{self, Int};
@@ -12,7 +13,7 @@ const QUERIES: usize = 128;
 const OWNED: usize = 64;
 /// Threads and warps of a block that computes delta.
 const THREADS: usize = 256;
-const WARPS: usize = THREADS / 32;
+const WARPS: usize = THREADS / WARP;
 
 /// An attention layer on the rows of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +123,7 @@ impl Width {
 
 /// Threads of a block that owns rows.
 fn threads(rows: usize) -> usize {
-    rows / 16 * 32
+    rows / 16 * WARP
 }
 
 impl Attention<'_> {
@@ -240,14 +241,12 @@ impl Attention<'_> {
         sizes.into_iter().chain(strides).map(|size| Int(size as i32))
     }
 
+    /// Checks that rows of so many heads lie in a matrix.
     fn check<F: Stored>(&self, what: &str, (array, stride): Matrix<'_, F>, heads: usize) {
-        let (rows, columns, len) = (self.sight.rows(), heads * self.head_dim, array.len());
-        let fits = columns <= stride && len + stride >= rows * stride + columns;
-        assert!(fits, "{what}: {len} values for {rows} rows of {columns}, {stride} apart");
+        check(what, array.len(), [self.sight.rows(), heads * self.head_dim], stride);
     }
 
     fn check_by_head(&self, what: &str, array: &Array<f32>) {
-        let (rows, heads, len) = (self.sight.rows(), self.heads, array.len());
-        assert!(len == rows * heads, "{what}: {len} values for {heads} heads of {rows} rows");
+        check_len(what, array.len(), self.sight.rows() * self.heads);
     }
 }

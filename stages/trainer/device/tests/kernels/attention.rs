@@ -35,7 +35,8 @@ const CASES: &[Case] = &[
         large: 4.0,
     },
     Case { documents: &[(2, &[3]), (33, &[31, 1])], heads: 4, kv_heads: 2, d: 6, more: 1, large: 2.0 },
-    Case { documents: &[(17, &[40, 20])], heads: 2, kv_heads: 1, d: 80, more: 0, large: 1.0 },
+    // The last query is alone in its tile.
+    Case { documents: &[(17, &[28, 20])], heads: 2, kv_heads: 1, d: 80, more: 0, large: 1.0 },
     Case { documents: &[(16, &[17, 33]), (1, &[1])], heads: 2, kv_heads: 2, d: 128, more: 8, large: 1.0 },
     Case { documents: &[(5, &[14, 33])], heads: 1, kv_heads: 1, d: 200, more: 0, large: 1.0 },
 ];
