@@ -1,5 +1,6 @@
 //! GGUF's quantised rows as they are stored.
 
+use super::{check, threads};
 use crate::array::{Array, Device, Stored};
 use crate::error::Error;
 use crate::machine::Argument::Int;
@@ -59,10 +60,8 @@ pub fn rows<F: Stored>(
     assert!(n.is_multiple_of(weights), "a row of {n} weights is not blocks of {weights}");
     let (begins, needed) = (first * bytes, rows * n / weights * bytes);
     assert!(begins + needed <= blocks.len(), "{needed} bytes from {begins} of {}", blocks.len());
-    assert!(rows > 0 && n <= stride, "{rows} rows of {n} weights, {stride} apart");
-    let values = (rows - 1) * stride + n;
-    assert!(to + values <= y.len(), "{values} values from {to} of {}", y.len());
-    let threads = (n / EACH).next_multiple_of(32).min(MOST_THREADS);
+    check("y", y.len().saturating_sub(to), [rows, n], stride);
+    let threads = threads(n / EACH, MOST_THREADS);
     let grid = [rows, n.div_ceil(threads * EACH), 1];
     let arguments = [y.from(to), blocks.from(begins), Int(stride as i32), Int(n as i32)];
     device.launch(kind.kernel(), (grid, threads, 0), &arguments)
