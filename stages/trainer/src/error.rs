@@ -64,6 +64,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A device failed.
+    #[error(transparent)]
+    Device(#[from] obvert_device::Error),
     /// A computation left the range of floating-point numbers; the adapter is as it was before the step.
     #[error("step {step}: {what} is not finite ({value}); the adapter was left as it was")]
     NonFinite {

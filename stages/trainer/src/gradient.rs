@@ -88,20 +88,27 @@ impl Batch<'_> {
         pending: Pending<'_, F>,
         zeros: Adapter<F>,
     ) -> BatchGradient<F> {
-        let logps = responses(&pending.logps);
+        let (loss, logps, coefficients) = self.terms(range, &pending.logps);
+        let mut part = BatchGradient { loss, logps, gradient: zeros };
+        pending.backward(&coefficients, &mut part.gradient);
+        part
+    }
+
+    /// The share of the pairs in `range` in the loss, their log-probs, and ∂(mean loss)/∂log p of each of their responses,
+    /// whose summed log-probs are given.
+    pub(crate) fn terms(&self, range: &Range<usize>, sums: &[f64]) -> (f64, Vec<ResponseLogps>, Vec<f64>) {
+        let logps = responses(sums);
         let own = pair_logps(&self.pairs[range.clone()], &logps, &self.reference.logps[range.clone()]);
         let (pairs, first) = self.known.as_ref().map_or((&own, 0), |known| (known, range.start));
         let terms = BatchLogps { pairs, totals: Totals::of(self.pairs), mismatched: self.reference.mismatched };
         let weight = 1.0 / self.pairs.len() as f64;
-        let mut part = BatchGradient { loss: 0.0, logps, gradient: zeros };
-        let mut coefficients = Vec::with_capacity(pending.logps.len());
-        for at in first..first + part.logps.len() {
+        let (mut loss, mut coefficients) = (0.0, Vec::with_capacity(sums.len()));
+        for at in first..first + logps.len() {
             let term = self.loss.term(at, &terms);
-            part.loss += weight * term.loss;
+            loss += weight * term.loss;
             coefficients.extend([weight * term.d_chosen, weight * term.d_rejected]);
         }
-        pending.backward(&coefficients, &mut part.gradient);
-        part
+        (loss, logps, coefficients)
     }
 }
 

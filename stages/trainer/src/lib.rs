@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod checkpoints;
 pub mod config;
 pub mod conversation;
+pub mod device;
 pub mod error;
 pub mod fit;
 pub mod forward;

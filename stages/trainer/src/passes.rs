@@ -136,7 +136,7 @@ impl<F: Real> Passes<F> {
 }
 
 /// Cuts a batch into ranges of pairs that have at most `tokens` packed tokens together, or of one that has more.
-fn chunks(pairs: &[TokenPair], tokens: usize) -> Vec<Range<usize>> {
+pub(crate) fn chunks(pairs: &[TokenPair], tokens: usize) -> Vec<Range<usize>> {
     let (mut chunks, mut first) = (Vec::new(), 0);
     while first < pairs.len() {
         let mut sum = 0_usize;
@@ -152,7 +152,7 @@ fn chunks(pairs: &[TokenPair], tokens: usize) -> Vec<Range<usize>> {
     chunks
 }
 
-fn pack(pairs: &[TokenPair]) -> Pack {
+pub(crate) fn pack(pairs: &[TokenPair]) -> Pack {
     let mut pack = Pack::default();
     for pair in pairs {
         pack.push(&pair.prompt, &[&pair.chosen, &pair.rejected]);

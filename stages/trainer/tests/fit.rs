@@ -262,8 +262,13 @@ fn the_adapter_at_the_start_can_be_the_reference() {
 #[test]
 fn kto_compares_with_mismatched_responses() {
     let model: Arc<Model> = Arc::new(random_model(&tiny_config(json!({ "max_position_embeddings": 20 })), 5));
-    let settings =
-        TrainSettings { loss: LossKind::Kto, lr: 3e-2, warmup_ratio: 0.0, total_steps: 9, ..TrainSettings::default() };
+    let settings = TrainSettings {
+        loss: LossKind::Kto,
+        lr: 3e-2,
+        warmup_ratio: Some(0.0),
+        total_steps: 9,
+        ..TrainSettings::default()
+    };
     let mut trainer = Trainer::new(model.clone(), settings, &LoraSettings::default(), 1).unwrap();
     // Prompts grow; the last has the shortest responses, which the prompt before it is joined with.
     let mut pairs = random_pairs(4, 37, [6, 9, 8], 9);

@@ -18,18 +18,19 @@ template <class Pair> struct Parts {
 };
 
 template <class Pair, class Widen>
-void multiply(float (&sums)[4], const Pair (&a)[4], const Pair (&b)[2], Widen widen, int line) {
-    Parts<Pair> mine, all[LANES];
+UNCHECKED void multiply(float (&sums)[4], const Pair (&a)[4], const Pair (&b)[2], Widen widen, int line) {
+    Parts<Pair> mine;
     memcpy(mine.a, a, sizeof a);
     memcpy(mine.b, b, sizeof b);
-    exchange(mine, line, all);
-    auto half = [&](const Pair& pair, unsigned k) { return widen(k % 2 ? pair.y : pair.x); };
+    auto all = exchange(mine, line);
+    unsigned group = lane() / 4, t = lane() % 4;
     for (int part = 0; part < 4; part++) {
-        unsigned row = lane() / 4 + (part / 2) * 8, column = 2 * (lane() % 4) + part % 2;
         float sum = 0.0f;
-        for (unsigned k = 0; k < 16; k++) {
-            const Parts<Pair>&left = all[(row % 8) * 4 + (k % 8) / 2], &right = all[column * 4 + (k % 8) / 2];
-            sum += half(left.a[(k / 8) * 2 + row / 8], k) * half(right.b[k / 8], k);
+        for (unsigned two = 0; two < 8; two++) {
+            const Pair& left = all[group * 4 + two % 4].a[(two / 4) * 2 + part / 2];
+            const Pair& right = all[(2 * t + part % 2) * 4 + two % 4].b[two / 4];
+            sum += widen(left.x) * widen(right.x);
+            sum += widen(left.y) * widen(right.y);
         }
         sums[part] += sum;
     }
@@ -38,8 +39,7 @@ void multiply(float (&sums)[4], const Pair (&a)[4], const Pair (&b)[2], Widen wi
 // Four matrices [8][8], of which lane 8 i + r names row r of matrix i.
 template <class Pair, class Real>
 void load_matrices(Pair (&into)[4], const Real* row, bool transposed, int line) {
-    const Real* rows[LANES];
-    exchange(row, line, rows);
+    auto rows = exchange(row, line);
     // A row is read as 16 bytes, so that a wrong alignment is an error here too.
     auto at = [&](unsigned matrix, unsigned r, unsigned c) {
         if (reinterpret_cast<uintptr_t>(rows[8 * matrix + r]) % 16 != 0) misaligned(line);

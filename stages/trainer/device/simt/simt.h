@@ -27,6 +27,9 @@ struct dim3 {
 
 namespace simt {
 
+// Of the simulation itself nothing need be checked; what a kernel does in its own code is.
+#define UNCHECKED __attribute__((no_sanitize("address", "undefined")))
+
 constexpr size_t STACK = 256 << 10;
 constexpr unsigned LANES = 32;
 
@@ -40,8 +43,8 @@ struct Fiber {
     // The line of the barrier, or of the warp operation, that the thread waits at; 0 where it can run.
     int barrier = 0, warp = 0;
     // What it hands to the lanes of its warp, and what all of them handed in.
-    unsigned char given[64];
-    unsigned char (*all)[64] = nullptr;
+    alignas(16) unsigned char given[64];
+    const unsigned char (*all)[64] = nullptr;
     // What it has begun to copy and not waited for.
     std::vector<std::function<void()>> copies;
     void* fake_stack = nullptr;
@@ -95,14 +98,19 @@ inline void barrier(int line) {
     leave();
 }
 
+// What the lanes of a warp handed in, until they meet again.
+template <class T> struct All {
+    const unsigned char (*given)[64];
+    UNCHECKED const T& operator[](unsigned lane) const { return *reinterpret_cast<const T*>(given[lane]); }
+};
+
 // Hands a value to the warp and returns those of all lanes, once all have come.
-template <class T> const T* exchange(const T& value, int line, T (&into)[LANES]) {
+template <class T> UNCHECKED All<T> exchange(const T& value, int line) {
     static_assert(sizeof(T) <= 64);
     memcpy(running->given, &value, sizeof(T));
     running->warp = line;
     leave();
-    for (unsigned lane = 0; lane < LANES; lane++) memcpy(&into[lane], running->all[lane], sizeof(T));
-    return into;
+    return {running->all};
 }
 
 inline unsigned lane() { return running->thread.x % LANES; }
@@ -116,7 +124,7 @@ inline std::string place(const Fiber& fiber) {
 }
 
 // Lets go the warps of which all lanes wait at one operation; whether there was one.
-inline bool release_warps() {
+UNCHECKED inline bool release_warps() {
     bool any = false;
     for (size_t warp = 0; warp * LANES < fibers.size(); warp++) {
         Fiber* lanes = &fibers[warp * LANES];
@@ -134,7 +142,7 @@ inline bool release_warps() {
 }
 
 // Lets the block go where all its threads wait at one barrier.
-inline bool release_block() {
+UNCHECKED inline bool release_block() {
     int line = fibers[0].barrier;
     for (Fiber& fiber : fibers)
         if (line == 0 || fiber.done || fiber.barrier != line) return false;
@@ -143,7 +151,7 @@ inline bool release_block() {
 }
 
 // Runs every thread that can; whether all have ended.
-inline bool turn(Order order, unsigned& seed) {
+UNCHECKED inline bool turn(Order order, unsigned& seed) {
     size_t count = fibers.size(), ended = 0;
     for (size_t at = 0; at < count; at++) {
         size_t index = order == Order::Forward ? at : order == Order::Backward ? count - 1 - at : (at * 37 + seed) % count;
@@ -233,13 +241,12 @@ inline bool run(dim3 grid_size, dim3 block_size, size_t shared_bytes, Order orde
 
 namespace simt {
 template <class T> T shuffle(T value, unsigned from, int line) {
-    T all[LANES];
-    return exchange(value, line, all)[from];
+    return exchange(value, line)[from];
 }
 inline bool any(bool value, int line) {
-    bool all[LANES], some = false;
-    exchange(value, line, all);
-    for (bool lane : all) some = some || lane;
+    auto all = exchange(value, line);
+    bool some = false;
+    for (unsigned lane = 0; lane < LANES; lane++) some = some || all[lane];
     return some;
 }
 } // namespace simt

@@ -103,6 +103,13 @@ pub struct Product {
     pub beta: f32,
 }
 
+impl Operand {
+    /// The transpose of the matrix.
+    pub fn t(self) -> Self {
+        Self { transposed: !self.transposed, ..self }
+    }
+}
+
 impl Launch<'_> {
     /// The launch in words, for errors.
     pub fn shape(&self) -> String {

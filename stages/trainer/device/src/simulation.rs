@@ -3,13 +3,13 @@
 //! It is slow and strict. What a GPU leaves undefined (barriers that threads part at, memory beyond an array, values that
 //! were never written) is an error here or shows in the results. See `../simt/simt.h`.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
+use std::hash::{Hash, Hasher};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tempfile::TempDir;
 
 use crate::array::{Device, Stored};
 use crate::error::Error;
@@ -27,10 +27,11 @@ pub enum Order {
     Mixed,
 }
 
-/// A compiled program of kernels; machines are started from it.
+/// A compiled program of kernels; machines are started from it. It stays in the folder for temporary files, for the next
+/// test that wants the same.
 #[derive(Debug)]
 pub struct Program {
-    folder: TempDir,
+    folder: PathBuf,
 }
 
 /// A running program.
@@ -38,7 +39,6 @@ pub struct Program {
 pub struct Simulation {
     order: Order,
     talk: Mutex<Talk>,
-    _program: Arc<Program>,
 }
 
 #[derive(Debug)]
@@ -63,25 +63,27 @@ impl Program {
     /// # Errors
     /// There is no C++ compiler, or what it says.
     pub fn with<F: Stored>(common: &str, sources: &[(&str, String)]) -> Result<Self, Error> {
-        let folder = tempfile::tempdir().map_err(|error| machine_error(&error))?;
-        let write = |name: &str, text: &str| {
-            std::fs::write(folder.path().join(name), text).map_err(|error| machine_error(&error))
-        };
-        write("common.cuh", common)?;
-        for (name, text) in sources {
-            write(&format!("{name}.cu"), text)?;
+        let mut files = vec![("common.cuh".to_owned(), common.to_owned()), ("main.cpp".to_owned(), main_of(sources))];
+        files.extend(sources.iter().map(|(name, text)| (format!("{name}.cu"), text.clone())));
+        for header in ["simt.h", "mma.h", "machine.h"] {
+            let text = std::fs::read_to_string(simt().join(header)).map_err(|error| machine_error(&error))?;
+            files.push((header.to_owned(), text));
         }
-        write("main.cpp", &main_of(sources))?;
-        compile(folder.path(), F::DEFINES)?;
-        Ok(Self { folder })
+        let mut hasher = DefaultHasher::new();
+        (&files, F::DEFINES, OPTIONS).hash(&mut hasher);
+        let kept = std::env::temp_dir().join("obvert-simulation").join(format!("{:016x}", hasher.finish()));
+        if !kept.join("machine").exists() {
+            make(&kept, &files, F::DEFINES)?;
+        }
+        Ok(Self { folder: kept })
     }
 
     /// Starts a device.
     ///
     /// # Errors
     /// The program cannot be started.
-    pub fn start<F: Stored>(self: &Arc<Self>, order: Order) -> Result<Device<F>, Error> {
-        let mut command = Command::new(self.folder.path().join("machine"));
+    pub fn start<F: Stored>(&self, order: Order) -> Result<Device<F>, Error> {
+        let mut command = Command::new(self.folder.join("machine"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // Memory that a test still holds when it fails is no leak of the kernels.
         let mut child = command.env("ASAN_OPTIONS", "detect_leaks=0").spawn().map_err(|error| machine_error(&error))?;
@@ -89,7 +91,7 @@ impl Program {
             return Err(machine_error(&"has no pipes"));
         };
         let talk = Mutex::new(Talk { child, to, from: BufReader::new(from) });
-        Ok(Device::new(Arc::new(Simulation { order, talk, _program: Arc::clone(self) })))
+        Ok(Device::new(Arc::new(Simulation { order, talk })))
     }
 }
 
@@ -118,12 +120,28 @@ fn main_of(sources: &[(&str, String)]) -> String {
         + "    }, multiply);\n}\n"
 }
 
+/// Without contraction: a fused product is rounded otherwise than the reference's.
+const OPTIONS: [&str; 6] =
+    ["-std=c++17", "-O2", "-g1", "-fsanitize=address,alignment", "-fno-sanitize-recover=all", "-ffp-contract=off"];
+
+/// Compiles beside the folder and moves the whole there at once: tests that want the same do not see half of it.
+fn make(kept: &Path, files: &[(String, String)], defines: &[&str]) -> Result<(), Error> {
+    let failed = |error: std::io::Error| machine_error(&error);
+    let parent = kept.parent().unwrap_or(kept);
+    std::fs::create_dir_all(parent).map_err(failed)?;
+    let folder = tempfile::tempdir_in(parent).map_err(failed)?;
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).map_err(failed)?;
+    }
+    compile(folder.path(), defines)?;
+    // Fails where another test was faster.
+    let _ = std::fs::rename(folder.keep(), kept);
+    Ok(())
+}
+
 fn compile(folder: &Path, defines: &[&str]) -> Result<(), Error> {
     let mut command = Command::new("c++");
-    command.current_dir(folder).arg("-I").arg(simt());
-    // No contraction: a fused product is rounded otherwise than the reference's.
-    command.args(["-std=c++17", "-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
-    command.args(["-ffp-contract=off", "-Wno-unknown-pragmas", "main.cpp", "-o", "machine"]);
+    command.current_dir(folder).args(OPTIONS).args(["-Wno-unknown-pragmas", "main.cpp", "-o", "machine"]);
     command.args(defines.iter().map(|define| format!("-D{define}")));
     let out = command.output().map_err(|error| machine_error(&format!("c++: {error}")))?;
     if out.status.success() {

@@ -1,0 +1,242 @@
+//! Projections that share an input, as one frozen matrix, with the adapter as more terms of its product.
+//!
+//! W lies as `[out, in | rank | bias]`: its own columns, alpha/r · B of every projection in columns of its own, and the bias.
+//! An input lies as `[rows, in | rank | 1]` with S = x Aᵀ. So y = [x|S|1] [W|sB|b]ᵀ is one product, and dy W gives dx and dS.
+//! Rows are a multiple of 8 values long; what is left over is zero.
+
+use std::ops::Range;
+
+use obvert_device::machine::{Kind, Product};
+use obvert_device::ops::lora::{self, Columns, Wide};
+use obvert_device::{Array, Device, Error, Stored};
+
+use crate::lora::{Adapter, LowRank};
+use crate::model::{Layer, Matrix};
+use crate::projection::Projection;
+
+/// One frozen matrix of a block.
+#[derive(Debug)]
+pub(super) struct Fused<F> {
+    weight: Array<F>,
+    /// A of every projection, one below the other: `[rank, in]`.
+    stack: Array<F>,
+    parts: Vec<Part>,
+    out: usize,
+    inner: usize,
+    rank: usize,
+    stride: usize,
+    biased: bool,
+}
+
+/// A projection's place in the matrix.
+#[derive(Clone, Debug)]
+struct Part {
+    projection: Projection,
+    /// Its outputs.
+    rows: Range<usize>,
+    /// Its adapter's columns; none without an adapter.
+    columns: Range<usize>,
+}
+
+/// An adapter's values, or their gradient, for one [`Fused`].
+#[derive(Debug)]
+pub(super) struct Low {
+    /// As the stack.
+    a: Array<f32>,
+    /// `[out, r]` of every projection that has an adapter.
+    b: Vec<Array<f32>>,
+}
+
+/// The input of a product: `[rows, stride]`, with room for the adapter's columns.
+#[derive(Debug)]
+pub(super) struct Input<F> {
+    pub(super) values: Array<F>,
+    pub(super) stride: usize,
+}
+
+impl<F: Stored> Fused<F> {
+    /// The projections of a block, beside which an adapter of this rank for each of `targets` will lie.
+    pub(super) fn new(
+        device: &Device<F>,
+        layer: &Layer<f32>,
+        projections: &[Projection],
+        (rank, targets): (usize, &[Projection]),
+    ) -> Result<Self, Error> {
+        let (mut parts, mut out, mut columns) = (Vec::new(), 0, 0);
+        for projection in projections {
+            let rows = layer.weight(*projection).rows();
+            let width = if targets.contains(projection) { rank } else { 0 };
+            parts.push(Part { projection: *projection, rows: out..out + rows, columns: columns..columns + width });
+            (out, columns) = (out + rows, columns + width);
+        }
+        let inner = layer.weight(projections[0]).cols();
+        let biased = projections.iter().any(|projection| layer.bias(*projection).is_some());
+        let stride = (inner + columns + usize::from(biased)).next_multiple_of(8);
+        let mut values = vec![F::narrow(0.0); out * stride];
+        for part in &parts {
+            fill(&mut values[part.rows.start * stride..], layer, part.projection, [stride, inner + columns]);
+        }
+        let weight = device.copy("a frozen matrix", &values)?;
+        let stack = device.room("A", columns * inner)?;
+        Ok(Self { weight, stack, parts, out, inner, rank: columns, stride, biased })
+    }
+
+    /// How an input lies in memory.
+    fn wide(&self, rows: usize) -> Wide {
+        Wide { rows, width: self.inner, rank: self.rank, stride: self.stride }
+    }
+
+    /// Room for an input of so many rows. Its own columns are for the caller to write.
+    pub(super) fn input(
+        &self,
+        device: &Device<F>,
+        what: &str,
+        rows: usize,
+        ones: &Array<f32>,
+    ) -> Result<Input<F>, Error> {
+        let mut values = device.room(what, rows * self.stride)?;
+        let own = self.inner + self.rank;
+        let rest = Wide { rows, width: own, rank: self.stride - own, stride: self.stride };
+        if rest.rank > 0 {
+            lora::clear(device, &mut values, &rest)?;
+        }
+        if self.biased {
+            lora::place_b(device, &mut values, &rest, (ones, 1.0), 0, 0..1)?;
+        }
+        Ok(Input { values, stride: self.stride })
+    }
+
+    /// Fills the adapter's columns of an input: with S, or with zeros where the adapter is off.
+    pub(super) fn lower(&self, device: &Device<F>, x: &mut Input<F>, rows: usize, adapted: bool) -> Result<(), Error> {
+        match (self.rank, adapted) {
+            (0, _) => Ok(()),
+            (_, true) => lora::down(device, &mut x.values, &self.wide(rows), (&self.stack, self.inner)),
+            (_, false) => lora::clear(device, &mut x.values, &self.wide(rows)),
+        }
+    }
+
+    /// y `[rows, out]` of an input whose columns are all filled.
+    pub(super) fn forward(&self, device: &Device<F>, x: &Input<F>, rows: usize) -> Result<Array<F>, Error> {
+        let y = device.room("a projection's output", rows * self.out)?;
+        device.multiply(&Product {
+            size: [rows, self.out, self.stride],
+            a: x.values.matrix(0, self.stride, Kind::Real),
+            b: self.weight.matrix(0, self.stride, Kind::Real).t(),
+            c: y.matrix(0, self.out, Kind::Real),
+            beta: 0.0,
+        })?;
+        Ok(y)
+    }
+
+    /// From dy `[rows, out]`: adds to the adapter's gradient, and returns dx as an input lies, where it is wanted.
+    pub(super) fn backward(
+        &self,
+        device: &Device<F>,
+        dy: &Array<F>,
+        x: &Input<F>,
+        (gradient, scale): (&mut Low, f32),
+        (rows, below): (usize, bool),
+    ) -> Result<Option<Input<F>>, Error> {
+        let mut dx = device.room("an input's gradient", rows * self.stride)?;
+        // Where nothing below learns only dS is needed.
+        let first = if below { 0 } else { self.inner };
+        device.multiply(&Product {
+            size: [rows, self.inner + self.rank - first, self.out],
+            a: dy.matrix(0, self.out, Kind::Real),
+            b: self.weight.matrix(first, self.stride, Kind::Real),
+            c: dx.matrix(first, self.stride, Kind::Real),
+            beta: 0.0,
+        })?;
+        if self.rank > 0 {
+            self.add_gradients(device, [dy, &x.values, &dx], (gradient, scale), rows)?;
+            if below {
+                lora::add_down(device, &mut dx, &self.wide(rows), (&self.stack, self.inner))?;
+            }
+        }
+        Ok(below.then_some(Input { values: dx, stride: self.stride }))
+    }
+
+    fn add_gradients(
+        &self,
+        device: &Device<F>,
+        [dy, x, dx]: [&Array<F>; 3],
+        (gradient, scale): (&mut Low, f32),
+        rows: usize,
+    ) -> Result<(), Error> {
+        let (wide, adapted) = (self.wide(rows), || self.parts.iter().filter(|part| !part.columns.is_empty()));
+        let sizes = adapted().map(|part| lora::partials(rows, part.rows.len(), part.columns.len()));
+        let most = sizes.chain([lora::partials(rows, self.inner, self.rank)]).max().unwrap_or_default();
+        let mut partials = device.room("partial sums of a gradient", most)?;
+        lora::gradient_a(device, &mut gradient.a, &mut partials, wide.own(x), wide.beside(dx, 0..self.rank))?;
+        for (part, into) in adapted().zip(&mut gradient.b) {
+            let dy = Columns::new(dy, rows, self.out, part.rows.clone());
+            lora::gradient_b(device, (into, scale), &mut partials, dy, wide.beside(x, part.columns.clone()))?;
+        }
+        Ok(())
+    }
+
+    /// Values of an adapter's block, as they lie on the device.
+    pub(super) fn upload(&self, device: &Device<F>, adapter: &Adapter<f32>, layer: usize) -> Result<Low, Error> {
+        let lows = || self.lows(adapter, layer);
+        let a: Vec<f32> = lows().flat_map(|low| low.a.data.iter().copied()).collect();
+        let b = lows().map(|low| device.copy("B", &low.b.data)).collect::<Result<_, _>>()?;
+        Ok(Low { a: device.copy("A", &a)?, b })
+    }
+
+    /// Zeros, to add a gradient to.
+    pub(super) fn zeros(&self, device: &Device<F>) -> Result<Low, Error> {
+        let zeros = |count: usize| device.copy("a gradient", &vec![0.0_f32; count]);
+        let adapted = self.parts.iter().filter(|part| !part.columns.is_empty());
+        let b = adapted.map(|part| zeros(part.rows.len() * part.columns.len())).collect::<Result<_, _>>()?;
+        Ok(Low { a: zeros(self.rank * self.inner)?, b })
+    }
+
+    /// Writes an adapter's values to where the products read them.
+    pub(super) fn place(&mut self, device: &Device<F>, low: &Low, scale: f32) -> Result<(), Error> {
+        if self.rank == 0 {
+            return Ok(());
+        }
+        lora::place_a(device, (&mut self.stack, self.inner), (&low.a, self.inner), 0)?;
+        let shape = self.wide(self.out);
+        let adapted = self.parts.iter().filter(|part| !part.columns.is_empty());
+        for (part, b) in adapted.zip(&low.b) {
+            lora::place_b(device, &mut self.weight, &shape, (b, scale), part.rows.start, part.columns.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Adds a gradient on the device to the adapter's block that it belongs to.
+    pub(super) fn download(&self, low: &Low, into: &mut Adapter<f32>, layer: usize) -> Result<(), Error> {
+        let a = low.a.read()?;
+        let adapted = self.parts.iter().filter(|part| !part.columns.is_empty());
+        for (part, b) in adapted.zip(&low.b) {
+            let Some(into) = &mut into.layers[layer][part.projection.index()] else { continue };
+            let from = part.columns.start * self.inner..part.columns.end * self.inner;
+            add(&mut into.a, &a[from]);
+            add(&mut into.b, &b.read()?);
+        }
+        Ok(())
+    }
+
+    fn lows<'a>(&self, adapter: &'a Adapter<f32>, layer: usize) -> impl Iterator<Item = &'a LowRank<f32>> {
+        let block = &adapter.layers[layer];
+        self.parts.iter().filter_map(move |part| block[part.projection.index()].as_ref())
+    }
+}
+
+/// Copies a projection's weight, and its bias after `before` columns, into rows of `stride` values.
+fn fill<F: Stored>(into: &mut [F], layer: &Layer<f32>, projection: Projection, [stride, before]: [usize; 2]) {
+    let (weight, bias) = (layer.weight(projection), layer.bias(projection));
+    let mut wide = vec![0.0; weight.cols()];
+    for (at, row) in into.chunks_exact_mut(stride).take(weight.rows()).enumerate() {
+        weight.read(at, &mut wide);
+        row.iter_mut().zip(&wide).for_each(|(to, value)| *to = F::narrow(*value));
+        if let Some(bias) = bias {
+            row[before] = F::narrow(bias[at]);
+        }
+    }
+}
+
+fn add(into: &mut Matrix<f32>, values: &[f32]) {
+    into.data.iter_mut().zip(values).for_each(|(into, value)| *into += value);
+}
