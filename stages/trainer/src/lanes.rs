@@ -74,7 +74,9 @@ impl<F: Real> Lanes<F> {
             let lanes: Vec<_> =
                 self.pools.iter().zip(&self.memory).map(|both| scope.spawn(move || lane(both))).collect();
             // The scope would say that a thread panicked, and not why.
-            lanes.into_iter().filter_map(|lane| lane.join().err()).for_each(|panic| resume_unwind(panic));
+            if let Some(panic) = lanes.into_iter().find_map(|lane| lane.join().err()) {
+                resume_unwind(panic);
+            }
         });
         Ok(())
     }

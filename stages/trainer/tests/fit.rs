@@ -141,7 +141,8 @@ fn another_run_in_the_folder_is_refused_and_leaves_it_as_it_is() {
         Inputs { start: adapter(&settings), ..inputs() }
     };
     let mut fewer = data();
-    (fewer.pairs.pop(), fewer.groups.pop());
+    fewer.pairs.pop();
+    fewer.groups.pop();
     let mut deeper = tiny_config(json!({}));
     deeper.layers += 1;
     let deep = Arc::new(random_model(&deeper, 5));
