@@ -158,7 +158,7 @@ def difference(made, first):
 
 def disagreeing(runs):
     first = losses(next(iter(runs.values())))
-    return [name for name, made in runs.items() if "bf16" not in name and difference(made, first) > APART]
+    return [name for name, made in runs.items() if "bf16" not in name and not difference(made, first) <= APART]
 
 
 def floor_lines(options, runs, gemm):
@@ -170,6 +170,9 @@ def floor_lines(options, runs, gemm):
     yield f"- together {total:.0f} GFLOP a step; f32 GEMM 1280 × 576 × 1536 on {options.threads} threads: {used:.0f} GFLOP/s{given}"
     seconds = total / used
     yield f"- **floor: {seconds:.2f} s/step, {1792 / seconds:.0f} tokens/s**"
+    wanted = {name: TARGETS[name] * median(map(rate, made)) for name, made in runs.items() if name in TARGETS}
+    beyond = {name: speed for name, speed in wanted.items() if speed > 1792 / seconds}
+    yield from (f"- the target beside {name}, {speed:.0f} tokens/s, is beyond the floor" for name, speed in beyond.items())
     if "obvert" in runs:
         yield f"- obvert reaches {median(map(rate, runs['obvert'])) * seconds / 1792:.0%} of the floor"
 

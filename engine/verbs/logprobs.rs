@@ -1,10 +1,12 @@
 //! `logprobs`: what a model and its adapter think of a file of pairs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use obvert_trainer::conversation::Limits;
 use obvert_trainer::loss::Sides;
-use obvert_trainer::{ResponseLogps, logprobs};
+use obvert_trainer::settings::{Activations, MICRO_TOKENS};
+use obvert_trainer::{ResponseLogps, compute};
 use serde_json::{Value, json};
 
 use super::model::ModelArguments;
@@ -27,9 +29,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (_, model, adapter) = arguments.model.open()?;
     let limits = Limits { config: &model.config, max_length: arguments.length.max_length, sides: Sides::Either };
     // Columns are told apart by position: a row that is left out would shift them.
-    let pairs = pairs::read(&arguments.batch, &arguments.model.model, &limits)?.whole()?.data.pairs;
-    let policy = logprobs(&model, adapter.as_ref(), &pairs)?;
-    let reference = logprobs(&model, None, &pairs)?;
+    let pairs = pairs::read(&arguments.batch, &arguments.model.model, &limits, false)?.whole()?.data.pairs;
+    let (model, passes) = (Arc::new(model), (MICRO_TOKENS, Activations::Keep));
+    let compute = compute::at(arguments.model.device, &model, adapter.as_ref(), passes)?;
+    let policy = compute.logprobs(&model, adapter.as_ref(), &pairs)?;
+    let reference = compute.logprobs(&model, None, &pairs)?;
     println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));
     Ok(())
 }

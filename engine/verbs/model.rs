@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use obvert_trainer::compute::Place;
 use obvert_trainer::load::Checkpoint;
 use obvert_trainer::{Adapter, Model, Storage, peft};
 
@@ -22,6 +23,9 @@ pub struct ModelArguments {
     /// How the model's weights are kept in memory: f32, or bf16, which rounds them and takes half.
     #[arg(long, value_parser = named::<Storage>, default_value = "f32")]
     pub storage: Storage,
+    /// Where it is computed: cpu, auto (the first GPU, or the CPU where there is none), or cuda:N. A GPU stores bf16.
+    #[arg(long, default_value_t = Place::Cpu)]
+    pub device: Place,
 }
 
 impl ModelArguments {

@@ -88,8 +88,8 @@ impl Read {
 }
 
 /// Reads a batch.json of token ids or JSONL in TRL's formats. Pairs of one dialogue, or where a row names none, of one
-/// prompt, are a group.
-pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>) -> anyhow::Result<Read> {
+/// prompt, are a group. Where `margins` are wanted a difference that is no number is an error.
+pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>, margins: bool) -> anyhow::Result<Read> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     if let Ok(batch) = serde_json::from_str::<Value>(&text)
         && batch.get("pairs").is_some()
@@ -101,7 +101,7 @@ pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>) -> anyhow::Resu
     }
     let (mut read, dialect) = (Read::new(path, "line"), Dialect::open(model_path)?);
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        read.add(index + 1, row(line, &dialect, limits));
+        read.add(index + 1, row(line, &dialect, limits, margins));
     }
     Ok(read)
 }
@@ -113,7 +113,7 @@ fn token_ids(tokens: TokenPair, limits: &Limits<'_>) -> anyhow::Result<(String, 
 
 /// One row in TRL's conversational formats: `prompt`, `chosen` and `rejected` with `g` (or `margin_g`; 0 where there is
 /// none), or `prompt`, `completion` and `label`.
-fn row(line: &str, dialect: &Dialect, limits: &Limits<'_>) -> anyhow::Result<(String, Fitted)> {
+fn row(line: &str, dialect: &Dialect, limits: &Limits<'_>, margins: bool) -> anyhow::Result<(String, Fitted)> {
     let row: Value = serde_json::from_str(line)?;
     let prompt: Vec<Message> = said(&row, "prompt")?.into_iter().map(|(role, text)| Message::new(role, text)).collect();
     let (chosen, rejected) = match (row.get("completion"), row["label"].as_bool()) {
@@ -123,7 +123,8 @@ fn row(line: &str, dialect: &Dialect, limits: &Limits<'_>) -> anyhow::Result<(St
         (None, _) => (Some("chosen"), Some("rejected")),
     };
     let (chosen, rejected) = (answer(&row, chosen, "chosen")?, answer(&row, rejected, "rejected")?);
-    let fitted = limits.fit(&Conversation { prompt: &prompt, chosen, rejected, gap: gap(&row)? }, dialect)?;
+    let gap = if margins { gap(&row)? } else { 0.0 };
+    let fitted = limits.fit(&Conversation { prompt: &prompt, chosen, rejected, gap }, dialect)?;
     Ok((row["dialogue"].as_str().map_or_else(|| row["prompt"].to_string(), str::to_owned), fitted))
 }
 

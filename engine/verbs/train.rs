@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::bail;
 use obvert_trainer::conversation::Limits;
 use obvert_trainer::fit::{Fit, FitSettings, Inputs, Outcome};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
@@ -87,7 +88,7 @@ pub struct Arguments {
     /// Updates between two checkpoints.
     #[arg(long, default_value_t = 50)]
     checkpoint_every: u64,
-    /// Start over where the folder holds a run that was cut off, or another one.
+    /// Start over where the folder holds a run that was cut off, or another one: its checkpoints and best/ go.
     #[arg(long)]
     restart: bool,
     /// The learning rate's course: cosine, linear or constant.
@@ -127,6 +128,7 @@ pub struct Arguments {
 
 /// Fine-tunes an adapter.
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
+    check_start(arguments)?;
     let (checkpoint, model, adapter) = arguments.model.open()?;
     let training = training(arguments);
     let mut read = read(arguments, &model, &training)?;
@@ -135,6 +137,8 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let (model, base) = (Arc::new(model), checkpoint.identity()?);
     let (data, settings) = (std::mem::take(&mut read.data), fit_settings(arguments));
     let mut fit = Fit::new(Inputs { model, base, start, training, data, settings }, &arguments.out)?;
+    read.set_aside(&fit.plan().single, "its mirror, which the loss needs, is not there");
+    let read = if arguments.strict { read.whole()? } else { read };
     if arguments.restart {
         fit.clear()?;
     }
@@ -146,14 +150,28 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A run keeps its best adapter in a folder of its own, and would write over the one that it starts from there.
+fn check_start(arguments: &Arguments) -> anyhow::Result<()> {
+    let real = |path: &Path| path.canonicalize().ok();
+    let start = arguments.model.adapter.as_deref().and_then(real);
+    if start.is_some() && start == real(&arguments.out.join("best")) {
+        bail!(
+            "--adapter is the best adapter of the run in --out, which this run would write over: choose another --out"
+        );
+    }
+    Ok(())
+}
+
 /// The pairs of the file that can be trained on.
 fn read(arguments: &Arguments, model: &Model, training: &TrainSettings) -> anyhow::Result<Read> {
     let sides = training.preference_loss().sides();
     let limits = Limits { config: &model.config, max_length: arguments.length.max_length, sides };
-    let read = pairs::read(&arguments.pairs, &arguments.model.model, &limits)?;
+    let margins = training.loss == LossKind::Rpo && training.gamma() > 0.0;
+    let read = pairs::read(&arguments.pairs, &arguments.model.model, &limits, margins)?;
     let read = if arguments.strict { read.whole()? } else { read.some()? };
-    if training.loss == LossKind::Rpo && read.data.pairs.iter().all(|pair| pair.gap == 0.0) {
-        eprintln!("warning: no row has a `g` (or `margin_g`) other than 0: without margins rpo is dpo");
+    let (all, none) = (read.data.pairs.len(), read.data.pairs.iter().filter(|pair| pair.gap == 0.0).count());
+    if margins && none > 0 {
+        eprintln!("warning: {none} of {all} rows have no `g` (or `margin_g`) other than 0: for them rpo is dpo");
     }
     Ok(read)
 }
@@ -210,6 +228,7 @@ fn training(arguments: &Arguments) -> TrainSettings {
         max_grad_norm: arguments.max_grad_norm,
         micro_tokens: arguments.micro_tokens,
         activations: arguments.activations,
+        device: arguments.model.device,
         ..TrainSettings::default()
     }
 }

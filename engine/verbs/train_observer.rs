@@ -42,7 +42,6 @@ impl Observer for TrainObserver {
     }
 
     fn begins(&mut self, plan: &Plan, steps: u64) -> Result<(), Error> {
-        self.read.set_aside(&plan.single, "its mirror, which the loss needs, is not there");
         if steps > 0 {
             println!("going on after {steps} of {} updates", plan.steps);
         }

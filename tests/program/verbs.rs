@@ -211,6 +211,51 @@ fn kto_takes_single_answers_and_a_folder_keeps_its_run() {
     assert!(refused.err.contains("line 2: pair: chosen is empty"), "{}", refused.err);
 }
 
+#[test]
+fn a_loss_says_which_rows_it_cannot_use() {
+    let pair = |chosen: &str, rejected: &str, g: Value| {
+        let message = |role: &str, content: &str| serde_json::json!([{"role": role, "content": content}]);
+        let (chosen, rejected) = (message("assistant", chosen), message("assistant", rejected));
+        serde_json::json!({"prompt": message("user", "And tea?"), "chosen": chosen, "rejected": rejected, "g": g})
+    };
+    let rows_of = [
+        pair("Tea is sweet!", "tea", 1.into()),
+        pair("tea", "Tea is sweet!", Value::Null),
+        pair("Tea.", "tea", "high".into()),
+    ];
+    let folder = folder(&[("pairs.jsonl", &rows_of.map(|row| row.to_string()).join("\n"))]);
+    let model = repository("pipelines/quickstart/model").display().to_string();
+    let train = |loss: &'static str, out: &'static str| {
+        ["train", "--model", &model, "--pairs", "pairs.jsonl", "--batch-size", "2", "--loss", loss, "--out", out]
+            .map(str::to_owned)
+    };
+    let ran = |arguments: &[String]| obvert(folder.path(), &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let aside = |out: &str| {
+        let rows = rows(&folder.path().join(out).join("rejected.jsonl"));
+        rows.iter().map(|row| (row["line"].as_u64().unwrap(), row["reason"].to_string())).collect::<Vec<_>>()
+    };
+    let rpo = ran(&train("rpo", "rpo"));
+    assert!(rpo.code == 0 && rpo.err.contains("1 of 2 rows have no `g`"), "{}", rpo.err);
+    assert!(matches!(&aside("rpo")[..], [(3, reason)] if reason.contains("`g` is not a number")), "{:?}", aside("rpo"));
+    // What a loss does not read may be anything.
+    let dpo = ran(&train("dpo", "dpo"));
+    assert!(dpo.code == 0 && dpo.err.is_empty() && aside("dpo").is_empty(), "{}", dpo.err);
+    let iopo = ran(&train("iopo", "iopo"));
+    assert!(iopo.code == 0, "{}", iopo.err);
+    assert!(matches!(&aside("iopo")[..], [(3, reason)] if reason.contains("its mirror")), "{:?}", aside("iopo"));
+    let strict = ran(&[&train("iopo", "strict")[..], &["--strict".to_owned()]].concat());
+    assert!(strict.code == 1 && strict.err.contains("line 3: its mirror"), "{}", strict.err);
+    let best = folder.path().join("dpo/best");
+    std::fs::create_dir(&best).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        std::fs::copy(folder.path().join("dpo").join(file), best.join(file)).unwrap();
+    }
+    let more = ["--restart", "--adapter", "dpo/best"].map(str::to_owned);
+    let onto_itself = ran(&[&train("dpo", "dpo")[..], &more].concat());
+    assert!(onto_itself.code == 1 && onto_itself.err.contains("choose another --out"), "{}", onto_itself.err);
+    assert!(best.join("adapter_model.safetensors").exists());
+}
+
 /// Three pairs of one dialogue and one of another: by halves, three or one are trained on, never two.
 #[test]
 fn validation_holds_out_whole_dialogues() {

@@ -138,7 +138,8 @@ impl Train {
     /// A trainer with a new adapter.
     pub(super) fn trainer(&self, policy: &Policy) -> Result<Trainer, String> {
         let model = Arc::clone(&policy.model);
-        Trainer::new(model, self.training(), &self.lora(), self.seed).map_err(|e| e.to_string())
+        let trainer = Trainer::new(model, self.training(), &self.lora(), self.seed);
+        trainer.and_then(Trainer::placed).map_err(|e| e.to_string())
     }
 
     fn lora(&self) -> LoraSettings {

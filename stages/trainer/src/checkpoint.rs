@@ -77,7 +77,8 @@ pub fn save<F: Real>(path: &Path, state: &State<F>, cursor: &Value) -> Result<()
 /// Reads a checkpoint: the state, and the cursor that was saved with it.
 ///
 /// # Errors
-/// Names the file and what is wrong with it; [`Error::Unsupported`] where nothing is but the format's version.
+/// Names the file and what is wrong with it; [`Error::Unsupported`] where the format has another version, whose checksum this
+/// program cannot judge.
 pub fn load<F: Real>(path: &Path) -> Result<(State<F>, Value), Error> {
     let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
     let tensors = parse(path, &bytes)?;

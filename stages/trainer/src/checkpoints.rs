@@ -50,16 +50,16 @@ impl Checkpoints {
     }
 
     /// The newest checkpoint that is whole. Whose run it belongs to is for the caller to see from the cursor: only damage
-    /// is passed over, so that nothing whole is ever overwritten by another run.
+    /// is passed over here, not what is merely of another run.
     ///
     /// # Errors
-    /// What the file system reports of the folder; a checkpoint of another version of the format.
+    /// What the file system reports; a checkpoint of another version of the format.
     pub fn find<F: Real>(&self) -> Result<Found<F>, Error> {
         let mut damaged = Vec::new();
         for path in self.newest_first()? {
             match checkpoint::load(&path) {
                 Ok(saved) => return Ok(Found { newest: Some(saved), damaged }),
-                Err(error @ Error::Unsupported { .. }) => return Err(error),
+                Err(error @ (Error::Unsupported { .. } | Error::Io { .. })) => return Err(error),
                 Err(error) => damaged.push(error),
             }
         }

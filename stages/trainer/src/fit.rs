@@ -115,13 +115,13 @@ impl Fit {
         let training = TrainSettings { total_steps: plan.steps, ..inputs.training.clone() };
         let identity = identity(&inputs, &training)?;
         let Inputs { model, base, start, data: Data { pairs, .. }, settings, .. } = inputs;
-        let trainer = Trainer::with_adapter(model, training, start)?;
+        let trainer = Trainer::with_adapter(model, training, start)?.placed()?;
         let checkpoints = Checkpoints::open(&folder.join("checkpoints"))?;
         let (reference, folder, best, stale) = (Vec::new(), folder.to_owned(), None, 0);
         Ok(Self { trainer, base, plan, settings, pairs, reference, folder, checkpoints, identity, best, stale })
     }
 
-    /// Removes what another run left in the folder that would be taken for this one's.
+    /// Removes another run's checkpoints and best adapter from the folder. Its last adapter stays until this run's replaces it.
     ///
     /// # Errors
     /// What the file system reports.
@@ -160,6 +160,11 @@ impl Fit {
         &self.trainer
     }
 
+    /// Which pairs are trained on, in which order.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         let found = self.checkpoints.find()?;
         found.damaged.iter().for_each(|error| observer.refused(error));
@@ -191,7 +196,7 @@ impl Fit {
         let measures = self.trainer.evaluate(&pairs, &reference)?;
         observer.validated(self.trainer.steps(), &measures)?;
         self.stale += 1;
-        if measures.loss.is_finite() && self.best.is_none_or(|(_, best)| measures.loss < best) {
+        if improves(measures.loss, self.best) {
             (self.best, self.stale) = (Some((self.trainer.steps(), measures.loss)), 0);
             peft::save(&self.folder.join(BEST), self.trainer.adapter(), None)?;
         }
@@ -209,6 +214,11 @@ impl Fit {
     }
 }
 
+/// Whether a held-out loss is lower than the best so far; one that is no number never is.
+fn improves(loss: f64, best: Option<(u64, f64)>) -> bool {
+    loss.is_finite() && best.is_none_or(|(_, best)| loss < best)
+}
+
 /// A hash over everything that the adapter depends on.
 fn identity(inputs: &Inputs, training: &TrainSettings) -> Result<String, Error> {
     let Inputs { base, start, data, .. } = inputs;
@@ -221,4 +231,18 @@ fn identity(inputs: &Inputs, training: &TrainSettings) -> Result<String, Error> 
     let made_of = (training.decisive(), settings, &data.pairs, &data.groups);
     serde_json::to_writer(&mut hasher, &made_of).map_err(|error| Error::field("settings", error))?;
     Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_never_the_best() {
+        assert!(improves(1.0, None) && improves(0.5, Some((3, 1.0))));
+        for (loss, best) in [(f64::NAN, None), (f64::INFINITY, None), (f64::NAN, Some((3, 1.0))), (1.0, Some((3, 1.0)))]
+        {
+            assert!(!improves(loss, best), "{loss} after {best:?}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod backward;
 pub mod buffers;
 pub mod checkpoint;
 pub mod checkpoints;
+pub mod compute;
 pub mod config;
 pub mod conversation;
 pub mod device;

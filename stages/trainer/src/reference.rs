@@ -86,6 +86,8 @@ impl ReferenceCache {
 fn identity<F: Real>(base: &str, trainer: &Trainer<F>) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(trainer.settings().micro_tokens as u64).to_le_bytes());
+    // A GPU rounds otherwise.
+    hasher.update(trainer.settings().decisive().device.to_string().as_bytes());
     hasher.update(base.as_bytes());
     trainer.reference_adapter().into_iter().for_each(|adapter| hash_adapter(&mut hasher, adapter));
     hasher.finalize().into()

@@ -1,6 +1,7 @@
 //! The settings of a training run. Defaults are the published recipe.
 
 use crate::adamw::AdamW;
+use crate::compute::Place;
 use crate::error::Error;
 use crate::loss::{Average, Dpo, Iopo, Ipo, Kto, KtoBaseline, Margin, Orpo, PreferenceLoss, Rpo, Sft, Simpo, WithNll};
 use crate::schedule::Schedule;
@@ -108,6 +109,9 @@ pub struct TrainSettings {
     pub micro_tokens: usize,
     /// Whether a pass keeps its activations.
     pub activations: Activations,
+    /// `cpu`, `auto` (the first GPU, or this machine's threads where there is none), or `cuda:N`. A GPU stores weights and
+    /// activations in bfloat16. `cpu` by default, until the kernels have run on a GPU.
+    pub device: Place,
 }
 
 impl Default for TrainSettings {
@@ -136,6 +140,7 @@ impl Default for TrainSettings {
             max_grad_norm: 1.0,
             micro_tokens: MICRO_TOKENS,
             activations: Activations::Keep,
+            device: Place::Cpu,
         }
     }
 }
@@ -165,9 +170,14 @@ impl TrainSettings {
         in_range("micro_tokens", self.micro_tokens as f64, 1.0, 1e9)
     }
 
-    /// The settings as far as results depend on them: what memory is spared, and how, changes no bit.
+    /// The settings as far as results depend on them: what memory is spared, and how, changes no bit; which GPU
+    /// computes may change the last ones, as on any.
     pub fn decisive(&self) -> Self {
-        Self { activations: Activations::default(), ..self.clone() }
+        let device = match self.device.found() {
+            Place::Cuda(_) => Place::Cuda(0),
+            place => place,
+        };
+        Self { activations: Activations::default(), device, ..self.clone() }
     }
 
     /// β.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::adamw::{Moments, clip, global_norm};
 use crate::checkpoint::{self, State};
+use crate::compute::{self, Compute};
 use crate::error::Error;
 use crate::gradient::{Reference, ResponseLogps, batch_loss, mismatched};
 use crate::lora::{Adapter, LoraSettings};
@@ -27,7 +28,7 @@ pub struct Trainer<F = f32> {
     /// The adapter of the reference; `None` for the bare model.
     reference: Option<Adapter<F>>,
     state: State<F>,
-    passes: Passes<F>,
+    compute: Box<dyn Compute<F>>,
 }
 
 impl<F: Real> Trainer<F> {
@@ -40,7 +41,7 @@ impl<F: Real> Trainer<F> {
         Self::with_adapter(model, settings, adapter)
     }
 
-    /// A trainer that starts from an adapter, with a fresh optimizer.
+    /// A trainer that starts from an adapter, with a fresh optimizer, and computes on this machine's threads.
     ///
     /// # Errors
     /// Settings that make no sense, or an adapter that does not fit the model.
@@ -49,8 +50,8 @@ impl<F: Real> Trainer<F> {
         adapter.check(&model.config)?;
         let reference = (settings.reference == ReferenceKind::Start).then(|| adapter.clone());
         let state = State { moments: Moments::zeros(&adapter), adapter, step: 0 };
-        let passes = Passes::new(settings.micro_tokens, settings.activations);
-        Ok(Self { model, settings, reference, state, passes })
+        let compute = Box::new(Passes::new(settings.micro_tokens, settings.activations));
+        Ok(Self { model, settings, reference, state, compute })
     }
 
     /// Continues from the state of a checkpoint, bit for bit. The trainer must have been made as the one that saved it
@@ -98,7 +99,7 @@ impl<F: Real> Trainer<F> {
 
     /// Bytes of working memory asked of the system so far: it stops growing once the longest pairs were seen.
     pub fn working_memory(&self) -> usize {
-        self.passes.asked()
+        self.compute.asked()
     }
 
     /// Updates made so far.
@@ -112,7 +113,7 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model.
     pub fn reference_logps(&self, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
         match self.settings.preference_loss().uses_reference() {
-            true => self.passes.logprobs(&self.model, self.reference.as_ref(), pairs),
+            true => self.compute.logprobs(&self.model, self.reference.as_ref(), pairs),
             false => Ok(vec![ResponseLogps::default(); pairs.len()]),
         }
     }
@@ -123,7 +124,7 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model.
     pub fn evaluate(&self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Measures, Error> {
         let pairs = &*self.read(pairs);
-        let policy = self.passes.logprobs(&self.model, Some(&self.state.adapter), pairs)?;
+        let policy = self.compute.logprobs(&self.model, Some(&self.state.adapter), pairs)?;
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
         let loss = batch_loss(self.settings.preference_loss().as_ref(), pairs, &policy, compared);
         Ok(Measures::new(loss, self.settings.beta(), pairs, &policy, reference))
@@ -139,7 +140,7 @@ impl<F: Real> Trainer<F> {
         let (settings, step) = (&self.settings, self.state.step + 1);
         let (loss, adapter) = (settings.preference_loss(), &self.state.adapter);
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
-        let mut batch = self.passes.batch_gradient(&self.model, adapter, pairs, compared, loss.as_ref())?;
+        let mut batch = self.compute.batch_gradient(&self.model, adapter, pairs, compared, loss.as_ref())?;
         finite(step, "the loss", batch.loss)?;
         let grad_norm = global_norm(&batch.gradient);
         finite(step, "the gradient's norm", grad_norm)?;
@@ -148,7 +149,7 @@ impl<F: Real> Trainer<F> {
         let State { adapter, moments, .. } = &mut self.state;
         settings.optimizer().update(adapter, &batch.gradient, moments, step, learning_rate);
         self.state.step = step;
-        self.passes.give_back(batch.gradient);
+        self.compute.give_back(batch.gradient);
         let measures = Measures::new(batch.loss, self.settings.beta(), pairs, &batch.logps, reference);
         let tokens = pairs.iter().map(TokenPair::tokens).sum();
         Ok(Metrics { step, batch: measures, grad_norm, learning_rate, tokens })
@@ -171,11 +172,30 @@ impl<F: Real> Trainer<F> {
         if pairs.is_empty() {
             return Ok(0.0);
         }
-        let policy = self.passes.logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
-        let reference = self.passes.logprobs(&self.model, self.reference.as_ref(), &pairs)?;
+        let policy = self.compute.logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
+        let reference = self.compute.logprobs(&self.model, self.reference.as_ref(), &pairs)?;
         let ratios = policy.iter().zip(&reference).map(|(p, r)| (p.chosen - r.chosen) + (p.rejected - r.rejected));
         let responses = Totals::of(&pairs).responses;
         Ok(ratios.sum::<f64>() / responses.max(1) as f64)
+    }
+}
+
+impl<F> Trainer<F> {
+    /// The trainer, with something else that computes.
+    pub fn computed_by(self, compute: Box<dyn Compute<F>>) -> Self {
+        Self { compute, ..self }
+    }
+}
+
+impl Trainer<f32> {
+    /// The trainer, computing where its settings say.
+    ///
+    /// # Errors
+    /// There is no such device, or not enough memory on it.
+    pub fn placed(self) -> Result<Self, Error> {
+        let TrainSettings { device, micro_tokens, activations, .. } = self.settings;
+        let compute = compute::at(device, &self.model, Some(&self.state.adapter), (micro_tokens, activations))?;
+        Ok(self.computed_by(compute))
     }
 }
 

@@ -5,10 +5,11 @@
 
 mod common;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use common::{MODELS, fill, fixture, flat, random_pairs, relative_l2, shared, stored_model, tiny_config};
 use half::bf16;
+use obvert_device::cuda::Cuda;
 use obvert_device::simulation::{Order, Program};
 use obvert_device::{Device, Stored};
 use obvert_trainer::device::DeviceModel;
@@ -17,7 +18,7 @@ use obvert_trainer::loss::{Ipo, PreferenceLoss, Rpo};
 use obvert_trainer::passes::Passes;
 use obvert_trainer::settings::{Activations, LossKind};
 use obvert_trainer::{
-    Adapter, Config, LoraSettings, Model, Projection, ResponseLogps, Storage, TokenPair, TrainSettings,
+    Adapter, Config, LoraSettings, Model, Projection, ResponseLogps, Storage, TokenPair, TrainSettings, Trainer,
 };
 use serde_json::json;
 
@@ -94,6 +95,7 @@ fn cases() -> Vec<(&'static str, Case)> {
         ("llama, all projections", Case::new(&llama, &Projection::ALL, pairs(&llama))),
         ("qwen2, biases, tied", Case::new(&qwen, &Projection::ALL, uneven)),
         ("two projections", Case::new(&llama, &[Projection::K, Projection::Down], pairs(&llama))),
+        ("none of q, k and v", Case::new(&llama, &[Projection::O, Projection::Up], pairs(&llama))),
     ]
 }
 
@@ -120,6 +122,41 @@ fn log_probs_and_gradients_are_those_of_the_cpu() {
 }
 
 #[test]
+fn what_does_not_fit_is_refused_and_nothing_to_score_is_zero() {
+    let Some((exact, _)) = devices("what_does_not_fit_is_refused_and_nothing_to_score_is_zero") else { return };
+    let cases = cases();
+    let mut device = cases[0].1.on(&exact, 512, Activations::Keep);
+    let error = device.logprobs(Some(&cases[2].1.adapter), &cases[0].1.pairs).unwrap_err().to_string();
+    assert!(error.contains("another rank or for other projections"), "{error}");
+    let silent = TokenPair { prompt: vec![1, 2], chosen: vec![], rejected: vec![], gap: 0.0 };
+    assert_eq!(device.logprobs(None, &[silent]).unwrap(), [ResponseLogps::default()]);
+}
+
+/// The same on a real GPU, where there is one, at sizes that its tiles are made for.
+#[test]
+fn a_gpu_agrees_with_the_cpu() {
+    if Cuda::count() == 0 {
+        return eprintln!("SKIPPED: a_gpu_agrees_with_the_cpu: no GPU");
+    }
+    let device = Cuda::start(0).unwrap();
+    let large = tiny_config(json!({
+        "hidden_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
+        "intermediate_size": 704, "vocab_size": 9000, "max_position_embeddings": 1024,
+    }));
+    let pairs = random_pairs(3, large.vocab_size, [150, 90, 70], 4);
+    let mut all = cases();
+    all.push(("of realistic sizes", Case::new(&large, &Projection::ALL, pairs)));
+    for (name, case) in all {
+        let expected = case.on_cpu(&RPO);
+        let mut model = case.on(&device, 512, Activations::Keep);
+        let found = model.batch_gradient(&case.adapter, &case.pairs, case.compared(), &RPO).unwrap();
+        let [gradient, rest] = case.apart(&found, &expected);
+        eprintln!("{name} on a GPU: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
+        assert!(gradient < 0.1 && rest < 0.02, "{name}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
+    }
+}
+
+#[test]
 fn passes_and_recomputing_change_nothing() {
     let Some((exact, _)) = devices("passes_and_recomputing_change_nothing") else { return };
     let (_, case) = cases().remove(0);
@@ -137,6 +174,27 @@ fn passes_and_recomputing_change_nothing() {
         let [gradient, rest] = case.apart(&kept, &expected);
         assert!(gradient < 1e-4 && rest < 1e-5, "{loss:?}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
     }
+}
+
+#[test]
+fn three_updates_end_where_the_cpu_ends() {
+    let Some((exact, _)) = devices("three_updates_end_where_the_cpu_ends") else { return };
+    let (_, case) = cases().remove(0);
+    let settings = TrainSettings { lr: 1e-2, total_steps: 3, warmup_ratio: Some(0.0), ..TrainSettings::default() };
+    let trainer = || Trainer::with_adapter(Arc::clone(&case.model), settings.clone(), case.adapter.clone()).unwrap();
+    let device = case.on(&exact, 20, Activations::Keep);
+    let ended = [trainer(), trainer().computed_by(Box::new(Mutex::new(device)))].map(|mut trainer| {
+        let reference = trainer.reference_logps(&case.pairs).unwrap();
+        let losses = [0; 3].map(|_| trainer.step(&case.pairs, &reference).unwrap().batch.loss);
+        (trainer, losses)
+    });
+    let [(cpu, expected), (device, found)] = ended;
+    assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}, expected {expected:?}");
+    let moved = cpu.adapter().matrices().zip(case.adapter.matrices());
+    let moved = moved.map(|(a, b)| relative_l2(&a.data, &flat(b))).fold(0.0, f64::max);
+    let apart = device.adapter().matrices().zip(cpu.adapter().matrices());
+    let apart = apart.map(|(a, b)| relative_l2(&a.data, &flat(b))).fold(0.0, f64::max);
+    assert!(apart < 1e-4 && moved > 1e-2, "adapters are {apart:.1e} apart, and moved by {moved:.1e}");
 }
 
 #[test]

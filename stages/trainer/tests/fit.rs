@@ -168,6 +168,17 @@ fn another_run_in_the_folder_is_refused_and_leaves_it_as_it_is() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_read_is_not_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &mut Ear::default()).unwrap();
+    // A folder cannot be read as a file, whoever tries.
+    fs::create_dir(folder.path().join("checkpoints/step-0000000099.safetensors")).unwrap();
+    let error = run(folder.path(), &mut Ear::default()).unwrap_err().to_string();
+    assert!(error.contains("step-0000000099.safetensors"), "{error}");
+    assert_eq!(checkpoints(folder.path()).len(), 3);
+}
+
+#[test]
 fn a_checkpoint_of_another_version_is_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &mut Ear::default()).unwrap();

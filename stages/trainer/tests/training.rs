@@ -45,7 +45,6 @@ fn the_loss_falls_and_runs_repeat_bit_for_bit() {
     assert!(losses[7] < 0.5 * losses[1], "{losses:?}");
 }
 
-/// However many passes there are, and so lanes.
 #[test]
 fn a_steady_run_asks_for_no_more_memory() {
     // One thread: with more, which of them sees the longest pairs first is chance.

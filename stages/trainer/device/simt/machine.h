@@ -121,8 +121,9 @@ template <class Multiply> int serve(const std::map<std::string, Kernel>& kernels
             Product p;
             line >> p.m >> p.n >> p.k >> p.lda >> p.ldb >> p.ldc >> p.transpose_a >> p.transpose_b >> p.beta;
             line >> p.type_a >> p.type_b >> p.type_c >> a >> b >> c;
-            product(p, a, b, c);
-            answer("");
+            const bool empty = p.m < 1 || p.n < 1 || p.k < 1;
+            if (!empty) product(p, a, b, c);
+            answer(empty ? "a product of nothing" : "");
         } else {
             answer("there is no command " + what);
         }

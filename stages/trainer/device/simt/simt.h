@@ -200,6 +200,10 @@ inline bool run(dim3 grid_size, dim3 block_size, size_t shared_bytes, Order orde
         fault = "a block has a whole number of warps, in one dimension, and at most 1024 threads";
         return false;
     }
+    if (grid_size.x < 1 || grid_size.y < 1 || grid_size.z < 1 || grid_size.y > 65535 || grid_size.z > 65535) {
+        fault = "a grid has at least one block in every dimension, and at most 65535 in the second and third";
+        return false;
+    }
     grid = grid_size, block = block_size, body = std::move(kernel);
     if (fibers.size() != block.x) {
         fibers = std::vector<Fiber>(block.x);

@@ -130,8 +130,16 @@ impl<F: Stored> Block<F> {
 
     /// The residual stream after the block.
     pub(super) fn forward(&self, shared: &Shared<'_, F>, stream: Stream<F>) -> Result<(Stream<F>, Kept<F>), Error> {
+        let (kept, [.., down]) = (self.keep(shared, stream)?, &self.fused);
+        let inner = shared.activated(&kept.gate_up, down)?;
+        let more = Some(down.forward(shared.device, &inner, shared.batch.rows)?);
+        Ok((Stream { sum: Arc::clone(&kept.middle), more }, kept))
+    }
+
+    /// What the backward reads: all of the forward but its last product.
+    pub(super) fn keep(&self, shared: &Shared<'_, F>, stream: Stream<F>) -> Result<Kept<F>, Error> {
         let Shared { device, config, batch, .. } = *shared;
-        let ([to_qkv, o, to_gate_up, down], rows) = (&self.fused, batch.rows);
+        let ([to_qkv, o, to_gate_up, _], rows) = (&self.fused, batch.rows);
         let (input, normed) = shared.normed(stream, (&self.attn_norm, to_qkv))?;
         let mut qkv = to_qkv.forward(device, &normed, rows)?;
         drop(normed);
@@ -144,10 +152,7 @@ impl<F: Stored> Block<F> {
         let stream = Stream { sum: Arc::clone(&input), more: Some(o.forward(device, &attended, rows)?) };
         let (middle, normed) = shared.normed(stream, (&self.ffn_norm, to_gate_up))?;
         let gate_up = to_gate_up.forward(device, &normed, rows)?;
-        drop(normed);
-        let more = Some(down.forward(device, &shared.activated(&gate_up, down)?, rows)?);
-        let stream = Stream { sum: Arc::clone(&middle), more };
-        Ok((stream, Kept { input, middle, qkv, attended, lse, gate_up }))
+        Ok(Kept { input, middle, qkv, attended, lse, gate_up })
     }
 
     /// From ∂L/∂(residual stream after the block) to that before it, in place; adds to the adapter's gradient. Where nothing

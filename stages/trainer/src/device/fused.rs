@@ -137,6 +137,9 @@ impl<F: Stored> Fused<F> {
         (gradient, scale): (&mut Low, f32),
         (rows, below): (usize, bool),
     ) -> Result<Option<Input<F>>, Error> {
+        if self.rank == 0 && !below {
+            return Ok(None);
+        }
         let mut dx = device.room("an input's gradient", rows * self.stride)?;
         // Where nothing below learns only dS is needed.
         let first = if below { 0 } else { self.inner };
@@ -173,6 +176,13 @@ impl<F: Stored> Fused<F> {
             lora::gradient_b(device, (into, scale), &mut partials, dy, wide.beside(x, part.columns.clone()))?;
         }
         Ok(())
+    }
+
+    /// Whether an adapter's block has matrices of the sizes that there is room for.
+    pub(super) fn has_room_for(&self, adapter: &Adapter<f32>, layer: usize) -> bool {
+        let rank =
+            |projection: Projection| adapter.layers[layer][projection.index()].as_ref().map_or(0, |low| low.a.rows);
+        self.parts.iter().all(|part| part.columns.len() == rank(part.projection))
     }
 
     /// Values of an adapter's block, as they lie on the device.

@@ -88,6 +88,11 @@ impl<F: Stored> DeviceModel<F> {
         let mut logps = Vec::with_capacity(pairs.len());
         for range in chunks(pairs, self.micro_tokens) {
             let batch = Batch::new(&self.device, &self.model.config, &pack(&pairs[range]))?;
+            if batch.count == 0 {
+                // Pairs without responses.
+                logps.extend(responses(&vec![0.0; batch.sequences]));
+                continue;
+            }
             let shared = self.shared(&batch, scale);
             let stream = self.forward(&shared, drop)?;
             logps.extend(responses(&self.head().score(&shared, stream, false)?.responses));
@@ -154,7 +159,7 @@ impl<F: Stored> DeviceModel<F> {
         for (index, (block, low)) in self.blocks.iter().zip(low).enumerate().rev() {
             let kept = match saved.pop() {
                 Some(Saved::All(kept)) => *kept,
-                Some(Saved::Input(sum)) => block.forward(&shared, Stream { sum, more: None })?.1,
+                Some(Saved::Input(sum)) => block.keep(&shared, Stream { sum, more: None })?,
                 None => break,
             };
             block.backward(&shared, &mut d, kept, (low, index > 0))?;
@@ -187,6 +192,14 @@ impl<F: Stored> DeviceModel<F> {
     /// Writes an adapter to where the products read it; alpha/r.
     fn place(&mut self, adapter: &Adapter<f32>) -> Result<f32, Error> {
         adapter.check(&self.model.config)?;
+        let fits =
+            |(layer, block): (usize, &Block<F>)| block.fused.iter().all(|fused| fused.has_room_for(adapter, layer));
+        if !self.blocks.iter().enumerate().all(fits) {
+            return Err(Error::field(
+                "adapter",
+                "the device has room for one of another rank or for other projections",
+            ));
+        }
         for (layer, block) in self.blocks.iter_mut().enumerate() {
             for fused in &mut block.fused {
                 let low = fused.upload(&self.device, adapter, layer)?;

@@ -30,7 +30,8 @@ fn folder() -> Option<PathBuf> {
 
 fn name(source: &Source, arch: &str, defines: &[&str]) -> String {
     let mut hasher = blake3::Hasher::new();
-    for part in [COMMON, source.text].into_iter().map(str::to_owned).chain(nvrtc::options(arch, defines)) {
+    let parts = [COMMON.to_owned(), source.text.to_owned(), nvrtc::version()];
+    for part in parts.into_iter().chain(nvrtc::options(arch, defines)) {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }

@@ -23,6 +23,14 @@ pub fn is_present() -> bool {
     unsafe { sys::is_culib_present() }
 }
 
+/// The compiler's version.
+pub(super) fn version() -> String {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the numbers are written to variables of their type. Where it fails they stay 0.
+    let _ = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
+    format!("{major}.{minor}")
+}
+
 /// What a source is compiled with for an architecture, such as `sm_90`.
 pub(super) fn options(arch: &str, defines: &[&str]) -> Vec<String> {
     let defines = defines.iter().map(|define| format!("-D{define}"));

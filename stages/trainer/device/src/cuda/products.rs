@@ -5,9 +5,10 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use cudarc::cublaslt::result as lt;
+use cudarc::cublaslt::sys::cublasLtMatmulPreferenceAttributes_t::*;
 use cudarc::cublaslt::sys::{
     cublasComputeType_t, cublasLtHandle_t, cublasLtMatmulAlgo_t, cublasLtMatmulDesc_t, cublasLtMatmulDescAttributes_t,
-    cublasLtMatmulPreferenceAttributes_t, cublasLtMatrixLayout_t, cudaDataType,
+    cublasLtMatmulPreference_t, cublasLtMatrixLayout_t, cudaDataType,
 };
 use cudarc::driver::{CudaStream, result};
 
@@ -16,6 +17,9 @@ use crate::machine::{Kind, Operand, Product};
 
 /// Bytes that cuBLASLt may work in: what its makers advise for the largest architectures.
 const WORKSPACE: usize = 32 << 20;
+
+/// CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE: parts of a sum are added up in the type that is computed in.
+static IN_FLOAT: u32 = 2;
 
 /// What multiplies.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ struct Shape {
     strides: [usize; 3],
     kinds: [bool; 3],
     transposed: [bool; 2],
+    /// Bytes that every address is a multiple of, at most 256.
+    alignments: [u32; 3],
 }
 
 #[derive(Debug)]
@@ -101,12 +107,9 @@ impl Products {
                 shape.layout(0, if a { [m, k] } else { [k, m] })?,
                 shape.layout(2, [n, m])?,
             ];
-            let preference = lt::create_matmul_pref()?;
-            let attribute = cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
-            // SAFETY: all were just made; the attribute is a size; the preference is destroyed once, after its last use.
+            let preference = shape.preference()?;
+            // SAFETY: all were just made; the preference is destroyed once, after its last use.
             let found = unsafe {
-                let bytes = (&raw const WORKSPACE_BYTES).cast();
-                lt::set_matmul_pref_attribute(preference, attribute, bytes, size_of::<u64>())?;
                 let [first, second, third] = layouts;
                 let found =
                     lt::get_matmul_algo_heuristic(self.handle, description, first, second, third, third, preference);
@@ -119,8 +122,6 @@ impl Products {
     }
 }
 
-static WORKSPACE_BYTES: u64 = WORKSPACE as u64;
-
 impl Shape {
     fn of(product: &Product) -> Self {
         let Product { size, a, b, c, .. } = product;
@@ -129,7 +130,31 @@ impl Shape {
             strides: [a, b, c].map(|operand| operand.stride),
             kinds: [a, b, c].map(|operand| operand.kind == Kind::Float),
             transposed: [a, b].map(|operand| operand.transposed),
+            alignments: [a, b, c].map(|operand| 1 << operand.address.trailing_zeros().min(8)),
         }
+    }
+
+    /// What cuBLASLt may choose: its working memory, sums in `float` only, and the alignment of the operands.
+    fn preference(&self) -> Result<cublasLtMatmulPreference_t, lt::CublasError> {
+        let preference = lt::create_matmul_pref()?;
+        let set = |attribute, value: *const c_void, size| {
+            // SAFETY: the preference was just made; the value is of the attribute's type, and read before the call returns.
+            unsafe { lt::set_matmul_pref_attribute(preference, attribute, value, size) }
+        };
+        let bytes = WORKSPACE as u64;
+        set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (&raw const bytes).cast(), size_of::<u64>())?;
+        set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, (&raw const IN_FLOAT).cast(), size_of::<u32>())?;
+        let [a, b, c] = &self.alignments;
+        // cuBLASLt's A is our B.
+        for (attribute, bytes) in [
+            (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, b),
+            (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, a),
+            (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, c),
+            (CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, c),
+        ] {
+            set(attribute, (&raw const *bytes).cast(), size_of::<u32>())?;
+        }
+        Ok(preference)
     }
 
     /// Of operand number `of`, as columns.

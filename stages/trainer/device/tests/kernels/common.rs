@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use half::bf16;
-use obvert_device::Stored;
+use obvert_device::cuda::Cuda;
 use obvert_device::simulation::{Order, Program};
+use obvert_device::{Device, Stored};
 
 /// Numbers that look random, uniform in ±1, and are the same everywhere.
 pub struct Numbers(u64);
@@ -61,11 +62,22 @@ pub fn programs() -> Option<&'static [Arc<Program>; 2]> {
 /// The orders in which threads take turns.
 pub const ORDERS: [Order; 3] = [Order::Forward, Order::Backward, Order::Mixed];
 
-/// Runs a check, generic over what is stored, on the simulation: exact and rounded, in every order of threads.
+/// The first GPU, where there is one.
+pub fn gpu() -> Option<&'static Device<bf16>> {
+    static GPU: OnceLock<Option<Device<bf16>>> = OnceLock::new();
+    let start = || (Cuda::count() > 0).then(|| Cuda::start(0).unwrap_or_else(|error| panic!("{error}")));
+    GPU.get_or_init(start).as_ref()
+}
+
+/// Runs a check, generic over what is stored, on a GPU, and on the simulation: exact and rounded, in every order of threads.
 macro_rules! on_every_machine {
     ($test:literal, $check:ident) => {
+        match $crate::common::gpu() {
+            Some(device) => $check(device).unwrap_or_else(|error| panic!("on a GPU: {error}")),
+            None => eprintln!("SKIPPED: {} on a GPU: there is none", $test),
+        }
         let Some([exact, rounded]) = $crate::common::programs() else {
-            eprintln!("SKIPPED: {}: no C++ compiler", $test);
+            eprintln!("SKIPPED: {} in the simulation: no C++ compiler", $test);
             return;
         };
         for order in $crate::common::ORDERS {
