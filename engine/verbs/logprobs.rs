@@ -1,7 +1,6 @@
 //! `logprobs`: what a model and its adapter think of a file of pairs.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use obvert_trainer::conversation::Limits;
 use obvert_trainer::loss::Sides;
@@ -30,7 +29,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let limits = Limits { config: &model.config, max_length: arguments.length.max_length, sides: Sides::Either };
     // Columns are told apart by position: a row that is left out would shift them.
     let pairs = pairs::read(&arguments.batch, &arguments.model.model, &limits, false)?.whole()?.data.pairs;
-    let (model, passes) = (Arc::new(model), (MICRO_TOKENS, Activations::Keep));
+    let passes = (MICRO_TOKENS, Activations::Keep);
     let compute = compute::at(arguments.model.device, &model, adapter.as_ref(), passes)?;
     let policy = compute.logprobs(&model, adapter.as_ref(), &pairs)?;
     let reference = compute.logprobs(&model, None, &pairs)?;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use obvert_trainer::compute::Place;
 use obvert_trainer::load::Checkpoint;
+use obvert_trainer::place::Place;
 use obvert_trainer::{Adapter, Model, Storage, peft};
 
 /// A setting of the trainer by its name in files.

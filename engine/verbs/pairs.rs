@@ -111,8 +111,8 @@ fn token_ids(tokens: TokenPair, limits: &Limits<'_>) -> anyhow::Result<(String, 
     Ok((format!("{:?}", tokens.prompt), Fitted { tokens, shortened: false }))
 }
 
-/// One row in TRL's conversational formats: `prompt`, `chosen` and `rejected` with `g` (or `margin_g`; 0 where there is
-/// none), or `prompt`, `completion` and `label`.
+/// One row in TRL's conversational formats: `prompt`, `chosen` and `rejected`, with `g` (or `margin_g`; 0 where there is none)
+/// where margins are wanted, or `prompt`, `completion` and `label`.
 fn row(line: &str, dialect: &Dialect, limits: &Limits<'_>, margins: bool) -> anyhow::Result<(String, Fitted)> {
     let row: Value = serde_json::from_str(line)?;
     let prompt: Vec<Message> = said(&row, "prompt")?.into_iter().map(|(role, text)| Message::new(role, text)).collect();

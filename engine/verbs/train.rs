@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(long, value_parser = named::<Margin>, default_value = "paper")]
     margin: Margin,
     /// Label smoothing of dpo.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = TrainSettings::default().label_smoothing)]
     label_smoothing: f64,
     /// Log-ratios of ipo: sum or mean over a response.
     #[arg(long, value_parser = named::<Average>, default_value = "sum")]
@@ -56,37 +56,37 @@ pub struct Arguments {
     #[arg(long, default_value_t = TrainSettings::default().undesirable_weight)]
     undesirable_weight: f64,
     /// lambda of orpo.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = TrainSettings::default().orpo_lambda)]
     orpo_lambda: f64,
     /// What the policy is compared with: base (no adapter) or start (the adapter that training starts from).
     #[arg(long, value_parser = named::<ReferenceKind>, default_value = "base")]
     reference: ReferenceKind,
     /// Weight of the chosen responses' NLL per token, added to the loss.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = TrainSettings::default().nll_weight)]
     nll_weight: f64,
     /// Peak learning rate.
-    #[arg(long, default_value_t = 5e-4)]
+    #[arg(long, default_value_t = TrainSettings::default().lr)]
     lr: f64,
     /// Times that every pair is trained on.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = FitSettings::default().epochs)]
     epochs: u64,
     /// Updates, instead of epochs.
     #[arg(long)]
     steps: Option<u64>,
     /// Pairs per update, however few fit memory at once.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = FitSettings::default().batch_size)]
     batch_size: usize,
     /// Share of the dialogues (or prompts) that is held out for validation; the best adapter on them goes to best/.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = FitSettings::default().validation)]
     validation: f64,
     /// Updates between two validations; the end of each epoch by default.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = FitSettings::default().validate_every)]
     validate_every: u64,
     /// Validations without a lower loss after which training stops; never by default.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = FitSettings::default().patience)]
     patience: u64,
     /// Updates between two checkpoints.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = FitSettings::default().checkpoint_every)]
     checkpoint_every: u64,
     /// Start over where the folder holds a run that was cut off, or another one: its checkpoints and best/ go.
     #[arg(long)]
@@ -98,10 +98,10 @@ pub struct Arguments {
     #[arg(long)]
     warmup_ratio: Option<f64>,
     /// Weight decay of AdamW.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = TrainSettings::default().weight_decay)]
     weight_decay: f64,
     /// Gradients are scaled down to this norm; 0 is off.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = TrainSettings::default().max_grad_norm)]
     max_grad_norm: f64,
     /// Packed tokens of one pass; there is a pass for every thread at a time. Fewer take less memory.
     #[arg(long, default_value_t = MICRO_TOKENS)]
@@ -113,13 +113,13 @@ pub struct Arguments {
     #[arg(long)]
     no_shuffle: bool,
     /// Rank of a new adapter.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = LoraSettings::default().rank)]
     rank: usize,
     /// A new adapter's weight is alpha/rank.
-    #[arg(long, default_value_t = 16.0)]
+    #[arg(long, default_value_t = LoraSettings::default().alpha)]
     alpha: f64,
     /// Seed of a new adapter and of the shuffle.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = FitSettings::default().seed)]
     seed: u64,
     /// Folder for the adapter, its checkpoints, metrics.jsonl and rejected.jsonl; a run that was cut off goes on there.
     #[arg(long)]

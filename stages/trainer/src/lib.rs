@@ -31,6 +31,7 @@ pub mod pack;
 pub mod pair;
 pub mod passes;
 pub mod peft;
+pub mod place;
 pub mod projection;
 pub mod random;
 pub mod real;

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::backward::Pending;
 use crate::buffers::Buffers;
+use crate::compute::Compute;
 use crate::error::Error;
 use crate::forward::Pass;
 use crate::gradient::{Batch, BatchGradient, Reference, ResponseLogps, check_loss, pair_logps, responses};
@@ -59,11 +60,6 @@ impl<F: Real> Passes<F> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of working memory asked of the system so far.
-    pub fn asked(&self) -> usize {
-        self.lanes().asked()
-    }
-
     /// A gradient of zeros, in memory that was given back where there is some.
     fn zeros(&self, adapter: &Adapter<F>) -> Adapter<F> {
         let spare = self.spare().pop().filter(|spare| spare.has_shape_of(adapter));
@@ -71,17 +67,10 @@ impl<F: Real> Passes<F> {
         gradient.matrices_mut().for_each(|matrix| matrix.data.fill(F::ZERO));
         gradient
     }
+}
 
-    /// Gives the memory of a gradient back, for the next one.
-    pub fn give_back(&self, gradient: Adapter<F>) {
-        self.spare().push(gradient);
-    }
-
-    /// The log-probs of every pair's responses, with or without an adapter.
-    ///
-    /// # Errors
-    /// A pair that does not fit the model, or an adapter that does not.
-    pub fn logprobs(
+impl<F: Real> Compute<F> for Passes<F> {
+    fn logprobs(
         &self,
         model: &Model<F>,
         adapter: Option<&Adapter<F>>,
@@ -100,13 +89,9 @@ impl<F: Real> Passes<F> {
         Ok(logps)
     }
 
-    /// Mean loss and gradient of a batch. The result does not depend on the passes but for rounding: where terms read
-    /// other pairs, and the batch takes several passes, all log-probs are computed before.
-    ///
-    /// # Errors
-    /// A pair or an adapter that does not fit the model or the loss, or a number of reference log-probs other than that
-    /// of pairs.
-    pub fn batch_gradient(
+    /// The result does not depend on the passes but for rounding: where terms read other pairs, and the batch takes several
+    /// passes, all log-probs are computed before.
+    fn batch_gradient(
         &self,
         model: &Model<F>,
         adapter: &Adapter<F>,
@@ -132,6 +117,14 @@ impl<F: Real> Passes<F> {
         let mut sum = BatchGradient { loss: 0.0, logps: Vec::new(), gradient: self.zeros(adapter) };
         self.lanes().run(&chunks, work, |part| self.give_back(sum.add(part)))?;
         Ok(sum)
+    }
+
+    fn give_back(&self, gradient: Adapter<F>) {
+        self.spare().push(gradient);
+    }
+
+    fn asked(&self) -> usize {
+        self.lanes().asked()
     }
 }
 

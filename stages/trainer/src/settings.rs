@@ -1,9 +1,9 @@
 //! The settings of a training run. Defaults are the published recipe.
 
 use crate::adamw::AdamW;
-use crate::compute::Place;
 use crate::error::Error;
 use crate::loss::{Average, Dpo, Iopo, Ipo, Kto, KtoBaseline, Margin, Orpo, PreferenceLoss, Rpo, Sft, Simpo, WithNll};
+use crate::place::Place;
 use crate::schedule::Schedule;
 
 /// Packed tokens of a pass, unless told otherwise: enough for products at full speed.

@@ -5,13 +5,14 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use common::{MODELS, fill, fixture, flat, random_pairs, relative_l2, shared, stored_model, tiny_config};
 use half::bf16;
 use obvert_device::cuda::Cuda;
 use obvert_device::simulation::{Order, Program};
 use obvert_device::{Device, Stored};
+use obvert_trainer::compute::Compute;
 use obvert_trainer::device::DeviceModel;
 use obvert_trainer::gradient::{BatchGradient, Reference};
 use obvert_trainer::loss::{Ipo, PreferenceLoss, Rpo};
@@ -24,16 +25,11 @@ use serde_json::json;
 
 /// A device that stores floats and one that stores bfloat16; nothing where there is no C++ compiler.
 fn devices(test: &str) -> Option<(Device<f32>, Device<bf16>)> {
-    static PROGRAMS: OnceLock<Option<[Arc<Program>; 2]>> = OnceLock::new();
-    let compile = || {
-        std::process::Command::new("c++").arg("--version").output().ok()?;
-        Some([Arc::new(Program::new::<f32>().unwrap()), Arc::new(Program::new::<bf16>().unwrap())])
-    };
-    let programs = PROGRAMS.get_or_init(compile).as_ref();
-    let Some([exact, rounded]) = programs else {
+    let Some(programs) = Program::both() else {
         eprintln!("SKIPPED: {test}: no C++ compiler");
         return None;
     };
+    let [exact, rounded] = programs.unwrap_or_else(|error| panic!("{error}"));
     Some((exact.start(Order::Forward).unwrap(), rounded.start(Order::Forward).unwrap()))
 }
 
@@ -69,7 +65,17 @@ impl Case {
 
     fn on<F: Stored>(&self, device: &Device<F>, micro_tokens: usize, activations: Activations) -> DeviceModel<F> {
         let adapter = (self.adapter.rank, &*self.adapter.targets());
-        DeviceModel::new(device.clone(), Arc::clone(&self.model), adapter, (micro_tokens, activations)).unwrap()
+        DeviceModel::new(device.clone(), &self.model, adapter, (micro_tokens, activations)).unwrap()
+    }
+
+    /// Compares RPO's gradients on a device that stores bfloat16.
+    fn assert_rounded(&self, name: &str, device: &Device<bf16>, expected: &BatchGradient<f32>) {
+        let mut model = self.on(device, 512, Activations::Keep);
+        let found = model.batch_gradient(&self.adapter, &self.pairs, self.compared(), &RPO).unwrap();
+        let [gradient, rest] = self.apart(&found, expected);
+        eprintln!("{name} in bfloat16: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
+        // Some thirty roundings of 2⁻⁹ lie between a gradient and what it is made of, in sums of a dozen terms.
+        assert!(gradient < 0.1 && rest < 0.02, "{name}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
     }
 
     /// The greatest relative error of any matrix's gradient, and that of the loss and the log-probs.
@@ -112,12 +118,7 @@ fn log_probs_and_gradients_are_those_of_the_cpu() {
         let base = device.logprobs(None, &case.pairs).unwrap();
         let off = base.iter().zip(&case.reference).map(|(a, b)| (a.chosen - b.chosen).abs()).fold(0.0, f64::max);
         assert!(off < 1e-4, "{name}: base off by {off:.1e}");
-        let mut device = case.on(&rounded, 512, Activations::Keep);
-        let found = device.batch_gradient(&case.adapter, &case.pairs, case.compared(), &RPO).unwrap();
-        let [gradient, rest] = case.apart(&found, &expected);
-        eprintln!("{name} in bfloat16: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
-        // Some thirty roundings of 2⁻⁹ lie between a gradient and what it is made of, in sums of a dozen terms.
-        assert!(gradient < 0.1 && rest < 0.02, "{name}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
+        case.assert_rounded(name, &rounded, &expected);
     }
 }
 
@@ -147,12 +148,7 @@ fn a_gpu_agrees_with_the_cpu() {
     let mut all = cases();
     all.push(("of realistic sizes", Case::new(&large, &Projection::ALL, pairs)));
     for (name, case) in all {
-        let expected = case.on_cpu(&RPO);
-        let mut model = case.on(&device, 512, Activations::Keep);
-        let found = model.batch_gradient(&case.adapter, &case.pairs, case.compared(), &RPO).unwrap();
-        let [gradient, rest] = case.apart(&found, &expected);
-        eprintln!("{name} on a GPU: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
-        assert!(gradient < 0.1 && rest < 0.02, "{name}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
+        case.assert_rounded(name, &device, &case.on_cpu(&RPO));
     }
 }
 
@@ -207,7 +203,7 @@ fn the_device_agrees_with_the_fixtures() {
         let expected = obvert_trainer::logprobs(&fixture.model, Some(&fixture.adapter), &pairs).unwrap();
         let adapter = (fixture.adapter.rank, &*fixture.adapter.targets());
         let passes = (512, Activations::Keep);
-        let mut device = DeviceModel::new(exact.clone(), Arc::new(fixture.model), adapter, passes).unwrap();
+        let mut device = DeviceModel::new(exact.clone(), &fixture.model, adapter, passes).unwrap();
         let found = device.logprobs(Some(&fixture.adapter), &pairs).unwrap();
         for (found, expected) in found.iter().zip(&expected) {
             let off = (found.chosen - expected.chosen).abs().max((found.rejected - expected.rejected).abs());

@@ -8,6 +8,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Fixture, MODELS, chosen_and_rejected, fixture, relative_l2, shared};
+use obvert_trainer::compute::Compute;
 use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::{Average, KtoBaseline};
 use obvert_trainer::passes::Passes;

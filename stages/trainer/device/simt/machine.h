@@ -110,6 +110,10 @@ template <class Multiply> int serve(const std::map<std::string, Kernel>& kernels
             line >> address >> bytes;
             std::cin.read(reinterpret_cast<char*>(address), bytes);
             answer("");
+        } else if (what == "zero") {
+            line >> address >> bytes;
+            memset(reinterpret_cast<void*>(address), 0, bytes);
+            answer("");
         } else if (what == "read") {
             line >> address >> bytes;
             answer("");

@@ -123,22 +123,17 @@ inline std::string place(const Fiber& fiber) {
                                : " waits at the warp operation of line " + std::to_string(fiber.warp));
 }
 
-// Lets go the warps of which all lanes wait at one operation; whether there was one.
-UNCHECKED inline bool release_warps() {
-    bool any = false;
-    for (size_t warp = 0; warp * LANES < fibers.size(); warp++) {
-        Fiber* lanes = &fibers[warp * LANES];
-        bool whole = lanes[0].warp != 0;
-        for (unsigned lane = 1; lane < LANES; lane++) whole = whole && lanes[lane].warp == lanes[0].warp;
-        if (!whole) continue;
-        for (unsigned lane = 0; lane < LANES; lane++) {
-            memcpy(exchanged[warp][lane], lanes[lane].given, 64);
-            lanes[lane].all = exchanged[warp];
-            lanes[lane].warp = 0;
-        }
-        any = true;
+// Lets a warp go of which all lanes wait at one operation; whether it did.
+UNCHECKED inline bool release_warp(size_t warp) {
+    Fiber* lanes = &fibers[warp * LANES];
+    for (unsigned lane = 0; lane < LANES; lane++)
+        if (lanes[lane].warp == 0 || lanes[lane].warp != lanes[0].warp) return false;
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        memcpy(exchanged[warp][lane], lanes[lane].given, 64);
+        lanes[lane].all = exchanged[warp];
+        lanes[lane].warp = 0;
     }
-    return any;
+    return true;
 }
 
 // Lets the block go where all its threads wait at one barrier.
@@ -150,17 +145,34 @@ UNCHECKED inline bool release_block() {
     return true;
 }
 
-// Runs every thread that can; whether all have ended.
-UNCHECKED inline bool turn(Order order, unsigned& seed) {
-    size_t count = fibers.size(), ended = 0;
-    for (size_t at = 0; at < count; at++) {
-        size_t index = order == Order::Forward ? at : order == Order::Backward ? count - 1 - at : (at * 37 + seed) % count;
-        Fiber& fiber = fibers[index];
-        if (!fiber.done && !fiber.barrier && !fiber.warp) enter(fiber);
-        ended += fiber.done;
+UNCHECKED inline void run_if_it_can(Fiber& fiber) {
+    if (!fiber.done && !fiber.barrier && !fiber.warp) enter(fiber);
+}
+
+// Runs every thread that can, and lets warps go; whether one went. A warp runs on as far as it can before the next one
+// does, or, in mixed order, all warps for an operation.
+UNCHECKED inline bool turn(Order order, unsigned seed) {
+    const size_t count = fibers.size(), warps = count / LANES;
+    bool went = false;
+    if (order == Order::Mixed) {
+        for (size_t at = 0; at < count; at++) run_if_it_can(fibers[(at * 37 + seed) % count]);
+        for (size_t warp = 0; warp < warps; warp++) went |= release_warp(warp);
+        return went;
     }
-    seed = seed * 1103515245u + 12345u;
-    return ended == count;
+    for (size_t at = 0; at < warps; at++) {
+        const size_t warp = order == Order::Forward ? at : warps - 1 - at;
+        do {
+            for (unsigned i = 0; i < LANES; i++)
+                run_if_it_can(fibers[warp * LANES + (order == Order::Forward ? i : LANES - 1 - i)]);
+        } while (release_warp(warp));
+    }
+    return went;
+}
+
+UNCHECKED inline bool all_ended() {
+    for (const Fiber& fiber : fibers)
+        if (!fiber.done) return false;
+    return true;
 }
 
 inline bool run_block(Order order) {
@@ -175,9 +187,11 @@ inline bool run_block(Order order) {
         fiber.context.uc_link = nullptr;
         makecontext(&fiber.context, main_of_fiber, 0);
     }
-    while (!turn(order, seed)) {
-        bool released = release_warps();
-        if (!released && !release_block()) {
+    while (true) {
+        const bool went = turn(order, seed);
+        seed = seed * 1103515245u + 12345u;
+        if (all_ended()) return true;
+        if (!went && !release_block()) {
             Fiber* one = nullptr;
             for (Fiber& fiber : fibers) {
                 if (!one) one = &fiber;
@@ -190,7 +204,6 @@ inline bool run_block(Order order) {
             return false;
         }
     }
-    return true;
 }
 
 // Runs a kernel over a grid. False where it did what a GPU leaves undefined; `fault` says what.

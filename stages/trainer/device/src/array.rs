@@ -65,6 +65,16 @@ impl<F: Stored> Device<F> {
         Ok(Array { machine: Arc::clone(&self.machine), address, len, values: PhantomData })
     }
 
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// There is not enough memory, or the machine fails.
+    pub fn zeros<T: Pod>(&self, what: &str, len: usize) -> Result<Array<T>, Error> {
+        let array = self.room(what, len)?;
+        self.machine.zero(array.address, len * size_of::<T>())?;
+        Ok(array)
+    }
+
     /// A copy of values.
     ///
     /// # Errors

@@ -21,6 +21,12 @@ pub trait Machine: Debug + Send + Sync {
     /// What the machine says.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error>;
 
+    /// Overwrites with zero bytes.
+    ///
+    /// # Errors
+    /// What the machine says.
+    fn zero(&self, address: u64, bytes: usize) -> Result<(), Error>;
+
     /// Copies from the machine, when all that was asked for before is done.
     ///
     /// # Errors

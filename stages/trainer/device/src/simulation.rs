@@ -11,19 +11,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use half::bf16;
+
 use crate::array::{Device, Stored};
 use crate::error::Error;
 use crate::machine::{Argument, Kind, Launch, Machine, Operand, Product};
 use crate::sources::{COMMON, SOURCES};
 
-/// The order in which the threads of a block take turns. A result that depends on it lacks a barrier.
+/// The order in which the threads of a block take turns. A result that depends on it lacks a barrier. In the first two a warp
+/// runs until it waits at a barrier before the next one runs at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// First to last.
     Forward,
     /// Last to first.
     Backward,
-    /// Another one at every turn.
+    /// Another one at every turn, all warps an operation at a time.
     Mixed,
 }
 
@@ -58,6 +61,15 @@ impl Program {
         Self::with::<F>(COMMON, &sources)
     }
 
+    /// The programs that store floats and bfloat16; nothing where there is no C++ compiler.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    pub fn both() -> Option<Result<[Self; 2], Error>> {
+        Command::new("c++").arg("--version").output().ok()?;
+        Some(Self::new::<f32>().and_then(|exact| Ok([exact, Self::new::<bf16>()?])))
+    }
+
     /// Compiles other sources, each a name and its text, with `common` in front.
     ///
     /// # Errors
@@ -65,10 +77,7 @@ impl Program {
     pub fn with<F: Stored>(common: &str, sources: &[(&str, String)]) -> Result<Self, Error> {
         let mut files = vec![("common.cuh".to_owned(), common.to_owned()), ("main.cpp".to_owned(), main_of(sources))];
         files.extend(sources.iter().map(|(name, text)| (format!("{name}.cu"), text.clone())));
-        for header in ["simt.h", "mma.h", "machine.h"] {
-            let text = std::fs::read_to_string(simt().join(header)).map_err(|error| machine_error(&error))?;
-            files.push((header.to_owned(), text));
-        }
+        files.extend(HEADERS.map(|(name, text)| (name.to_owned(), text.to_owned())));
         let mut hasher = DefaultHasher::new();
         (&files, F::DEFINES, OPTIONS).hash(&mut hasher);
         let kept = std::env::temp_dir().join("obvert-simulation").join(format!("{:016x}", hasher.finish()));
@@ -95,10 +104,12 @@ impl Program {
     }
 }
 
-/// Where the simulation's C++ lies.
-fn simt() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("simt")
-}
+/// The simulation's C++, in the program: a test may run where there is no source.
+const HEADERS: [(&str, &str); 3] = [
+    ("simt.h", include_str!("../simt/simt.h")),
+    ("mma.h", include_str!("../simt/mma.h")),
+    ("machine.h", include_str!("../simt/machine.h")),
+];
 
 /// Every source in a namespace of its own, and a table of the kernels.
 fn main_of(sources: &[(&str, String)]) -> String {
@@ -198,6 +209,10 @@ impl Machine for Simulation {
 
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
         self.ask(&format!("write {address} {}", bytes.len()), bytes).map(drop)
+    }
+
+    fn zero(&self, address: u64, bytes: usize) -> Result<(), Error> {
+        self.ask(&format!("zero {address} {bytes}"), &[]).map(drop)
     }
 
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Error> {

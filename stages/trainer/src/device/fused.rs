@@ -195,7 +195,7 @@ impl<F: Stored> Fused<F> {
 
     /// Zeros, to add a gradient to.
     pub(super) fn zeros(&self, device: &Device<F>) -> Result<Low, Error> {
-        let zeros = |count: usize| device.copy("a gradient", &vec![0.0_f32; count]);
+        let zeros = |count: usize| device.zeros("a gradient", count);
         let adapted = self.parts.iter().filter(|part| !part.columns.is_empty());
         let b = adapted.map(|part| zeros(part.rows.len() * part.columns.len())).collect::<Result<_, _>>()?;
         Ok(Low { a: zeros(self.rank * self.inner)?, b })

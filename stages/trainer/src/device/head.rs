@@ -121,7 +121,7 @@ impl<F: Stored> Head<'_, F> {
         let Some(d_logp) = scored.d_logp else { return device.room("the residual stream", 0) };
         let coefficients: Vec<f32> = coefficients.iter().map(|value| *value as f32).collect();
         let coefficients = device.copy("coefficients", &coefficients)?;
-        let mut d_gathered = device.store("rows of targets", &vec![0.0; n * width])?;
+        let mut d_gathered = device.zeros("rows of targets", n * width)?;
         let read = [&scored.gathered, self.norm];
         rmsnorm::backward(device, &mut d_gathered, (&d_logp, width), read, n, shared.eps())?;
         let mut d = device.room("the residual stream", batch.rows * width)?;

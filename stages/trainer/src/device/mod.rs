@@ -5,12 +5,15 @@ mod block;
 mod fused;
 mod head;
 
+use std::fmt::Debug;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obvert_device::ops::embed;
 use obvert_device::{Array, Device, Stored};
 
+use crate::compute::Compute;
+use crate::config::Config;
 use crate::error::Error;
 use crate::gradient::{Batch as Terms, BatchGradient, Reference, ResponseLogps, check_loss, pair_logps, responses};
 use crate::lora::Adapter;
@@ -29,7 +32,7 @@ use head::Head;
 #[derive(Debug)]
 pub struct DeviceModel<F> {
     device: Device<F>,
-    model: Arc<Model<f32>>,
+    config: Config,
     blocks: Vec<Block<F>>,
     embed: Array<F>,
     final_norm: Array<F>,
@@ -47,6 +50,33 @@ enum Saved<F> {
     Input(Arc<Array<F>>),
 }
 
+/// A device has its own copy of the model, and one user at a time.
+impl<F: Stored + Debug> Compute<f32> for Mutex<DeviceModel<F>> {
+    fn logprobs(
+        &self,
+        _model: &Model<f32>,
+        adapter: Option<&Adapter<f32>>,
+        pairs: &[TokenPair],
+    ) -> Result<Vec<ResponseLogps>, Error> {
+        held(self).logprobs(adapter, pairs)
+    }
+
+    fn batch_gradient(
+        &self,
+        _model: &Model<f32>,
+        adapter: &Adapter<f32>,
+        pairs: &[TokenPair],
+        reference: Reference<'_>,
+        loss: &dyn PreferenceLoss,
+    ) -> Result<BatchGradient<f32>, Error> {
+        held(self).batch_gradient(adapter, pairs, reference, loss)
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl<F: Stored> DeviceModel<F> {
     /// Copies a model to a device, with room for adapters of this rank and for these projections; passes are of
     /// `micro_tokens` packed tokens, each of at least one pair.
@@ -55,7 +85,7 @@ impl<F: Stored> DeviceModel<F> {
     /// There is not enough memory.
     pub fn new(
         device: Device<F>,
-        model: Arc<Model<f32>>,
+        model: &Model<f32>,
         adapter: (usize, &[Projection]),
         (micro_tokens, activations): (usize, Activations),
     ) -> Result<Self, Error> {
@@ -67,7 +97,8 @@ impl<F: Stored> DeviceModel<F> {
         let blocks = model.layers.iter().map(|layer| Block::new(&device, layer, adapter)).collect::<Result<_, _>>()?;
         let (embed, head) = (table(&model.embed)?, model.head.as_ref().map(table).transpose()?);
         let final_norm = device.store("a norm", &model.final_norm)?;
-        Ok(Self { device, model, blocks, embed, final_norm, head, micro_tokens, activations })
+        let config = model.config.clone();
+        Ok(Self { device, config, blocks, embed, final_norm, head, micro_tokens, activations })
     }
 
     /// The log-probs of every pair's responses, with or without an adapter.
@@ -79,7 +110,7 @@ impl<F: Stored> DeviceModel<F> {
         adapter: Option<&Adapter<f32>>,
         pairs: &[TokenPair],
     ) -> Result<Vec<ResponseLogps>, Error> {
-        check_all(pairs, &self.model.config)?;
+        check_all(pairs, &self.config)?;
         let scale = adapter.map(|adapter| self.place(adapter)).transpose()?;
         self.score(scale, pairs)
     }
@@ -87,7 +118,7 @@ impl<F: Stored> DeviceModel<F> {
     fn score(&self, scale: Option<f32>, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
         let mut logps = Vec::with_capacity(pairs.len());
         for range in chunks(pairs, self.micro_tokens) {
-            let batch = Batch::new(&self.device, &self.model.config, &pack(&pairs[range]))?;
+            let batch = Batch::new(&self.device, &self.config, &pack(&pairs[range]))?;
             if batch.count == 0 {
                 // Pairs without responses.
                 logps.extend(responses(&vec![0.0; batch.sequences]));
@@ -112,7 +143,7 @@ impl<F: Stored> DeviceModel<F> {
         reference: Reference<'_>,
         loss: &dyn PreferenceLoss,
     ) -> Result<BatchGradient<f32>, Error> {
-        check_all(pairs, &self.model.config)?;
+        check_all(pairs, &self.config)?;
         check_loss(pairs, reference.logps, loss)?;
         let (scale, chunks) = (self.place(adapter)?, chunks(pairs, self.micro_tokens));
         let known = match loss.scope() {
@@ -143,7 +174,7 @@ impl<F: Stored> DeviceModel<F> {
         low: &mut [[Low; 4]],
         sum: &mut BatchGradient<f32>,
     ) -> Result<(), Error> {
-        let batch = Batch::new(&self.device, &self.model.config, &pack(&terms.pairs[range.clone()]))?;
+        let batch = Batch::new(&self.device, &self.config, &pack(&terms.pairs[range.clone()]))?;
         let (shared, mut saved) = (self.shared(&batch, Some(scale)), Vec::with_capacity(self.blocks.len()));
         let stream = self.forward(&shared, |kept| {
             saved.push(match self.activations {
@@ -169,7 +200,7 @@ impl<F: Stored> DeviceModel<F> {
 
     /// The residual stream after the last block; what each block leaves goes to `keep`.
     fn forward(&self, shared: &Shared<'_, F>, mut keep: impl FnMut(Kept<F>)) -> Result<Stream<F>, Error> {
-        let (rows, width) = (shared.batch.rows, self.model.config.hidden);
+        let (rows, width) = (shared.batch.rows, self.config.hidden);
         let mut x = self.device.room("the residual stream", rows * width)?;
         embed::gather(&self.device, &mut x, (&self.embed, width), &shared.batch.tokens, [rows, width])?;
         let mut stream = Stream { sum: Arc::new(x), more: None };
@@ -182,7 +213,7 @@ impl<F: Stored> DeviceModel<F> {
     }
 
     fn shared<'a>(&'a self, batch: &'a Batch, scale: Option<f32>) -> Shared<'a, F> {
-        Shared { device: &self.device, config: &self.model.config, batch, scale }
+        Shared { device: &self.device, config: &self.config, batch, scale }
     }
 
     fn head(&self) -> Head<'_, F> {
@@ -191,7 +222,7 @@ impl<F: Stored> DeviceModel<F> {
 
     /// Writes an adapter to where the products read it; alpha/r.
     fn place(&mut self, adapter: &Adapter<f32>) -> Result<f32, Error> {
-        adapter.check(&self.model.config)?;
+        adapter.check(&self.config)?;
         let fits =
             |(layer, block): (usize, &Block<F>)| block.fused.iter().all(|fused| fused.has_room_for(adapter, layer));
         if !self.blocks.iter().enumerate().all(fits) {

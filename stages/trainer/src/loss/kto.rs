@@ -11,7 +11,8 @@ use super::{BatchLogps, PairLogps, PairLoss, PreferenceLoss, Scope, Sides, sigmo
 #[serde(rename_all = "lowercase")]
 pub enum KtoBaseline {
     /// The batch's mean log-ratio of every prompt with the responses of the next pair: the paper's estimate of the
-    /// divergence. Joins that are longer than the model takes are left out. Costs a forward pass of policy and reference more. A batch of one pair has no other: there z is 0.
+    /// divergence. Joins that are longer than the model takes are left out. Costs a forward pass of policy and reference
+    /// more. A batch of one pair has no other: there z is 0.
     #[default]
     Mismatched,
     /// Chosen responses are compared with the mean of the rejected ones' log-ratios, and the other way round.

@@ -33,6 +33,9 @@ pub struct Cuda {
     functions: HashMap<&'static str, Function>,
     modules: Vec<Module>,
     products: Mutex<Products>,
+    /// Bytes of shared memory that a block may have.
+    shared: i32,
+    /// Whether every launch is waited for.
     checked: bool,
 }
 
@@ -85,16 +88,18 @@ impl Cuda {
         keep_memory(&context).map_err(failed)?;
         let products = Mutex::new(Products::new(Arc::clone(&stream))?);
         let checked = std::env::var_os("OBVERT_DEVICE_CHECK").is_some_and(|value| value == "1");
+        let shared = context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN).map_err(failed)?;
         let (functions, modules) = (HashMap::new(), Vec::new());
-        let mut cuda = Self { context, stream, functions, modules, products, checked };
+        let mut cuda = Self { context, stream, functions, modules, products, shared, checked };
         cuda.load()?;
         Ok(Device::new(Arc::new(cuda)))
     }
 
     fn load(&mut self) -> Result<(), Error> {
         let (major, minor) = self.context.compute_capability().map_err(|error| self.failed(&error))?;
-        let shared = self.context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
-        let shared = shared.map_err(|error| self.failed(&error))?;
+        if major < 8 {
+            return Err(self.failed(&format!("its compute capability is {major}.{minor}, the kernels need 8.0")));
+        }
         for source in SOURCES {
             let cubin = cubins::get(source, &format!("sm_{major}{minor}"), bf16::DEFINES)?;
             // SAFETY: the image is a CUBIN, whose size is in its header; the driver copies it.
@@ -102,19 +107,20 @@ impl Cuda {
             let module = module.map_err(|error| self.failed(&error))?;
             self.modules.push(Module(module));
             for kernel in kernels(source.text) {
-                self.functions.insert(kernel, self.function(module, kernel, shared)?);
+                self.functions.insert(kernel, self.function(module, kernel)?);
             }
         }
         Ok(())
     }
 
-    fn function(&self, module: CUmodule, kernel: &'static str, shared: i32) -> Result<Function, Error> {
+    fn function(&self, module: CUmodule, kernel: &'static str) -> Result<Function, Error> {
         let name = CString::new(kernel).map_err(|error| self.failed(&error))?;
         // SAFETY: the module was loaded and is unloaded only when the machine is dropped.
         let function = unsafe { result::module::get_function(module, name) }.map_err(|error| self.failed(&error))?;
         // SAFETY: the function was just found. Kernels have no static shared memory, so all may be dynamic.
         let set = unsafe {
-            result::function::set_function_attribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
+            let attribute = CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            result::function::set_function_attribute(function, attribute, self.shared)
         };
         set.map_err(|error| self.failed(&error))?;
         Ok(Function(function))
@@ -122,6 +128,12 @@ impl Cuda {
 
     fn failed(&self, cause: &dyn std::fmt::Display) -> Error {
         Error::Machine { machine: format!("cuda:{}", self.context.ordinal()), cause: cause.to_string() }
+    }
+
+    /// As [`Self::failed`], of what the driver says: it says so late of work that was asked for before.
+    fn later(&self, error: &DriverError) -> Error {
+        let hint = if self.checked { "" } else { ", perhaps of a kernel before: OBVERT_DEVICE_CHECK=1 names it" };
+        self.failed(&format!("{error}{hint}"))
     }
 
     /// Makes the context that of the calling thread.
@@ -154,7 +166,7 @@ impl Machine for Cuda {
             Err(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
                 Err(Error::OutOfMemory { what: what.into(), bytes })
             }
-            Err(error) => Err(self.failed(&error)),
+            Err(error) => Err(self.later(&error)),
         }
     }
 
@@ -169,18 +181,21 @@ impl Machine for Cuda {
         self.current()?;
         // SAFETY: an array has room for what is written to it; the bytes outlive the copy, which is waited for.
         let copied = unsafe { result::memcpy_htod_async(address, bytes, self.stream.cu_stream()) };
-        copied.and_then(|()| self.finish()).map_err(|error| self.failed(&error))
+        copied.and_then(|()| self.finish()).map_err(|error| self.later(&error))
+    }
+
+    fn zero(&self, address: u64, bytes: usize) -> Result<(), Error> {
+        self.current()?;
+        // SAFETY: an array has as many bytes; it is freed on the same stream, later.
+        let done = unsafe { result::memset_d8_async(address, 0, bytes, self.stream.cu_stream()) };
+        done.map_err(|error| self.later(&error))
     }
 
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Error> {
         self.current()?;
         // SAFETY: an array holds what is read from it; the bytes outlive the copy, which is waited for.
         let copied = unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) };
-        let cause = |error: DriverError| {
-            let hint = if self.checked { "" } else { " (OBVERT_DEVICE_CHECK=1 names the kernel that failed)" };
-            self.failed(&format!("{error}{hint}"))
-        };
-        copied.and_then(|()| self.finish()).map_err(cause)
+        copied.and_then(|()| self.finish()).map_err(|error| self.later(&error))
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error> {
@@ -193,6 +208,9 @@ impl Machine for Cuda {
         let Some(function) = self.functions.get(launch.kernel) else {
             return Err(failed(&"there is no such kernel"));
         };
+        if launch.shared > self.shared.unsigned_abs() as usize {
+            return Err(failed(&format!("this GPU gives a block {} bytes of shared memory", self.shared)));
+        }
         let mut values: Vec<u64> = launch.arguments.iter().map(Argument::bits).collect();
         let mut parameters: Vec<*mut c_void> = values.iter_mut().map(|value| (&raw mut *value).cast()).collect();
         let [x, y, z] = launch.grid.map(|blocks| blocks as u32);
@@ -204,7 +222,7 @@ impl Machine for Cuda {
             result::launch_kernel(function.0, (x, y, z), block, shared, stream, &mut parameters)
         };
         let done = launched.and_then(|()| if self.checked { self.finish() } else { Ok(()) });
-        done.map_err(|error| failed(&error))
+        done.map_err(|error| failed(&self.later(&error)))
     }
 
     fn multiply(&self, product: &Product) -> Result<(), Error> {

@@ -18,6 +18,8 @@ use crate::machine::{Kind, Operand, Product};
 /// Bytes that cuBLASLt may work in: what its makers advise for the largest architectures.
 const WORKSPACE: usize = 32 << 20;
 
+/// Plans that are kept: packs differ in their rows, so there is no end to shapes.
+const MOST_PLANS: usize = 1_024;
 /// CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE: parts of a sum are added up in the type that is computed in.
 static IN_FLOAT: u32 = 2;
 
@@ -64,6 +66,9 @@ impl Products {
     pub(super) fn multiply(&mut self, product: &Product) -> Result<(), Error> {
         let shape = Shape::of(product);
         if !self.plans.contains_key(&shape) {
+            if self.plans.len() == MOST_PLANS {
+                self.forget();
+            }
             self.plans.insert(shape, self.plan(&shape)?);
         }
         let Some(plan) = self.plans.get(&shape) else { return Err(failed(&"no plan")) };
@@ -92,6 +97,19 @@ impl Products {
             )
         };
         done.map_err(|error| failed(&format!("{product:?}: {error}")))
+    }
+
+    /// Destroys the plans.
+    fn forget(&mut self) {
+        for (_, plan) in self.plans.drain() {
+            // SAFETY: each was made once; nothing on the stream uses a plan any more once its product was launched.
+            unsafe {
+                let _ = lt::destroy_matmul_desc(plan.description);
+                for layout in plan.layouts {
+                    let _ = lt::destroy_matrix_layout(layout);
+                }
+            }
+        }
     }
 
     fn plan(&self, shape: &Shape) -> Result<Plan, Error> {
@@ -184,15 +202,7 @@ fn failed(cause: &dyn std::fmt::Display) -> Error {
 
 impl Drop for Products {
     fn drop(&mut self) {
-        for (_, plan) in self.plans.drain() {
-            // SAFETY: each was made once; nothing on the stream uses a plan any more once its product was launched.
-            unsafe {
-                let _ = lt::destroy_matmul_desc(plan.description);
-                for layout in plan.layouts {
-                    let _ = lt::destroy_matrix_layout(layout);
-                }
-            }
-        }
+        self.forget();
         // SAFETY: made once, by `new`.
         unsafe {
             let _ = lt::destroy_handle(self.handle);

@@ -1,7 +1,5 @@
 //! The simulation catches what a GPU would not: kernels with a deliberate mistake fail, and say where.
 
-use std::sync::Arc;
-
 use obvert_device::ops::rmsnorm;
 use obvert_device::simulation::{Order, Program};
 use obvert_device::sources::SOURCES;
@@ -18,7 +16,7 @@ fn changed(from: &str, to: &str, order: Order) -> Result<Vec<f32>, Error> {
     let (text, common) = (source.text.replace(from, to), common.replace(from, to));
     assert!(text != source.text || common != obvert_device::sources::COMMON, "there is no {from}");
     let program = Program::with::<f32>(&common, &[("rmsnorm", text)])?;
-    normed(&Arc::new(program).start(order)?)
+    normed(&program.start(order)?)
 }
 
 fn normed(device: &Device<f32>) -> Result<Vec<f32>, Error> {
@@ -74,4 +72,32 @@ fn a_missing_barrier_or_mask_changes_the_result() {
         let same = |found: &Vec<f32>| found.iter().zip(&right).all(|(a, b)| a.to_bits() == b.to_bits());
         assert!(!found.iter().all(same), "{to} is not seen");
     }
+}
+
+/// A warp that is ahead of another by several operations finds what was not written yet.
+#[test]
+fn a_warp_that_runs_ahead_shows_a_missing_barrier() {
+    if programs().is_none() {
+        return eprintln!("SKIPPED: a_warp_that_runs_ahead_shows_a_missing_barrier: no C++ compiler");
+    }
+    let text = "extern \"C\" __global__ void neighbours(float* y) {
+    DYNAMIC_SHARED(float, shared);
+    // Both warps do as much before they meet, so that only one that runs ahead is early.
+    shared[threadIdx.x] = warp_sum(1.0f) + threadIdx.x;
+    __syncthreads();
+    const float sum = warp_sum(0.0f);
+    y[threadIdx.x] = sum + shared[(threadIdx.x + 32) % 64];
+}";
+    let run = |text: &str, order| {
+        let program = Program::with::<f32>(obvert_device::sources::COMMON, &[("neighbours", text.to_owned())]).unwrap();
+        let device: Device<f32> = program.start(order).unwrap();
+        let y = device.room::<f32>("y", 64).unwrap();
+        device.launch("neighbours", ([1, 1, 1], 64, 256), &[y.whole()]).unwrap();
+        y.read().unwrap()
+    };
+    let right: Vec<f32> = (0..64).map(|at| 32.0 + ((at + 32) % 64) as f32).collect();
+    assert!(ORDERS.into_iter().all(|order| run(text, order) == right));
+    let broken = text.replace("    __syncthreads();\n", "");
+    assert!(run(&broken, Order::Mixed) == right, "warps that move on together do not show it");
+    assert!([Order::Forward, Order::Backward].into_iter().all(|order| run(&broken, order) != right));
 }

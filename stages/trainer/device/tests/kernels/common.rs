@@ -1,6 +1,6 @@
 //! What the kernels' tests share: machines to run on, numbers, and how far results may be off.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use half::bf16;
 use obvert_device::cuda::Cuda;
@@ -48,15 +48,10 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
 }
 
 /// The exact program and the one that stores bfloat16; nothing where there is no C++ compiler.
-pub fn programs() -> Option<&'static [Arc<Program>; 2]> {
-    static PROGRAMS: OnceLock<Option<[Arc<Program>; 2]>> = OnceLock::new();
-    let compile = || {
-        std::process::Command::new("c++").arg("--version").output().ok()?;
-        let exact = Program::new::<f32>().unwrap_or_else(|error| panic!("{error}"));
-        let rounded = Program::new::<bf16>().unwrap_or_else(|error| panic!("{error}"));
-        Some([Arc::new(exact), Arc::new(rounded)])
-    };
-    PROGRAMS.get_or_init(compile).as_ref()
+pub fn programs() -> Option<&'static [Program; 2]> {
+    static PROGRAMS: OnceLock<Option<[Program; 2]>> = OnceLock::new();
+    let made = || Some(Program::both()?.unwrap_or_else(|error| panic!("{error}")));
+    PROGRAMS.get_or_init(made).as_ref()
 }
 
 /// The orders in which threads take turns.
