@@ -1,11 +1,12 @@
 //! `logprobs`: what a model and its adapter think of a file of pairs.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use obvert_trainer::conversation::Limits;
 use obvert_trainer::loss::Sides;
 use obvert_trainer::settings::{Activations, MICRO_TOKENS};
-use obvert_trainer::{ResponseLogps, compute};
+use obvert_trainer::{Adapter, ResponseLogps, compute};
 use serde_json::{Value, json};
 
 use super::model::ModelArguments;
@@ -30,9 +31,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // Columns are told apart by position: a row that is left out would shift them.
     let pairs = pairs::read(&arguments.batch, &arguments.model.model, &limits, false)?.whole()?.data.pairs;
     let passes = (MICRO_TOKENS, Activations::Keep);
-    let compute = compute::at(arguments.model.device, &model, adapter.as_ref(), passes)?;
-    let policy = compute.logprobs(&model, adapter.as_ref(), &pairs)?;
-    let reference = compute.logprobs(&model, None, &pairs)?;
+    let targets = adapter.as_ref().map(Adapter::targets).unwrap_or_default();
+    let shape = (adapter.as_ref().map_or(0, |adapter| adapter.rank), &*targets);
+    let mut compute = compute::at(arguments.model.device, &Arc::new(model), shape, passes)?;
+    let policy = compute.logprobs(adapter.as_ref(), &pairs)?;
+    let reference = compute.logprobs(None, &pairs)?;
     println!("{}", json!({ "policy": columns(&policy), "reference": columns(&reference) }));
     Ok(())
 }

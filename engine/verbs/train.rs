@@ -145,7 +145,7 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let mut observer = TrainObserver::new(&arguments.out, read);
     let outcome = fit.run(&mut observer)?;
     let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
-    peft::save(&arguments.out, fit.trainer().adapter(), name.as_deref())?;
+    peft::save(&arguments.out, &*fit.trainer().adapter()?, name.as_deref())?;
     report(&arguments.out, &outcome, observer.read());
     Ok(())
 }

@@ -60,7 +60,7 @@ impl Held {
     /// The pairs so far under the trainer's adapter, and how many they are; nothing if there are none.
     pub(super) fn measure(
         &mut self,
-        trainer: &Trainer<f32>,
+        trainer: &mut Trainer<f32>,
         reference: &mut ReferenceCache,
     ) -> Result<Option<(Measures, usize)>, String> {
         let waiting: Vec<TokenPair> = self.waiting.drain(..).flat_map(|(_, tokens)| tokens).collect();

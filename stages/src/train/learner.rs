@@ -200,7 +200,7 @@ impl Learner {
     /// One update on pairs, of which the last so many are replayed, and a measurement where it is time for one.
     fn step(&mut self, pairs: &[TokenPair], replayed: usize) -> Result<(), String> {
         let begin = Instant::now();
-        let reference = self.reference.logps(&self.trainer, pairs).map_err(|e| e.to_string())?;
+        let reference = self.reference.logps(&mut self.trainer, pairs).map_err(|e| e.to_string())?;
         let metrics = self.trainer.step(pairs, &reference).map_err(|e| e.to_string())?;
         let open = !self.signals.ended.load(Relaxed);
         let update = Update { open, replayed, seconds: begin.elapsed().as_secs_f64() };
@@ -236,7 +236,7 @@ impl Learner {
 
     /// Measures what is held out, as far as it has come.
     fn validate(&mut self) -> Result<(), String> {
-        let measured = self.stream.held.measure(&self.trainer, &mut self.reference)?;
+        let measured = self.stream.held.measure(&mut self.trainer, &mut self.reference)?;
         let Some((measures, pairs)) = measured else { return Ok(()) };
         self.diary.measured(self.trainer.steps(), &measures, pairs)
     }

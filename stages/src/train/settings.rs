@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use obvert_api::ModelName;
 use obvert_trainer::settings::LossKind;
-use obvert_trainer::{Error, LoraSettings, TrainSettings, Trainer};
+use obvert_trainer::{Adapter, Error, LoraSettings, TrainSettings, Trainer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -138,8 +138,8 @@ impl Train {
     /// A trainer with a new adapter.
     pub(super) fn trainer(&self, policy: &Policy) -> Result<Trainer, String> {
         let model = Arc::clone(&policy.model);
-        let trainer = Trainer::new(model, self.training(), &self.lora(), self.seed);
-        trainer.and_then(Trainer::placed).map_err(|e| e.to_string())
+        let adapter = Adapter::new(&model.config, &self.lora(), self.seed);
+        adapter.and_then(|adapter| Trainer::placed(model, self.training(), adapter)).map_err(|e| e.to_string())
     }
 
     fn lora(&self) -> LoraSettings {

@@ -34,13 +34,13 @@ impl Versions {
 
     /// Saves the trainer's adapter.
     pub(super) fn save(&self, trainer: &Trainer<f32>) -> Result<Adapter, String> {
-        let adapter = trainer.adapter();
+        let adapter = trainer.adapter().map_err(|e| e.to_string())?;
         let weights: Vec<u8> =
             adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
         let version = blake3::hash(&weights).to_hex()[..16].to_string();
         let folder = self.by_hash.join(&version);
         for folder in [&folder, &self.newest] {
-            peft::save(folder, adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
+            peft::save(folder, &adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
         }
         Ok(Adapter { version, path: folder.to_string_lossy().into_owned(), steps: trainer.steps() })
     }

@@ -36,19 +36,23 @@ impl<F: Real> Moments<F> {
     }
 }
 
-impl AdamW {
-    /// One update, the `step`-th, counted from 1.
-    pub fn update<F: Real>(
-        &self,
-        adapter: &mut Adapter<F>,
-        gradient: &Adapter<F>,
-        moments: &mut Moments<F>,
-        step: u64,
-        lr: f64,
-    ) {
+/// One update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// The optimizer.
+    pub optimizer: AdamW,
+    /// lr.
+    pub learning_rate: f64,
+    /// t, counted from 1.
+    pub number: u64,
+}
+
+impl Step {
+    /// Updates an adapter and its moments from a gradient.
+    pub fn update<F: Real>(&self, adapter: &mut Adapter<F>, gradient: &Adapter<F>, moments: &mut Moments<F>) {
         let state = moments.first.matrices_mut().zip(moments.second.matrices_mut());
         for ((matrix, gradient), (m, v)) in adapter.matrices_mut().zip(gradient.matrices()).zip(state) {
-            self.update_matrix(matrix, gradient, m, v, step, lr);
+            self.update_matrix(matrix, gradient, m, v);
         }
     }
 
@@ -58,16 +62,15 @@ impl AdamW {
         gradient: &Matrix<F>,
         m: &mut Matrix<F>,
         v: &mut Matrix<F>,
-        step: u64,
-        lr: f64,
     ) {
-        let decay = F::from_f64(1.0 - lr * self.weight_decay);
-        let [beta1, rest1] = [self.beta1, 1.0 - self.beta1].map(F::from_f64);
-        let [beta2, rest2] = [self.beta2, 1.0 - self.beta2].map(F::from_f64);
-        let t = step as f64;
-        let rate = F::from_f64(lr / (1.0 - self.beta1.powf(t)));
-        let correction = F::from_f64((1.0 - self.beta2.powf(t)).sqrt());
-        let eps = F::from_f64(self.eps);
+        let Self { optimizer: AdamW { beta1, beta2, eps, weight_decay }, learning_rate: lr, number } = *self;
+        let decay = F::from_f64(1.0 - lr * weight_decay);
+        let t = number as f64;
+        let rate = F::from_f64(lr / (1.0 - beta1.powf(t)));
+        let correction = F::from_f64((1.0 - beta2.powf(t)).sqrt());
+        let [beta1, rest1] = [beta1, 1.0 - beta1].map(F::from_f64);
+        let [beta2, rest2] = [beta2, 1.0 - beta2].map(F::from_f64);
+        let eps = F::from_f64(eps);
         vectorised(
             #[inline(always)]
             || {

@@ -54,14 +54,18 @@ struct Header {
 ///
 /// # Errors
 /// What the file system reports.
-pub fn save<F: Real>(path: &Path, state: &State<F>, cursor: &Value) -> Result<(), Error> {
-    let tensors = encode(state);
+pub fn save<F: Real>(
+    path: &Path,
+    (adapter, moments, step): (&Adapter<F>, &Moments<F>, u64),
+    cursor: &Value,
+) -> Result<(), Error> {
+    let tensors = encode([adapter, &moments.first, &moments.second]);
     let header = Header {
         version: VERSION,
-        step: state.step,
-        rank: state.adapter.rank,
-        alpha: state.adapter.alpha.to_string(),
-        layers: state.adapter.layers.len(),
+        step,
+        rank: adapter.rank,
+        alpha: adapter.alpha.to_string(),
+        layers: adapter.layers.len(),
         cursor: cursor.clone(),
     };
     let broken = |error: &dyn std::fmt::Display| Error::malformed(path, format!("cannot be encoded: {error}"));
@@ -116,8 +120,7 @@ fn verified_header(path: &Path, bytes: &[u8], tensors: &SafeTensors<'_>) -> Resu
 }
 
 /// All tensors of a state, sorted by name.
-fn encode<F: Real>(state: &State<F>) -> Vec<(String, Encoded)> {
-    let parts = [&state.adapter, &state.moments.first, &state.moments.second];
+fn encode<F: Real>(parts: [&Adapter<F>; 3]) -> Vec<(String, Encoded)> {
     let tensors = PARTS.into_iter().zip(parts).flat_map(|(part, adapter)| {
         adapter.named_matrices().map(move |(name, matrix)| (format!("{part}.{name}"), Encoded::new(matrix)))
     });

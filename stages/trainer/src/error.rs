@@ -67,6 +67,14 @@ pub enum Error {
     /// A device failed.
     #[error(transparent)]
     Device(#[from] obvert_device::Error),
+    /// A device failed at a block of the model.
+    #[error("block {layer}: {source}")]
+    Block {
+        /// Its number, from 0.
+        layer: usize,
+        /// What the device says.
+        source: obvert_device::Error,
+    },
     /// A computation left the range of floating-point numbers; the adapter is as it was before the step.
     #[error("step {step}: {what} is not finite ({value}); the adapter was left as it was")]
     NonFinite {

@@ -115,7 +115,7 @@ impl Fit {
         let training = TrainSettings { total_steps: plan.steps, ..inputs.training.clone() };
         let identity = identity(&inputs, &training)?;
         let Inputs { model, base, start, data: Data { pairs, .. }, settings, .. } = inputs;
-        let trainer = Trainer::with_adapter(model, training, start)?.placed()?;
+        let trainer = Trainer::placed(model, training, start)?;
         let checkpoints = Checkpoints::open(&folder.join("checkpoints"))?;
         let (reference, folder, best, stale) = (Vec::new(), folder.to_owned(), None, 0);
         Ok(Self { trainer, base, plan, settings, pairs, reference, folder, checkpoints, identity, best, stale })
@@ -138,7 +138,7 @@ impl Fit {
         self.resume(observer)?;
         let path = self.folder.join("reference.cache");
         let mut cache = ReferenceCache::open(&path, &self.base, &self.trainer)?;
-        self.reference = cache.logps(&self.trainer, &self.pairs)?;
+        self.reference = cache.logps(&mut self.trainer, &self.pairs)?;
         observer.begins(&self.plan, self.trainer.steps())?;
         while self.trainer.steps() < self.plan.steps && !self.exhausted() {
             self.update(observer)?;
@@ -198,7 +198,7 @@ impl Fit {
         self.stale += 1;
         if improves(measures.loss, self.best) {
             (self.best, self.stale) = (Some((self.trainer.steps(), measures.loss)), 0);
-            peft::save(&self.folder.join(BEST), self.trainer.adapter(), None)?;
+            peft::save(&self.folder.join(BEST), &*self.trainer.adapter()?, None)?;
         }
         Ok(())
     }

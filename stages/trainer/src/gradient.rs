@@ -2,13 +2,10 @@
 
 use std::ops::Range;
 
-use crate::backward::Pending;
 use crate::error::Error;
 use crate::lora::Adapter;
-use crate::loss::{BatchLogps, PairLogps, PreferenceLoss, Totals};
-use crate::ops::vector::add;
+use crate::loss::{BatchLogps, PairLogps, PreferenceLoss, Scope, Totals};
 use crate::pair::TokenPair;
-use crate::real::Real;
 
 /// Summed log-probs of a pair's two responses, in nats; 0 for a response that the pair does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -59,65 +56,85 @@ pub fn batch_loss(
     (0..pairs.len()).map(|at| loss.term(at, &batch).loss).sum::<f64>() / pairs.len() as f64
 }
 
-impl<F: Real> BatchGradient<F> {
-    /// Adds a part of the batch, and returns the memory of its gradient.
-    pub(crate) fn add(&mut self, part: Self) -> Adapter<F> {
+/// The losses and log-probs of some pairs of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scored {
+    /// Their share in the mean loss.
+    pub loss: f64,
+    /// The policy's log-probs, pair by pair.
+    pub logps: Vec<ResponseLogps>,
+}
+
+impl Scored {
+    pub(crate) fn add(&mut self, part: Self) {
         self.loss += part.loss;
         self.logps.extend(part.logps);
-        for (sum, part) in self.gradient.matrices_mut().zip(part.gradient.matrices()) {
-            add(&mut sum.data, &part.data);
-        }
-        part.gradient
     }
 }
 
-/// A batch, as its parts read it.
-pub(crate) struct Batch<'a> {
-    pub(crate) loss: &'a dyn PreferenceLoss,
+/// A batch, whose parts may be computed one after the other, or by several processes.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    loss: &'a dyn PreferenceLoss,
     pub(crate) pairs: &'a [TokenPair],
-    pub(crate) reference: Reference<'a>,
-    /// All log-probs, where they were computed before.
-    pub(crate) known: Option<Vec<PairLogps>>,
+    reference: Reference<'a>,
+    /// The policy's log-probs of all pairs, where they were computed before.
+    policy: Option<&'a [ResponseLogps]>,
 }
 
-impl Batch<'_> {
-    /// The share of the pairs in `range` in the loss, and in the gradient, which is written over `zeros`.
-    pub(crate) fn part<F: Real>(
-        &self,
-        range: &Range<usize>,
-        pending: Pending<'_, F>,
-        zeros: Adapter<F>,
-    ) -> BatchGradient<F> {
-        let (loss, logps, coefficients) = self.terms(range, &pending.logps);
-        let mut part = BatchGradient { loss, logps, gradient: zeros };
-        pending.backward(&coefficients, &mut part.gradient);
-        part
+impl<'a> Batch<'a> {
+    /// A batch and what it is compared with.
+    ///
+    /// # Errors
+    /// Pairs that the loss cannot read, or a number of reference log-probs other than that of pairs.
+    pub fn new(loss: &'a dyn PreferenceLoss, pairs: &'a [TokenPair], reference: Reference<'a>) -> Result<Self, Error> {
+        check_loss(pairs, reference.logps, loss)?;
+        Ok(Self { loss, pairs, reference, policy: None })
+    }
+
+    /// The batch, all of whose log-probs under the policy are known.
+    pub fn known(self, policy: &'a [ResponseLogps]) -> Self {
+        Self { policy: Some(policy), ..self }
+    }
+
+    /// Whether terms read pairs beyond their own part, so that all log-probs have to be known before.
+    pub(crate) fn needs_all(&self, parts: &[Range<usize>]) -> bool {
+        let whole = parts.first().is_none_or(|part| part.len() == self.pairs.len());
+        self.policy.is_none() && self.loss.scope() != Scope::Pair && !whole
+    }
+
+    /// β, and what g is multiplied by, where the terms of the loss are −log σ(βD − mg).
+    pub(crate) fn logistic(&self) -> Option<[f64; 2]> {
+        self.loss.logistic()
+    }
+
+    /// Some pairs, with the reference's log-probs.
+    pub(crate) fn part(&self, range: &Range<usize>) -> (&'a [TokenPair], &'a [ResponseLogps]) {
+        (&self.pairs[range.clone()], &self.reference.logps[range.clone()])
     }
 
     /// The share of the pairs in `range` in the loss, their log-probs, and ∂(mean loss)/∂log p of each of their responses,
     /// whose summed log-probs are given.
-    pub(crate) fn terms(&self, range: &Range<usize>, sums: &[f64]) -> (f64, Vec<ResponseLogps>, Vec<f64>) {
-        let logps = responses(sums);
-        let own = pair_logps(&self.pairs[range.clone()], &logps, &self.reference.logps[range.clone()]);
-        let (pairs, first) = self.known.as_ref().map_or((&own, 0), |known| (known, range.start));
-        let terms = BatchLogps { pairs, totals: Totals::of(self.pairs), mismatched: self.reference.mismatched };
+    pub(crate) fn terms(&self, range: &Range<usize>, sums: &[f64]) -> (Scored, Vec<f64>) {
+        let (logps, (pairs, reference)) = (responses(sums), self.part(range));
+        let (known, first) = match self.policy {
+            Some(policy) => (pair_logps(self.pairs, policy, self.reference.logps), range.start),
+            None => (pair_logps(pairs, &logps, reference), 0),
+        };
+        let batch = BatchLogps { pairs: &known, totals: Totals::of(self.pairs), mismatched: self.reference.mismatched };
         let weight = 1.0 / self.pairs.len() as f64;
         let (mut loss, mut coefficients) = (0.0, Vec::with_capacity(sums.len()));
         for at in first..first + logps.len() {
-            let term = self.loss.term(at, &terms);
+            let term = self.loss.term(at, &batch);
             loss += weight * term.loss;
             coefficients.extend([weight * term.d_chosen, weight * term.d_rejected]);
         }
-        (loss, logps, coefficients)
+        (Scored { loss, logps }, coefficients)
     }
 }
 
 /// Whether the pairs are what the loss can read, with as many log-probs of the reference.
-pub(crate) fn check_loss(
-    pairs: &[TokenPair],
-    reference: &[ResponseLogps],
-    loss: &dyn PreferenceLoss,
-) -> Result<(), Error> {
+fn check_loss(pairs: &[TokenPair], reference: &[ResponseLogps], loss: &dyn PreferenceLoss) -> Result<(), Error> {
     if reference.len() != pairs.len() {
         let reason = format!("{} log-probs for {} pairs", reference.len(), pairs.len());
         return Err(Error::field("reference", reason));
@@ -132,7 +149,7 @@ pub(crate) fn responses(sums: &[f64]) -> Vec<ResponseLogps> {
     pairs.iter().map(|[chosen, rejected]| ResponseLogps { chosen: *chosen, rejected: *rejected }).collect()
 }
 
-pub(crate) fn pair_logps(pairs: &[TokenPair], policy: &[ResponseLogps], reference: &[ResponseLogps]) -> Vec<PairLogps> {
+fn pair_logps(pairs: &[TokenPair], policy: &[ResponseLogps], reference: &[ResponseLogps]) -> Vec<PairLogps> {
     let join = |((pair, policy), reference): ((&TokenPair, &ResponseLogps), &ResponseLogps)| PairLogps {
         chosen: policy.chosen,
         rejected: policy.rejected,

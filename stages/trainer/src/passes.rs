@@ -5,14 +5,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::backward::Pending;
 use crate::buffers::Buffers;
-use crate::compute::Compute;
 use crate::error::Error;
 use crate::forward::Pass;
-use crate::gradient::{Batch, BatchGradient, Reference, ResponseLogps, check_loss, pair_logps, responses};
+use crate::gradient::{Batch, BatchGradient, Reference, ResponseLogps, Scored, responses};
 use crate::lanes::Lanes;
 use crate::lora::Adapter;
-use crate::loss::{PreferenceLoss, Scope};
+use crate::loss::PreferenceLoss;
 use crate::model::Model;
+use crate::ops::vector::add;
 use crate::pack::Pack;
 use crate::pair::{TokenPair, check_all};
 use crate::real::Real;
@@ -69,8 +69,12 @@ impl<F: Real> Passes<F> {
     }
 }
 
-impl<F: Real> Compute<F> for Passes<F> {
-    fn logprobs(
+impl<F: Real> Passes<F> {
+    /// The log-probs of every pair's responses, with or without an adapter.
+    ///
+    /// # Errors
+    /// A pair that does not fit the model, or an adapter that does not.
+    pub fn logprobs(
         &self,
         model: &Model<F>,
         adapter: Option<&Adapter<F>>,
@@ -89,9 +93,12 @@ impl<F: Real> Compute<F> for Passes<F> {
         Ok(logps)
     }
 
-    /// The result does not depend on the passes but for rounding: where terms read other pairs, and the batch takes several
-    /// passes, all log-probs are computed before.
-    fn batch_gradient(
+    /// Mean loss and gradient of a batch.
+    ///
+    /// # Errors
+    /// A pair or an adapter that does not fit the model or the loss, or a number of reference log-probs other than that of
+    /// pairs.
+    pub fn batch_gradient(
         &self,
         model: &Model<F>,
         adapter: &Adapter<F>,
@@ -99,33 +106,60 @@ impl<F: Real> Compute<F> for Passes<F> {
         reference: Reference<'_>,
         loss: &dyn PreferenceLoss,
     ) -> Result<BatchGradient<F>, Error> {
+        let (batch, mut gradient) = (Batch::new(loss, pairs, reference)?, adapter.zeros_like());
+        let Scored { loss, logps } = self.add_gradient((model, adapter), &batch, 0..pairs.len(), &mut gradient)?;
+        Ok(BatchGradient { loss, logps, gradient })
+    }
+
+    /// The share of some pairs in a batch's loss, and in its gradient, to which it is added. It does not depend on the passes
+    /// but for rounding: where terms read other pairs, and the batch is cut, all log-probs are computed before.
+    ///
+    /// # Errors
+    /// A pair or an adapter that does not fit the model.
+    pub fn add_gradient(
+        &self,
+        (model, adapter): (&Model<F>, &Adapter<F>),
+        batch: &Batch<'_>,
+        share: Range<usize>,
+        gradient: &mut Adapter<F>,
+    ) -> Result<Scored, Error> {
         adapter.check(&model.config)?;
-        check_all(pairs, &model.config)?;
-        check_loss(pairs, reference.logps, loss)?;
-        let chunks = chunks(pairs, self.micro_tokens);
-        let known = match loss.scope() {
-            Scope::Batch | Scope::Mismatched if chunks.len() > 1 => Some(self.logprobs(model, Some(adapter), pairs)?),
-            _ => None,
+        check_all(batch.pairs, &model.config)?;
+        let chunks = chunks_of(batch.pairs, share, self.micro_tokens);
+        let policy = match batch.needs_all(&chunks) {
+            true => Some(self.logprobs(model, Some(adapter), batch.pairs)?),
+            false => None,
         };
-        let known = known.map(|policy| pair_logps(pairs, &policy, reference.logps));
-        let batch = Batch { loss, pairs, reference, known };
+        let batch = policy.as_deref().map_or(*batch, |policy| batch.known(policy));
         let work = |range: &Range<usize>, buffers: &Buffers<F>| {
-            let pack = pack(&pairs[range.clone()]);
+            let pack = pack(&batch.pairs[range.clone()]);
             let pending = Pending::forward(Pass::new(model, Some(adapter), &pack, buffers), self.activations);
-            batch.part(range, pending, self.zeros(adapter))
+            let ((scored, coefficients), mut part) = (batch.terms(range, &pending.logps), self.zeros(adapter));
+            pending.backward(&coefficients, &mut part);
+            (scored, part)
         };
-        let mut sum = BatchGradient { loss: 0.0, logps: Vec::new(), gradient: self.zeros(adapter) };
-        self.lanes().run(&chunks, work, |part| self.give_back(sum.add(part)))?;
-        Ok(sum)
+        let mut scored = Scored::default();
+        self.lanes().run(&chunks, work, |(part, slope)| {
+            scored.add(part);
+            for (sum, part) in gradient.matrices_mut().zip(slope.matrices()) {
+                add(&mut sum.data, &part.data);
+            }
+            self.spare().push(slope);
+        })?;
+        Ok(scored)
     }
 
-    fn give_back(&self, gradient: Adapter<F>) {
-        self.spare().push(gradient);
-    }
-
-    fn asked(&self) -> usize {
+    /// Bytes of memory asked of the system for working in so far.
+    pub fn asked(&self) -> usize {
         self.lanes().asked()
     }
+}
+
+/// As [`chunks`], of some pairs of a batch.
+pub(crate) fn chunks_of(pairs: &[TokenPair], share: Range<usize>, tokens: usize) -> Vec<Range<usize>> {
+    let first = share.start;
+    let chunks = chunks(&pairs[share], tokens).into_iter();
+    chunks.map(|range| first + range.start..first + range.end).collect()
 }
 
 /// Cuts a batch into ranges of pairs that have at most `tokens` packed tokens together, or of one that has more.

@@ -54,7 +54,11 @@ impl ReferenceCache {
     ///
     /// # Errors
     /// A pair that does not fit the model, or what the file system reports.
-    pub fn logps<F: Real>(&mut self, trainer: &Trainer<F>, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
+    pub fn logps<F: Real>(
+        &mut self,
+        trainer: &mut Trainer<F>,
+        pairs: &[TokenPair],
+    ) -> Result<Vec<ResponseLogps>, Error> {
         if !trainer.settings().preference_loss().uses_reference() {
             return trainer.reference_logps(pairs);
         }

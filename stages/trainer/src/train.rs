@@ -6,29 +6,33 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::adamw::{Moments, clip, global_norm};
+use crate::adamw::Step;
 use crate::checkpoint::{self, State};
-use crate::compute::{self, Compute};
+use crate::compute::{self, Learner};
 use crate::error::Error;
-use crate::gradient::{Reference, ResponseLogps, batch_loss, mismatched};
+use crate::gradient::{Batch, Reference, ResponseLogps, Scored, batch_loss, mismatched, responses};
+use crate::local::Local;
 use crate::lora::{Adapter, LoraSettings};
 use crate::loss::{Scope, Sides, Totals};
 use crate::metrics::{Measures, Metrics};
 use crate::model::Model;
 use crate::pair::TokenPair;
 use crate::passes::Passes;
+use crate::peers::{self, Alone, Peers};
 use crate::real::Real;
 use crate::settings::{ReferenceKind, TrainSettings};
 
 /// A frozen model, an adapter that learns, and the optimizer's state.
 #[derive(Debug)]
-pub struct Trainer<F = f32> {
+pub struct Trainer<F: Real = f32> {
     model: Arc<Model<F>>,
     settings: TrainSettings,
     /// The adapter of the reference; `None` for the bare model.
     reference: Option<Adapter<F>>,
-    state: State<F>,
-    compute: Box<dyn Compute<F>>,
+    learner: Box<dyn Learner<F>>,
+    peers: Box<dyn Peers>,
+    /// Updates made.
+    done: u64,
 }
 
 impl<F: Real> Trainer<F> {
@@ -46,12 +50,28 @@ impl<F: Real> Trainer<F> {
     /// # Errors
     /// Settings that make no sense, or an adapter that does not fit the model.
     pub fn with_adapter(model: Arc<Model<F>>, settings: TrainSettings, adapter: Adapter<F>) -> Result<Self, Error> {
+        let passes = Passes::new(settings.micro_tokens, settings.activations);
+        Self::check(&model, &settings, &adapter)?;
+        let reference = reference_of(&settings, &adapter);
+        let learner = Box::new(Local::new(Arc::clone(&model), passes, adapter));
+        Ok(Self { model, settings, reference, learner, peers: Box::new(Alone), done: 0 })
+    }
+
+    fn check(model: &Model<F>, settings: &TrainSettings, adapter: &Adapter<F>) -> Result<(), Error> {
         settings.check()?;
-        adapter.check(&model.config)?;
-        let reference = (settings.reference == ReferenceKind::Start).then(|| adapter.clone());
-        let state = State { moments: Moments::zeros(&adapter), adapter, step: 0 };
-        let compute = Box::new(Passes::new(settings.micro_tokens, settings.activations));
-        Ok(Self { model, settings, reference, state, compute })
+        adapter.check(&model.config)
+    }
+
+    /// The trainer, with another learner, whose adapter is the same.
+    #[must_use]
+    pub fn learning_on(self, learner: Box<dyn Learner<F>>) -> Self {
+        Self { learner, ..self }
+    }
+
+    /// The trainer, sharing its work with those of other processes, which are made alike and given the same pairs.
+    #[must_use]
+    pub fn beside(self, peers: Box<dyn Peers>) -> Self {
+        Self { peers, ..self }
     }
 
     /// Continues from the state of a checkpoint, bit for bit. The trainer must have been made as the one that saved it
@@ -62,10 +82,11 @@ impl<F: Real> Trainer<F> {
     pub fn resume(&mut self, state: State<F>) -> Result<(), Error> {
         state.adapter.check(&self.model.config)?;
         let shape = |adapter: &Adapter<F>| (adapter.rank, adapter.alpha, adapter.targets());
-        if shape(&state.adapter) != shape(&self.state.adapter) {
+        if shape(&state.adapter) != shape(&*self.adapter()?) {
             return Err(Error::field("checkpoint", "its adapter has another rank, alpha or other targets"));
         }
-        self.state = state;
+        self.learner.restore(state.adapter, state.moments)?;
+        self.done = state.step;
         Ok(())
     }
 
@@ -74,7 +95,7 @@ impl<F: Real> Trainer<F> {
     /// # Errors
     /// What the file system reports.
     pub fn save(&self, path: &Path, cursor: &Value) -> Result<(), Error> {
-        checkpoint::save(path, &self.state, cursor)
+        checkpoint::save(path, (&*self.adapter()?, &*self.learner.moments()?, self.done), cursor)
     }
 
     /// The frozen model.
@@ -88,8 +109,11 @@ impl<F: Real> Trainer<F> {
     }
 
     /// The adapter as it is after the last update.
-    pub fn adapter(&self) -> &Adapter<F> {
-        &self.state.adapter
+    ///
+    /// # Errors
+    /// What a device reports.
+    pub fn adapter(&self) -> Result<Cow<'_, Adapter<F>>, Error> {
+        self.learner.adapter()
     }
 
     /// The adapter of the reference; `None` for the bare model.
@@ -99,21 +123,21 @@ impl<F: Real> Trainer<F> {
 
     /// Bytes of working memory asked of the system so far: it stops growing once the longest pairs were seen.
     pub fn working_memory(&self) -> usize {
-        self.compute.asked()
+        self.learner.asked()
     }
 
     /// Updates made so far.
     pub fn steps(&self) -> u64 {
-        self.state.step
+        self.done
     }
 
     /// The log-probs under the reference; zeros for a loss that has none.
     ///
     /// # Errors
     /// A pair that does not fit the model.
-    pub fn reference_logps(&self, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
+    pub fn reference_logps(&mut self, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
         match self.settings.preference_loss().uses_reference() {
-            true => self.compute.logprobs(&self.model, self.reference.as_ref(), pairs),
+            true => self.learner.logprobs(self.reference.as_ref(), pairs),
             false => Ok(vec![ResponseLogps::default(); pairs.len()]),
         }
     }
@@ -122,9 +146,9 @@ impl<F: Real> Trainer<F> {
     ///
     /// # Errors
     /// A pair that does not fit the model.
-    pub fn evaluate(&self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Measures, Error> {
+    pub fn evaluate(&mut self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Measures, Error> {
         let pairs = &*self.read(pairs);
-        let policy = self.compute.logprobs(&self.model, Some(&self.state.adapter), pairs)?;
+        let policy = self.learner.policy(pairs)?;
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
         let loss = batch_loss(self.settings.preference_loss().as_ref(), pairs, &policy, compared);
         Ok(Measures::new(loss, self.settings.beta(), pairs, &policy, reference))
@@ -136,23 +160,39 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model or the loss, or a loss or gradient that is not finite. The trainer is then as
     /// it was before.
     pub fn step(&mut self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Metrics, Error> {
-        let pairs = &*self.read(pairs);
-        let (settings, step) = (&self.settings, self.state.step + 1);
-        let (loss, adapter) = (settings.preference_loss(), &self.state.adapter);
+        let (pairs, step) = (&*self.read(pairs), self.done + 1);
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
-        let mut batch = self.compute.batch_gradient(&self.model, adapter, pairs, compared, loss.as_ref())?;
-        finite(step, "the loss", batch.loss)?;
-        let grad_norm = global_norm(&batch.gradient);
+        let Scored { loss, logps } = self.gradient(pairs, compared)?;
+        finite(step, "the loss", loss)?;
+        let grad_norm = self.learner.clip(self.settings.max_grad_norm)?;
         finite(step, "the gradient's norm", grad_norm)?;
-        clip(&mut batch.gradient, grad_norm, settings.max_grad_norm);
-        let learning_rate = settings.learning_rate(self.state.step);
-        let State { adapter, moments, .. } = &mut self.state;
-        settings.optimizer().update(adapter, &batch.gradient, moments, step, learning_rate);
-        self.state.step = step;
-        self.compute.give_back(batch.gradient);
-        let measures = Measures::new(batch.loss, self.settings.beta(), pairs, &batch.logps, reference);
+        let (optimizer, learning_rate) = (self.settings.optimizer(), self.settings.learning_rate(self.done));
+        self.learner.update(&Step { optimizer, learning_rate, number: step })?;
+        self.done = step;
+        let measures = Measures::new(loss, self.settings.beta(), pairs, &logps, reference);
         let tokens = pairs.iter().map(TokenPair::tokens).sum();
         Ok(Metrics { step, batch: measures, grad_norm, learning_rate, tokens })
+    }
+
+    /// Loss and log-probs of a batch, whose gradient the learner keeps; each process computes its share.
+    fn gradient(&mut self, pairs: &[TokenPair], reference: Reference<'_>) -> Result<Scored, Error> {
+        let loss = self.settings.preference_loss();
+        let batch = Batch::new(loss.as_ref(), pairs, reference)?;
+        let share = peers::share(self.peers.as_ref(), pairs.len());
+        if share.len() == pairs.len() {
+            return self.learner.gradient(&batch, share);
+        }
+        let policy = match batch.needs_all(std::slice::from_ref(&share)) {
+            true => Some(self.learner.policy(&pairs[share.clone()])?),
+            false => None,
+        };
+        let policy = policy.map(|own| gather_logps(self.peers.as_mut(), &own)).transpose()?;
+        let batch = policy.as_deref().map_or(batch, |policy| batch.known(policy));
+        let own = self.learner.gradient(&batch, share)?;
+        self.learner.reduce(self.peers.as_mut())?;
+        let mut loss = [own.loss];
+        peers::sum(self.peers.as_mut(), &mut loss)?;
+        Ok(Scored { loss: loss[0], logps: gather_logps(self.peers.as_mut(), &own.logps)? })
     }
 
     /// The pairs as the loss reads them: a loss of the chosen responses alone is spared the rejected ones.
@@ -164,7 +204,7 @@ impl<F: Real> Trainer<F> {
     }
 
     /// The mean log-ratio of mismatched prompts and responses, where the loss reads it.
-    fn mismatched(&self, pairs: &[TokenPair]) -> Result<f64, Error> {
+    fn mismatched(&mut self, pairs: &[TokenPair]) -> Result<f64, Error> {
         if self.settings.preference_loss().scope() != Scope::Mismatched || pairs.len() < 2 {
             return Ok(0.0);
         }
@@ -172,31 +212,38 @@ impl<F: Real> Trainer<F> {
         if pairs.is_empty() {
             return Ok(0.0);
         }
-        let policy = self.compute.logprobs(&self.model, Some(&self.state.adapter), &pairs)?;
-        let reference = self.compute.logprobs(&self.model, self.reference.as_ref(), &pairs)?;
+        let policy = self.learner.policy(&pairs)?;
+        let reference = self.learner.logprobs(self.reference.as_ref(), &pairs)?;
         let ratios = policy.iter().zip(&reference).map(|(p, r)| (p.chosen - r.chosen) + (p.rejected - r.rejected));
         let responses = Totals::of(&pairs).responses;
         Ok(ratios.sum::<f64>() / responses.max(1) as f64)
     }
 }
 
-impl<F> Trainer<F> {
-    /// The trainer, with something else that computes.
-    pub fn computed_by(self, compute: Box<dyn Compute<F>>) -> Self {
-        Self { compute, ..self }
+impl Trainer<f32> {
+    /// A trainer that starts from an adapter, with a fresh optimizer, and computes where its settings say.
+    ///
+    /// # Errors
+    /// Settings that make no sense, or an adapter that does not fit the model. There is no such device, or not enough memory
+    /// on it.
+    pub fn placed(model: Arc<Model<f32>>, settings: TrainSettings, adapter: Adapter<f32>) -> Result<Self, Error> {
+        Self::check(&model, &settings, &adapter)?;
+        let reference = reference_of(&settings, &adapter);
+        let passes = (settings.micro_tokens, settings.activations);
+        let learner = compute::learner(settings.device, &model, adapter, passes)?;
+        Ok(Self { model, settings, reference, learner, peers: Box::new(Alone), done: 0 })
     }
 }
 
-impl Trainer<f32> {
-    /// The trainer, computing where its settings say.
-    ///
-    /// # Errors
-    /// There is no such device, or not enough memory on it.
-    pub fn placed(self) -> Result<Self, Error> {
-        let TrainSettings { device, micro_tokens, activations, .. } = self.settings;
-        let compute = compute::at(device, &self.model, Some(&self.state.adapter), (micro_tokens, activations))?;
-        Ok(self.computed_by(compute))
-    }
+/// The adapter of the reference; `None` for the bare model.
+fn reference_of<F: Real>(settings: &TrainSettings, start: &Adapter<F>) -> Option<Adapter<F>> {
+    (settings.reference == ReferenceKind::Start).then(|| start.clone())
+}
+
+/// The log-probs of all processes' shares, in the order of the pairs.
+fn gather_logps(peers: &mut dyn Peers, own: &[ResponseLogps]) -> Result<Vec<ResponseLogps>, Error> {
+    let values: Vec<f64> = own.iter().flat_map(|logps| [logps.chosen, logps.rejected]).collect();
+    Ok(peers::gather(peers, &values)?.iter().flat_map(|sums| responses(sums)).collect())
 }
 
 fn finite(step: u64, what: &'static str, value: f64) -> Result<(), Error> {

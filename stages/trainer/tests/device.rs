@@ -5,16 +5,18 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use common::{MODELS, fill, fixture, flat, random_pairs, relative_l2, shared, stored_model, tiny_config};
 use half::bf16;
 use obvert_device::cuda::Cuda;
 use obvert_device::simulation::{Order, Program};
 use obvert_device::{Device, Stored};
-use obvert_trainer::compute::Compute;
-use obvert_trainer::device::DeviceModel;
-use obvert_trainer::gradient::{BatchGradient, Reference};
+use obvert_trainer::checkpoint;
+use obvert_trainer::compute::{Compute, Learner};
+use obvert_trainer::device::{DeviceLearner, DeviceModel};
+use obvert_trainer::gradient::{Batch, BatchGradient, Reference, Scored};
 use obvert_trainer::loss::{Ipo, PreferenceLoss, Rpo};
 use obvert_trainer::passes::Passes;
 use obvert_trainer::settings::{Activations, LossKind};
@@ -63,15 +65,31 @@ impl Case {
         Passes::default().batch_gradient(&self.model, &self.adapter, &self.pairs, self.compared(), loss).unwrap()
     }
 
-    fn on<F: Stored>(&self, device: &Device<F>, micro_tokens: usize, activations: Activations) -> DeviceModel<F> {
-        let adapter = (self.adapter.rank, &*self.adapter.targets());
-        DeviceModel::new(device.clone(), &self.model, adapter, (micro_tokens, activations)).unwrap()
+    fn on<F: Stored + Debug>(
+        &self,
+        device: &Device<F>,
+        micro_tokens: usize,
+        activations: Activations,
+    ) -> DeviceLearner<F> {
+        let passes = (micro_tokens, activations);
+        DeviceLearner::new(device.clone(), &self.model, self.adapter.clone(), passes).unwrap()
+    }
+
+    /// Loss and gradient as a device computes them.
+    fn gradient<F: Stored + Debug>(
+        &self,
+        device: &mut DeviceLearner<F>,
+        loss: &dyn PreferenceLoss,
+    ) -> BatchGradient<f32> {
+        let batch = Batch::new(loss, &self.pairs, self.compared()).unwrap();
+        let Scored { loss, logps } = device.gradient(&batch, 0..self.pairs.len()).unwrap();
+        BatchGradient { loss, logps, gradient: device.last_gradient().unwrap() }
     }
 
     /// Compares RPO's gradients on a device that stores bfloat16.
     fn assert_rounded(&self, name: &str, device: &Device<bf16>, expected: &BatchGradient<f32>) {
         let mut model = self.on(device, 512, Activations::Keep);
-        let found = model.batch_gradient(&self.adapter, &self.pairs, self.compared(), &RPO).unwrap();
+        let found = self.gradient(&mut model, &RPO);
         let [gradient, rest] = self.apart(&found, expected);
         eprintln!("{name} in bfloat16: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
         // Some thirty roundings of 2⁻⁹ lie between a gradient and what it is made of, in sums of a dozen terms.
@@ -111,7 +129,7 @@ fn log_probs_and_gradients_are_those_of_the_cpu() {
     for (name, case) in cases() {
         let expected = case.on_cpu(&RPO);
         let mut device = case.on(&exact, 512, Activations::Keep);
-        let found = device.batch_gradient(&case.adapter, &case.pairs, case.compared(), &RPO).unwrap();
+        let found = case.gradient(&mut device, &RPO);
         let [gradient, rest] = case.apart(&found, &expected);
         assert!(gradient < 1e-4 && rest < 1e-5, "{name}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
         // Without its adapter the device still computes the base.
@@ -163,7 +181,7 @@ fn passes_and_recomputing_change_nothing() {
         let expected = case.on_cpu(loss);
         let gradient = |micro_tokens, activations| {
             let mut device = case.on(&exact, micro_tokens, activations);
-            device.batch_gradient(&case.adapter, &case.pairs, case.compared(), loss).unwrap()
+            case.gradient(&mut device, loss)
         };
         let (kept, recomputed) = (gradient(1, Activations::Keep), gradient(1, Activations::Recompute));
         assert!(kept.gradient == recomputed.gradient && kept.loss.to_bits() == recomputed.loss.to_bits());
@@ -172,25 +190,57 @@ fn passes_and_recomputing_change_nothing() {
     }
 }
 
+/// The greatest relative distance between two matrices of adapters.
+fn distance(found: &Adapter, expected: &Adapter) -> f64 {
+    found.matrices().zip(expected.matrices()).map(|(a, b)| relative_l2(&a.data, &flat(b))).fold(0.0, f64::max)
+}
+
 #[test]
 fn three_updates_end_where_the_cpu_ends() {
     let Some((exact, _)) = devices("three_updates_end_where_the_cpu_ends") else { return };
     let (_, case) = cases().remove(0);
-    let settings = TrainSettings { lr: 1e-2, total_steps: 3, warmup_ratio: Some(0.0), ..TrainSettings::default() };
+    // Clipped: the norm is about 5.
+    let settings = TrainSettings {
+        lr: 1e-2,
+        total_steps: 3,
+        warmup_ratio: Some(0.0),
+        weight_decay: 0.1,
+        max_grad_norm: 0.5,
+        ..TrainSettings::default()
+    };
     let trainer = || Trainer::with_adapter(Arc::clone(&case.model), settings.clone(), case.adapter.clone()).unwrap();
-    let device = case.on(&exact, 20, Activations::Keep);
-    let ended = [trainer(), trainer().computed_by(Box::new(Mutex::new(device)))].map(|mut trainer| {
-        let reference = trainer.reference_logps(&case.pairs).unwrap();
-        let losses = [0; 3].map(|_| trainer.step(&case.pairs, &reference).unwrap().batch.loss);
-        (trainer, losses)
-    });
-    let [(cpu, expected), (device, found)] = ended;
-    assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}, expected {expected:?}");
-    let moved = cpu.adapter().matrices().zip(case.adapter.matrices());
-    let moved = moved.map(|(a, b)| relative_l2(&a.data, &flat(b))).fold(0.0, f64::max);
-    let apart = device.adapter().matrices().zip(cpu.adapter().matrices());
-    let apart = apart.map(|(a, b)| relative_l2(&a.data, &flat(b))).fold(0.0, f64::max);
+    let device = || trainer().learning_on(Box::new(case.on(&exact, 20, Activations::Keep)));
+    let (mut cpu, mut device, mut resumed) = (trainer(), device(), device());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("checkpoint");
+    for step in 0..3 {
+        let [expected, found] =
+            [&mut cpu, &mut device].map(|trainer| trainer.step(&case.pairs, &case.reference).unwrap());
+        let off = [expected.batch.loss - found.batch.loss, expected.grad_norm - found.grad_norm].map(f64::abs);
+        assert!(off[0] < 1e-5 && off[1] < 1e-3, "step {step}: {found:?}, expected {expected:?}");
+        if step == 1 {
+            device.save(&file, &json!(null)).unwrap();
+        }
+    }
+    let [apart, moved] =
+        [&*cpu.adapter().unwrap(), &case.adapter].map(|from| distance(&device.adapter().unwrap(), from));
     assert!(apart < 1e-4 && moved > 1e-2, "adapters are {apart:.1e} apart, and moved by {moved:.1e}");
+    // Another device goes on from the checkpoint, bit for bit.
+    resumed.resume(checkpoint::load(&file).unwrap().0).unwrap();
+    resumed.step(&case.pairs, &case.reference).unwrap();
+    assert!(*resumed.adapter().unwrap() == *device.adapter().unwrap(), "another adapter after going on");
+}
+
+#[test]
+fn the_adapter_learns_on_after_another_one_was_scored() {
+    let Some((exact, _)) = devices("the_adapter_learns_on_after_another_one_was_scored") else { return };
+    let (_, case) = cases().remove(0);
+    let mut device = case.on(&exact, 512, Activations::Keep);
+    let before = device.policy(&case.pairs).unwrap();
+    let mut other = case.adapter.clone();
+    fill(&mut other, 9);
+    assert_ne!(device.logprobs(Some(&other), &case.pairs).unwrap(), before);
+    assert_eq!(device.policy(&case.pairs).unwrap(), before);
 }
 
 #[test]

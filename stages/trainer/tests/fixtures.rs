@@ -8,7 +8,6 @@ mod common;
 use std::sync::Arc;
 
 use common::{Fixture, MODELS, chosen_and_rejected, fixture, relative_l2, shared};
-use obvert_trainer::compute::Compute;
 use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::{Average, KtoBaseline};
 use obvert_trainer::passes::Passes;
@@ -111,7 +110,7 @@ fn training_errors<F: Real>(fixture: &Fixture<F>) -> Errors {
             errors.push(("accuracy".into(), (metrics.batch.accuracies - expected).abs()));
         }
         let prefix = format!("param.step{}", step + 1);
-        let error = worst_matrix(fixture, trainer.adapter(), &prefix);
+        let error = worst_matrix(fixture, &trainer.adapter().unwrap(), &prefix);
         errors.push((prefix, error));
     }
     errors

@@ -6,7 +6,6 @@
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
-use obvert_trainer::compute::Compute;
 use obvert_trainer::gradient::{BatchGradient, Reference};
 use obvert_trainer::loss::{
     Average, Dpo, Iopo, Ipo, Kto, KtoBaseline, Margin, Orpo, PreferenceLoss, Rpo, Sft, Simpo, WithNll,

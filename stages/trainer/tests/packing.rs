@@ -6,7 +6,6 @@
 mod common;
 
 use common::{fill, random_model, random_pairs, tiny_config};
-use obvert_trainer::compute::Compute;
 use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::Dpo;
 use obvert_trainer::passes::Passes;

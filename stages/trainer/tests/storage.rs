@@ -7,7 +7,6 @@ mod common;
 
 use common::{fill, random_pairs, stored_model, tiny_config};
 use half::bf16;
-use obvert_trainer::compute::Compute;
 use obvert_trainer::generate::{Job, Sampling, generate};
 use obvert_trainer::gradient::Reference;
 use obvert_trainer::loss::Dpo;

@@ -24,7 +24,7 @@ fn trainer() -> (Trainer<f32>, Vec<TokenPair>) {
 }
 
 fn bits(trainer: &Trainer<f32>) -> Vec<u32> {
-    trainer.adapter().matrices().flat_map(|m| m.data.iter().map(|v| v.to_bits())).collect()
+    trainer.adapter().unwrap().matrices().flat_map(|m| m.data.iter().map(|v| v.to_bits())).collect()
 }
 
 fn run(trainer: &mut Trainer<f32>, pairs: &[TokenPair], steps: usize) -> Vec<f64> {
@@ -143,11 +143,11 @@ fn a_state_of_another_adapter_is_refused() {
 
 #[test]
 fn a_loss_that_is_not_finite_leaves_the_adapter() {
-    let (trainer, pairs) = trainer();
+    let (mut trainer, pairs) = trainer();
     let mut model = (**trainer.model()).clone();
     model.final_norm[3] = f32::NAN;
     let settings = TrainSettings::default();
-    let mut broken = Trainer::with_adapter(Arc::new(model), settings, trainer.adapter().clone()).unwrap();
+    let mut broken = Trainer::with_adapter(Arc::new(model), settings, trainer.adapter().unwrap().into_owned()).unwrap();
     let reference = trainer.reference_logps(&pairs).unwrap();
     let error = broken.step(&pairs, &reference).unwrap_err();
     assert!(matches!(error, Error::NonFinite { step: 1, what: "the loss", .. }), "{error}");
@@ -159,7 +159,7 @@ fn metrics_follow_their_definitions() {
     let (mut trainer, pairs) = trainer();
     run(&mut trainer, &pairs, 4);
     let reference = trainer.reference_logps(&pairs).unwrap();
-    let policy = obvert_trainer::logprobs(trainer.model(), Some(trainer.adapter()), &pairs).unwrap();
+    let policy = obvert_trainer::logprobs(trainer.model(), Some(&trainer.adapter().unwrap()), &pairs).unwrap();
     let metrics = trainer.step(&pairs, &reference).unwrap();
     let mean = |f: &dyn Fn(usize) -> f64| (0..6).map(f).sum::<f64>() / 6.0;
     let chosen = |i: usize| 0.1 * (policy[i].chosen - reference[i].chosen);

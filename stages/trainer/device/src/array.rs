@@ -1,6 +1,7 @@
 //! Arrays on a machine.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
@@ -62,7 +63,8 @@ impl<F: Stored> Device<F> {
     /// There is not enough memory.
     pub fn room<T: Pod>(&self, what: &str, len: usize) -> Result<Array<T>, Error> {
         let address = self.machine.allocate(what, len * size_of::<T>())?;
-        Ok(Array { machine: Arc::clone(&self.machine), address, len, values: PhantomData })
+        let memory = Arc::new(Memory { machine: Arc::clone(&self.machine), address });
+        Ok(Array { memory, address, len, values: PhantomData })
     }
 
     /// `len` zeros.
@@ -70,8 +72,8 @@ impl<F: Stored> Device<F> {
     /// # Errors
     /// There is not enough memory, or the machine fails.
     pub fn zeros<T: Pod>(&self, what: &str, len: usize) -> Result<Array<T>, Error> {
-        let array = self.room(what, len)?;
-        self.machine.zero(array.address, len * size_of::<T>())?;
+        let mut array = self.room(what, len)?;
+        array.clear()?;
         Ok(array)
     }
 
@@ -116,10 +118,23 @@ impl<F: Stored> Device<F> {
     }
 }
 
-/// `len` values on a machine; given back when dropped.
+/// Memory on a machine; given back when dropped.
+#[derive(Debug)]
+struct Memory {
+    machine: Arc<dyn Machine>,
+    address: u64,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.machine.free(self.address);
+    }
+}
+
+/// `len` values on a machine: all of some memory, or a part of it.
 #[derive(Debug)]
 pub struct Array<T> {
-    machine: Arc<dyn Machine>,
+    memory: Arc<Memory>,
     address: u64,
     len: usize,
     values: PhantomData<T>,
@@ -134,6 +149,16 @@ impl<T: Pod> Array<T> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Some of the values, where they lie: what is written to one is read from the other.
+    ///
+    /// # Panics
+    /// There are fewer values.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.len, "values {range:?} of {}", self.len);
+        let address = self.address + (range.start * size_of::<T>()) as u64;
+        Self { memory: Arc::clone(&self.memory), address, len: range.len(), values: PhantomData }
     }
 
     /// The array as a kernel's argument.
@@ -165,7 +190,15 @@ impl<T: Pod> Array<T> {
     /// They do not fit.
     pub fn write(&mut self, first: usize, values: &[T]) -> Result<(), Error> {
         assert!(first + values.len() <= self.len, "{} values from {first} of {}", values.len(), self.len);
-        self.machine.write(self.address + (first * size_of::<T>()) as u64, bytemuck::cast_slice(values))
+        self.memory.machine.write(self.address + (first * size_of::<T>()) as u64, bytemuck::cast_slice(values))
+    }
+
+    /// Overwrites all values with zeros.
+    ///
+    /// # Errors
+    /// What the machine says.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        self.memory.machine.zero(self.address, self.len * size_of::<T>())
     }
 
     /// The values.
@@ -174,13 +207,7 @@ impl<T: Pod> Array<T> {
     /// What the machine says, also of work that failed before.
     pub fn read(&self) -> Result<Vec<T>, Error> {
         let mut values = vec![T::zeroed(); self.len];
-        self.machine.read(self.address, bytemuck::cast_slice_mut(&mut values))?;
+        self.memory.machine.read(self.address, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
-    }
-}
-
-impl<T> Drop for Array<T> {
-    fn drop(&mut self) {
-        self.machine.free(self.address);
     }
 }

@@ -9,7 +9,7 @@ use crate::pack::Pack;
 
 /// A packed batch on the device.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct Packed {
     /// Rows of the pack.
     pub(super) rows: usize,
     /// Targets.
@@ -38,7 +38,7 @@ pub(super) struct Batch {
     pub(super) ones: Array<f32>,
 }
 
-impl Batch {
+impl Packed {
     pub(super) fn new<F: Stored>(device: &Device<F>, config: &Config, pack: &Pack) -> Result<Self, Error> {
         let copy = |what: &str, values: &mut dyn Iterator<Item = usize>| {
             device.copy(what, &values.map(|value| value as i32).collect::<Vec<_>>())

@@ -10,7 +10,7 @@ use obvert_device::ops::rope::{self, Heads, Turn};
 use obvert_device::ops::{rmsnorm, swiglu};
 use obvert_device::{Array, Device, Error, Stored};
 
-use super::batch::Batch;
+use super::batch::Packed;
 use super::fused::{Fused, Input, Low};
 use crate::config::Config;
 use crate::model::Layer;
@@ -56,7 +56,7 @@ pub(super) struct Kept<F> {
 pub(super) struct Shared<'a, F> {
     pub(super) device: &'a Device<F>,
     pub(super) config: &'a Config,
-    pub(super) batch: &'a Batch,
+    pub(super) batch: &'a Packed,
     /// alpha/r; nothing where the adapter is off.
     pub(super) scale: Option<f32>,
 }
@@ -119,8 +119,18 @@ impl<F: Stored> Shared<'_, F> {
 }
 
 impl<F: Stored> Block<F> {
-    pub(super) fn new(device: &Device<F>, layer: &Layer<f32>, adapter: (usize, &[Projection])) -> Result<Self, Error> {
-        let fused = |at: usize| Fused::new(device, layer, GROUPS[at], adapter);
+    /// An adapter has so many values in blocks before this one.
+    pub(super) fn new(
+        device: &Device<F>,
+        layer: &Layer<f32>,
+        adapter: (usize, &[Projection]),
+        mut values_before: usize,
+    ) -> Result<Self, Error> {
+        let mut fused = |at: usize| -> Result<Fused<F>, Error> {
+            let fused = Fused::new(device, layer, GROUPS[at], adapter, values_before)?;
+            values_before += fused.values();
+            Ok(fused)
+        };
         Ok(Self {
             attn_norm: device.store("a norm", &layer.attn_norm)?,
             ffn_norm: device.store("a norm", &layer.ffn_norm)?,

@@ -10,8 +10,8 @@ use obvert_device::machine::{Kind, Product};
 use obvert_device::ops::lora::{self, Columns, Wide};
 use obvert_device::{Array, Device, Error, Stored};
 
-use crate::lora::{Adapter, LowRank};
-use crate::model::{Layer, Matrix};
+use crate::lora::Adapter;
+use crate::model::Layer;
 use crate::projection::Projection;
 
 /// One frozen matrix of a block.
@@ -26,6 +26,8 @@ pub(super) struct Fused<F> {
     rank: usize,
     stride: usize,
     biased: bool,
+    /// Where the values of its A's begin among all of an adapter; those of its B's follow.
+    first: usize,
 }
 
 /// A projection's place in the matrix.
@@ -36,6 +38,8 @@ struct Part {
     rows: Range<usize>,
     /// Its adapter's columns; none without an adapter.
     columns: Range<usize>,
+    /// The values of its B, among those of the matrix's B's.
+    values: Range<usize>,
 }
 
 /// An adapter's values, or their gradient, for one [`Fused`].
@@ -61,13 +65,16 @@ impl<F: Stored> Fused<F> {
         layer: &Layer<f32>,
         projections: &[Projection],
         (rank, targets): (usize, &[Projection]),
+        first: usize,
     ) -> Result<Self, Error> {
-        let (mut parts, mut out, mut columns) = (Vec::new(), 0, 0);
+        let (mut parts, mut out, mut columns, mut values) = (Vec::new(), 0, 0, 0);
         for projection in projections {
             let rows = layer.weight(*projection).rows();
             let width = if targets.contains(projection) { rank } else { 0 };
-            parts.push(Part { projection: *projection, rows: out..out + rows, columns: columns..columns + width });
-            (out, columns) = (out + rows, columns + width);
+            let (taken, adapted) = (columns..columns + width, values..values + rows * width);
+            (columns, values) = (taken.end, adapted.end);
+            parts.push(Part { projection: *projection, rows: out..out + rows, columns: taken, values: adapted });
+            out += rows;
         }
         let inner = layer.weight(projections[0]).cols();
         let biased = projections.iter().any(|projection| layer.bias(*projection).is_some());
@@ -78,7 +85,7 @@ impl<F: Stored> Fused<F> {
         }
         let weight = device.copy("a frozen matrix", &values)?;
         let stack = device.room("A", columns * inner)?;
-        Ok(Self { weight, stack, parts, out, inner, rank: columns, stride, biased })
+        Ok(Self { weight, stack, parts, out, inner, rank: columns, stride, biased, first })
     }
 
     /// How an input lies in memory.
@@ -166,12 +173,12 @@ impl<F: Stored> Fused<F> {
         (gradient, scale): (&mut Low, f32),
         rows: usize,
     ) -> Result<(), Error> {
-        let (wide, adapted) = (self.wide(rows), || self.parts.iter().filter(|part| !part.columns.is_empty()));
-        let sizes = adapted().map(|part| lora::partials(rows, part.rows.len(), part.columns.len()));
+        let wide = self.wide(rows);
+        let sizes = self.adapted().map(|part| lora::partials(rows, part.rows.len(), part.columns.len()));
         let most = sizes.chain([lora::partials(rows, self.inner, self.rank)]).max().unwrap_or_default();
         let mut partials = device.room("partial sums of a gradient", most)?;
         lora::gradient_a(device, &mut gradient.a, &mut partials, wide.own(x), wide.beside(dx, 0..self.rank))?;
-        for (part, into) in adapted().zip(&mut gradient.b) {
+        for (part, into) in self.adapted().zip(&mut gradient.b) {
             let dy = Columns::new(dy, rows, self.out, part.rows.clone());
             lora::gradient_b(device, (into, scale), &mut partials, dy, wide.beside(x, part.columns.clone()))?;
         }
@@ -185,20 +192,29 @@ impl<F: Stored> Fused<F> {
         self.parts.iter().all(|part| part.columns.len() == rank(part.projection))
     }
 
-    /// Values of an adapter's block, as they lie on the device.
-    pub(super) fn upload(&self, device: &Device<F>, adapter: &Adapter<f32>, layer: usize) -> Result<Low, Error> {
-        let lows = || self.lows(adapter, layer);
-        let a: Vec<f32> = lows().flat_map(|low| low.a.data.iter().copied()).collect();
-        let b = lows().map(|low| device.copy("B", &low.b.data)).collect::<Result<_, _>>()?;
-        Ok(Low { a: device.copy("A", &a)?, b })
+    /// The number of an adapter's values.
+    pub(super) fn values(&self) -> usize {
+        self.rank * self.inner + self.parts.last().map_or(0, |part| part.values.end)
     }
 
-    /// Zeros, to add a gradient to.
-    pub(super) fn zeros(&self, device: &Device<F>) -> Result<Low, Error> {
-        let zeros = |count: usize| device.zeros("a gradient", count);
-        let adapted = self.parts.iter().filter(|part| !part.columns.is_empty());
-        let b = adapted.map(|part| zeros(part.rows.len() * part.columns.len())).collect::<Result<_, _>>()?;
-        Ok(Low { a: zeros(self.rank * self.inner)?, b })
+    /// Its part of all values of an adapter, or of a gradient.
+    pub(super) fn low(&self, all: &Array<f32>) -> Low {
+        let a = all.part(self.first..self.first + self.rank * self.inner);
+        Low { a, b: self.slots().map(|(_, _, b)| all.part(b)).collect() }
+    }
+
+    /// Which projections have an adapter, and where among all of its values those of A and B are.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (Projection, Range<usize>, Range<usize>)> {
+        let (inner, first) = (self.inner, self.first);
+        let second = first + self.rank * inner;
+        self.adapted().map(move |Part { projection, columns, values, .. }| {
+            let a = first + columns.start * inner..first + columns.end * inner;
+            (*projection, a, second + values.start..second + values.end)
+        })
+    }
+
+    fn adapted(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| !part.columns.is_empty())
     }
 
     /// Writes an adapter's values to where the products read them.
@@ -208,29 +224,10 @@ impl<F: Stored> Fused<F> {
         }
         lora::place_a(device, (&mut self.stack, self.inner), (&low.a, self.inner), 0)?;
         let shape = self.wide(self.out);
-        let adapted = self.parts.iter().filter(|part| !part.columns.is_empty());
-        for (part, b) in adapted.zip(&low.b) {
+        for (part, b) in self.parts.iter().filter(|part| !part.columns.is_empty()).zip(&low.b) {
             lora::place_b(device, &mut self.weight, &shape, (b, scale), part.rows.start, part.columns.clone())?;
         }
         Ok(())
-    }
-
-    /// Adds a gradient on the device to the adapter's block that it belongs to.
-    pub(super) fn download(&self, low: &Low, into: &mut Adapter<f32>, layer: usize) -> Result<(), Error> {
-        let a = low.a.read()?;
-        let adapted = self.parts.iter().filter(|part| !part.columns.is_empty());
-        for (part, b) in adapted.zip(&low.b) {
-            let Some(into) = &mut into.layers[layer][part.projection.index()] else { continue };
-            let from = part.columns.start * self.inner..part.columns.end * self.inner;
-            add(&mut into.a, &a[from]);
-            add(&mut into.b, &b.read()?);
-        }
-        Ok(())
-    }
-
-    fn lows<'a>(&self, adapter: &'a Adapter<f32>, layer: usize) -> impl Iterator<Item = &'a LowRank<f32>> {
-        let block = &adapter.layers[layer];
-        self.parts.iter().filter_map(move |part| block[part.projection.index()].as_ref())
     }
 }
 
@@ -245,8 +242,4 @@ fn fill<F: Stored>(into: &mut [F], layer: &Layer<f32>, projection: Projection, [
             row[before] = F::narrow(bias[at]);
         }
     }
-}
-
-fn add(into: &mut Matrix<f32>, values: &[f32]) {
-    into.data.iter_mut().zip(values).for_each(|(into, value)| *into += value);
 }

@@ -16,11 +16,9 @@ pub(super) struct Head<'a, F> {
     pub(super) weight: &'a Array<F>,
 }
 
-/// What the head gives.
+/// What the backward of the head reads.
 #[derive(Debug)]
-pub(super) struct Scored<F> {
-    /// Summed log-probs of the responses.
-    pub(super) responses: Vec<f64>,
+pub(super) struct Heard<F> {
     /// The residual stream at the targets `[targets, hidden]`.
     gathered: Array<F>,
     /// ∂log p/∂(normed hidden state) of every target `[targets, hidden]`, where it is wanted.
@@ -28,13 +26,13 @@ pub(super) struct Scored<F> {
 }
 
 impl<F: Stored> Head<'_, F> {
-    /// Log-probs of the responses, from the residual stream after the last block.
+    /// Summed log-probs of the responses `[responses]`, from the residual stream after the last block.
     pub(super) fn score(
         &self,
         shared: &Shared<'_, F>,
         stream: Stream<F>,
         with_gradient: bool,
-    ) -> Result<Scored<F>, Error> {
+    ) -> Result<(Array<f32>, Heard<F>), Error> {
         let Shared { device, config, batch, .. } = *shared;
         let (n, width) = (batch.count, config.hidden);
         let (gathered, hidden) = self.hidden(shared, stream)?;
@@ -46,8 +44,7 @@ impl<F: Stored> Head<'_, F> {
         logprob::finish(device, &mut logps, gradient, &state, (self.weight, width), &batch.target_tokens)?;
         let mut responses = device.room("log-probs", batch.sequences)?;
         margin::response_sums(device, &mut responses, &logps, &batch.first_of_response, batch.sequences)?;
-        let responses = responses.read()?.into_iter().map(f64::from).collect();
-        Ok(Scored { responses, gathered, d_logp })
+        Ok((responses, Heard { gathered, d_logp }))
     }
 
     /// The residual stream at the targets, and its norm.
@@ -113,23 +110,21 @@ impl<F: Stored> Head<'_, F> {
     pub(super) fn backward(
         &self,
         shared: &Shared<'_, F>,
-        scored: Scored<F>,
-        coefficients: &[f64],
+        heard: Heard<F>,
+        coefficients: &Array<f32>,
     ) -> Result<Array<F>, Error> {
         let Shared { device, config, batch, .. } = *shared;
         let (n, width) = (batch.count, config.hidden);
-        let Some(d_logp) = scored.d_logp else { return device.room("the residual stream", 0) };
-        let coefficients: Vec<f32> = coefficients.iter().map(|value| *value as f32).collect();
-        let coefficients = device.copy("coefficients", &coefficients)?;
+        let Some(d_logp) = heard.d_logp else { return device.room("the residual stream", 0) };
         let mut d_gathered = device.zeros("rows of targets", n * width)?;
-        let read = [&scored.gathered, self.norm];
+        let read = [&heard.gathered, self.norm];
         rmsnorm::backward(device, &mut d_gathered, (&d_logp, width), read, n, shared.eps())?;
         let mut d = device.room("the residual stream", batch.rows * width)?;
         let targets = embed::Targets {
             first: &batch.first_of_row,
             order: &batch.by_row,
             sequences: &batch.target_sequences,
-            coefficients: &coefficients,
+            coefficients,
         };
         embed::scatter(device, &mut d, &d_gathered, targets, [batch.rows, width])?;
         Ok(d)

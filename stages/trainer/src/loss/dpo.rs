@@ -18,4 +18,8 @@ impl PreferenceLoss for Dpo {
         let loss = (1.0 - eps) * neg_log_sigmoid(x) + eps * neg_log_sigmoid(-x);
         PairLoss::of_difference(loss, self.beta * (eps * sigmoid(x) - (1.0 - eps) * sigmoid(-x)))
     }
+
+    fn logistic(&self) -> Option<[f64; 2]> {
+        (self.label_smoothing == 0.0).then_some([self.beta, 0.0])
+    }
 }

@@ -90,6 +90,11 @@ pub trait PreferenceLoss: Debug + Send + Sync {
         true
     }
 
+    /// β and m, where a term is −log σ(βD − mg) of the pair itself.
+    fn logistic(&self) -> Option<[f64; 2]> {
+        None
+    }
+
     /// Pairs that have to stand together in a batch, each unit in its order and all units of one size, and those that
     /// lack a partner: by default every pair stands for itself.
     fn units(&self, pairs: &[TokenPair]) -> (Vec<Vec<usize>>, Vec<usize>) {

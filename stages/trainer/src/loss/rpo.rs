@@ -25,14 +25,24 @@ pub struct Rpo {
     pub margin: Margin,
 }
 
+impl Rpo {
+    /// What g is multiplied by in x.
+    fn per_gap(&self) -> f64 {
+        match self.margin {
+            Margin::Paper => self.gamma,
+            Margin::ReferenceCode => self.beta * self.gamma,
+        }
+    }
+}
+
 impl PreferenceLoss for Rpo {
     fn term(&self, at: usize, batch: &BatchLogps<'_>) -> PairLoss {
         let pair = &batch.pairs[at];
-        let per_gap = match self.margin {
-            Margin::Paper => self.gamma,
-            Margin::ReferenceCode => self.beta * self.gamma,
-        };
-        let x = self.beta * pair.difference() - per_gap * pair.gap;
+        let x = self.beta * pair.difference() - self.per_gap() * pair.gap;
         PairLoss::of_difference(neg_log_sigmoid(x), -self.beta * sigmoid(-x))
+    }
+
+    fn logistic(&self) -> Option<[f64; 2]> {
+        Some([self.beta, self.per_gap()])
     }
 }

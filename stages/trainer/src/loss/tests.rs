@@ -38,7 +38,18 @@ fn mean(loss: &dyn PreferenceLoss, pairs: &[PairLogps]) -> f64 {
     sum(loss, pairs) / pairs.len() as f64
 }
 
+/// Where a loss says that its terms are −log σ(βD − mg), they are.
+fn check_logistic(loss: &dyn PreferenceLoss, pairs: &[PairLogps]) {
+    let Some([beta, per_gap]) = loss.logistic() else { return };
+    let batch = BatchLogps { pairs, totals: totals(pairs), mismatched: 0.4 };
+    for (at, pair) in pairs.iter().enumerate() {
+        let x = beta * pair.difference() - per_gap * pair.gap;
+        assert!((loss.term(at, &batch).loss - neg_log_sigmoid(x)).abs() < 1e-12, "{loss:?}, pair {at}");
+    }
+}
+
 fn check(loss: &dyn PreferenceLoss, pairs: &[PairLogps]) {
+    check_logistic(loss, pairs);
     let step = 1e-5;
     for at in 0..pairs.len() {
         let slope = |nudge: &dyn Fn(&mut PairLogps, f64)| {
