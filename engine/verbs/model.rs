@@ -20,7 +20,8 @@ pub struct ModelArguments {
     /// A PEFT folder; without one there is no adapter, and training starts from a new one.
     #[arg(long)]
     pub adapter: Option<PathBuf>,
-    /// How the model's weights are kept in memory: f32, or bf16, which rounds them and takes half.
+    /// How the model's weights are kept in memory: f32; bf16, which rounds them and takes half; or file, as the file has
+    /// them: exact, and least for quantised ones.
     #[arg(long, value_parser = named::<Storage>, default_value = "f32")]
     pub storage: Storage,
     /// Where it is computed: cpu, auto (the first GPU, or the CPU where there is none), or cuda:N. A GPU stores bf16.

@@ -20,7 +20,8 @@ use serde::Deserialize;
 pub(crate) struct Settings {
     /// A Hugging Face folder or a GGUF file.
     pub(crate) path: PathSetting,
-    /// How the weights are kept in memory: `f32`, or `bf16`, which rounds them and takes half.
+    /// How the weights are kept in memory: `f32`; `bf16`, which rounds them and takes half; or `file`, as the
+    /// file has them: exact, and least for quantised ones.
     #[serde(default)]
     storage: Storage,
 }
@@ -39,13 +40,13 @@ pub struct Policy {
 #[derive(Clone, Default)]
 pub struct Shelf(Arc<Mutex<Models>>);
 
-type Models = BTreeMap<(PathBuf, bool), Arc<Policy>>;
+type Models = BTreeMap<(PathBuf, Storage), Arc<Policy>>;
 
 impl Shelf {
     /// The model of some settings; loaded when it is first asked for.
     pub(crate) fn get(&self, settings: &Settings) -> Result<Arc<Policy>, String> {
         let mut shelf = lock(&self.0);
-        let key = (settings.path.0.clone(), settings.storage == Storage::Bf16);
+        let key = (settings.path.0.clone(), settings.storage);
         if let Some(policy) = shelf.get(&key) {
             return Ok(Arc::clone(policy));
         }

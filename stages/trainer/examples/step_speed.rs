@@ -33,7 +33,7 @@ fn random_model(config: Config) -> Result<Model<f32>, Error> {
     let mut noise = noise();
     let (kv, h, f) = (config.kv_heads * config.head_dim, config.hidden, config.ffn);
     let vocab = config.vocab_size;
-    Model::from_tensors(config, Storage::F32, |name| {
+    Model::from_tensors(config, Storage::F32, |name: &str| {
         let shape = match name.rsplit('.').nth(1) {
             Some("embed_tokens") => vec![vocab, h],
             Some("q_proj" | "o_proj") => vec![h, h],

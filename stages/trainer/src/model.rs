@@ -67,6 +67,19 @@ impl<F> Layer<F> {
         }
     }
 
+    /// The weight of a projection.
+    pub fn weight_mut(&mut self, projection: Projection) -> &mut Weight<F> {
+        match projection {
+            Projection::Q => &mut self.q,
+            Projection::K => &mut self.k,
+            Projection::V => &mut self.v,
+            Projection::O => &mut self.o,
+            Projection::Gate => &mut self.gate,
+            Projection::Up => &mut self.up,
+            Projection::Down => &mut self.down,
+        }
+    }
+
     /// The bias of a projection, where it has one.
     pub fn bias(&self, projection: Projection) -> Option<&[F]> {
         match projection {
@@ -94,18 +107,13 @@ pub struct Model<F = f32> {
 }
 
 impl<F: Real> Model<F> {
-    /// Builds a model from tensors under their Hugging Face names. `take` gives shape and values of one; matrices are kept
-    /// as `storage` says.
+    /// Builds a model from tensors under their Hugging Face names; matrices are kept as `storage` says.
     ///
     /// # Errors
-    /// What `take` returns, or the tensor whose shape is not what `config` says.
-    pub fn from_tensors(
-        config: Config,
-        storage: Storage,
-        take: impl FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
-    ) -> Result<Self, Error> {
+    /// What `tensors` returns, or the tensor whose shape is not what `config` says.
+    pub fn from_tensors(config: Config, storage: Storage, tensors: impl Tensors<F>) -> Result<Self, Error> {
         config.check()?;
-        let mut reader = Reader { take, storage };
+        let mut reader = Reader { tensors, storage };
         let (vocab, hidden) = (config.vocab_size, config.hidden);
         Ok(Self {
             embed: reader.matrix("model.embed_tokens.weight", vocab, hidden)?,
@@ -122,42 +130,69 @@ impl<F: Real> Model<F> {
     }
 }
 
+/// Where a model's tensors come from: a function from a name to shape and values is enough.
+pub trait Tensors<F> {
+    /// Shape and values of a tensor.
+    ///
+    /// # Errors
+    /// Names the tensor and what is wrong with it.
+    fn values(&mut self, name: &str) -> Result<(Vec<usize>, Vec<F>), Error>;
+
+    /// A matrix as it is stored, where its values are stored otherwise than [`Tensors::values`] gives them.
+    ///
+    /// # Errors
+    /// Names the tensor and what is wrong with it.
+    fn stored(&mut self, _name: &str) -> Result<Option<Weight<F>>, Error> {
+        Ok(None)
+    }
+}
+
+impl<F, T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>> Tensors<F> for T {
+    fn values(&mut self, name: &str) -> Result<(Vec<usize>, Vec<F>), Error> {
+        self(name)
+    }
+}
+
 /// Takes tensors and checks their shapes.
 struct Reader<T> {
-    take: T,
+    tensors: T,
     storage: Storage,
 }
 
 impl<T> Reader<T> {
-    fn values<F>(&mut self, name: &str, expected: &[usize]) -> Result<Vec<F>, Error>
-    where
-        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
-    {
-        let (found, values) = (self.take)(name)?;
-        if found != expected || values.len() != expected.iter().product::<usize>() {
-            return Err(Error::Shape { name: name.to_owned(), expected: expected.to_vec(), found });
-        }
-        Ok(values)
-    }
-
     fn vector<F>(&mut self, name: &str, size: usize) -> Result<Vec<F>, Error>
     where
-        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+        T: Tensors<F>,
     {
         self.values(name, &[size])
     }
 
+    fn values<F>(&mut self, name: &str, expected: &[usize]) -> Result<Vec<F>, Error>
+    where
+        T: Tensors<F>,
+    {
+        let (found, values) = self.tensors.values(name)?;
+        let whole = values.len() == found.iter().product::<usize>();
+        check_shape(name, expected, if whole { found } else { vec![values.len()] })?;
+        Ok(values)
+    }
+
     fn matrix<F: Real>(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight<F>, Error>
     where
-        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+        T: Tensors<F>,
     {
+        let stored = if self.storage == Storage::File { self.tensors.stored(name)? } else { None };
+        if let Some(weight) = stored {
+            check_shape(name, &[rows, cols], vec![weight.rows(), weight.cols()])?;
+            return Ok(weight);
+        }
         let matrix = Matrix { rows, cols, data: self.values(name, &[rows, cols])? };
         Ok(Weight::new(matrix, self.storage))
     }
 
     fn layer<F: Real>(&mut self, config: &Config, index: usize) -> Result<Layer<F>, Error>
     where
-        T: FnMut(&str) -> Result<(Vec<usize>, Vec<F>), Error>,
+        T: Tensors<F>,
     {
         let name = |module: &str, kind: &str| format!("model.layers.{index}.{module}.{kind}");
         let mut weight = |projection: Projection| {
@@ -187,4 +222,11 @@ impl<T> Reader<T> {
             v_bias,
         })
     }
+}
+
+fn check_shape(name: &str, expected: &[usize], found: Vec<usize>) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Shape { name: name.to_owned(), expected: expected.to_vec(), found })
 }

@@ -1,7 +1,7 @@
-//! Frozen matrices, in the computation's own type or in bfloat16.
+//! Frozen matrices, in the computation's own type or in a narrower one.
 //!
-//! bfloat16 takes half the memory, and half the time to be read where reading it is what takes time. Products are
-//! computed in the wider type all the same: a block of rows is widened, used, and forgotten.
+//! bfloat16 takes half the memory, and half the time to be read where reading it is what takes time; a file's quantised blocks
+//! take less. Products are computed in the wider type all the same: a block of rows is widened, used, and forgotten.
 
 use std::ops::{Deref, Range};
 
@@ -10,13 +10,26 @@ use half::bf16;
 use crate::buffers::{Buffer, Buffers};
 use crate::model::Matrix;
 use crate::ops::vector::vectorised;
+use crate::quantised::Quantised;
 use crate::real::Real;
 
 /// Values that are widened at once (4 MB of `f32`): few beside the activations, many beside a product's overhead.
 const BLOCK: usize = 1 << 20;
 
 /// How frozen matrices are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
     /// As the computation reads them.
@@ -24,6 +37,8 @@ pub enum Storage {
     F32,
     /// Rounded to bfloat16: exact for a checkpoint that is in bfloat16.
     Bf16,
+    /// As the file has them: quantised blocks, bfloat16, or `f32`; exact.
+    File,
 }
 
 /// A frozen matrix `[out, in]`, applied as `y = x Wᵀ`.
@@ -33,6 +48,8 @@ pub enum Weight<F> {
     Full(Matrix<F>),
     /// In bfloat16.
     Half(Matrix<bf16>),
+    /// In blocks.
+    Quantised(Quantised),
 }
 
 /// Rows of a weight in the computation's type: where they lie, or widened.
@@ -45,10 +62,10 @@ pub enum Rows<'a, F> {
 }
 
 impl<F: Real> Weight<F> {
-    /// Keeps a matrix as wanted.
+    /// Keeps a matrix as wanted. One whose file is not known is taken to be in the computation's type there.
     pub fn new(matrix: Matrix<F>, storage: Storage) -> Self {
         match storage {
-            Storage::F32 => Self::Full(matrix),
+            Storage::F32 | Storage::File => Self::Full(matrix),
             Storage::Bf16 => {
                 let data = matrix.data.iter().map(|value| bf16::from_f64(value.to_f64())).collect();
                 Self::Half(Matrix { rows: matrix.rows, cols: matrix.cols, data })
@@ -61,6 +78,7 @@ impl<F: Real> Weight<F> {
         match self {
             Self::Full(matrix) => matrix.rows,
             Self::Half(matrix) => matrix.rows,
+            Self::Quantised(matrix) => matrix.rows,
         }
     }
 
@@ -69,6 +87,7 @@ impl<F: Real> Weight<F> {
         match self {
             Self::Full(matrix) => matrix.cols,
             Self::Half(matrix) => matrix.cols,
+            Self::Quantised(matrix) => matrix.cols,
         }
     }
 
@@ -77,7 +96,7 @@ impl<F: Real> Weight<F> {
         let rows = self.rows();
         let block = match self {
             Self::Full(_) => rows.max(1),
-            Self::Half(_) => (BLOCK / self.cols()).max(1),
+            Self::Half(_) | Self::Quantised(_) => (BLOCK / self.cols()).max(1),
         };
         (0..rows).step_by(block).map(move |first| first..rows.min(first + block))
     }
@@ -85,23 +104,26 @@ impl<F: Real> Weight<F> {
     /// Some rows.
     pub fn take(&self, rows: Range<usize>, buffers: &Buffers<F>) -> Rows<'_, F> {
         let cols = self.cols();
-        match self {
-            Self::Full(matrix) => Rows::Lent(&matrix.data[rows.start * cols..rows.end * cols]),
-            Self::Half(matrix) => {
-                // A width of its own: activations as wide as the matrix are kept, and would keep a block's size each.
-                let mut wide = buffers.take(1, rows.len() * cols);
-                widen(&matrix.data[rows.start * cols..rows.end * cols], &mut wide);
-                Rows::Widened(wide)
-            }
-        }
+        // A width of its own: activations as wide as the matrix are kept, and would keep a block's size each.
+        let mut wide = match self {
+            Self::Full(matrix) => return Rows::Lent(&matrix.data[rows.start * cols..rows.end * cols]),
+            Self::Half(_) | Self::Quantised(_) => buffers.take(1, rows.len() * cols),
+        };
+        self.widen(rows, &mut wide);
+        Rows::Widened(wide)
     }
 
     /// Copies a row.
     pub fn read(&self, row: usize, into: &mut [F]) {
-        let at = row * self.cols()..(row + 1) * self.cols();
+        self.widen(row..row + 1, into);
+    }
+
+    fn widen(&self, rows: Range<usize>, wide: &mut [F]) {
+        let at = rows.start * self.cols()..rows.end * self.cols();
         match self {
-            Self::Full(matrix) => into.copy_from_slice(&matrix.data[at]),
-            Self::Half(matrix) => widen(&matrix.data[at], into),
+            Self::Full(matrix) => wide.copy_from_slice(&matrix.data[at]),
+            Self::Half(matrix) => widen(&matrix.data[at], wide),
+            Self::Quantised(matrix) => matrix.widen(rows, wide),
         }
     }
 }

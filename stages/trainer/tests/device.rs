@@ -8,7 +8,9 @@ mod common;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use common::{MODELS, fill, fixture, flat, random_pairs, relative_l2, shared, stored_model, tiny_config};
+use common::{
+    MODELS, fill, fixture, flat, quantised_models, random_pairs, relative_l2, shared, stored_model, tiny_config,
+};
 use half::bf16;
 use obvert_device::cuda::Cuda;
 use obvert_device::simulation::{Order, Program};
@@ -137,6 +139,33 @@ fn log_probs_and_gradients_are_those_of_the_cpu() {
         let off = base.iter().zip(&case.reference).map(|(a, b)| (a.chosen - b.chosen).abs()).fold(0.0, f64::max);
         assert!(off < 1e-4, "{name}: base off by {off:.1e}");
         case.assert_rounded(name, &rounded, &expected);
+    }
+}
+
+/// The base stays in a file's blocks on the device, with biases and an adapter beside them.
+#[test]
+fn a_quantised_base_computes_what_the_widened_one_does() {
+    let Some((exact, _)) = devices("a_quantised_base_computes_what_the_widened_one_does") else { return };
+    let config = tiny_config(json!({
+        "model_type": "qwen2", "tie_word_embeddings": true, "hidden_size": 32, "head_dim": 16,
+        "intermediate_size": 256,
+    }));
+    let [blocks, wide] = quantised_models(&config, |value| value).map(Arc::new);
+    for targets in [&Projection::ALL[..], &[Projection::V, Projection::Down]] {
+        let pairs = random_pairs(2, config.vocab_size, [6, 5, 4], 4);
+        let case = |model: &Arc<Model>| Case { model: Arc::clone(model), ..Case::new(&config, targets, pairs.clone()) };
+        let (blocks, wide) = (case(&blocks), case(&wide));
+        let expected = wide.on_cpu(&RPO);
+        let found = blocks.gradient(&mut blocks.on(&exact, 512, Activations::Keep), &RPO);
+        let [gradient, rest] = blocks.apart(&found, &expected);
+        assert!(gradient < 1e-4 && rest < 1e-5, "{targets:?}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
+        // After another adapter, the base alone, and back.
+        let mut device = blocks.on(&exact, 512, Activations::Keep);
+        let before = device.policy(&blocks.pairs).unwrap();
+        let base = device.logprobs(None, &blocks.pairs).unwrap();
+        let off = base.iter().zip(obvert_trainer::logprobs(&wide.model, None, &blocks.pairs).unwrap());
+        assert!(off.map(|(a, b)| (a.chosen - b.chosen).abs()).fold(0.0, f64::max) < 1e-4, "{targets:?}");
+        assert_eq!(device.policy(&blocks.pairs).unwrap(), before);
     }
 }
 

@@ -1,11 +1,11 @@
-//! Weights in bfloat16: the same results as with the rounded weights in `f32`.
+//! Weights in bfloat16 and in quantised blocks: the same results as with the same numbers in `f32`.
 
 // Helpers of tests are tests too, which clippy's configuration cannot see.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod common;
 
-use common::{fill, random_pairs, stored_model, tiny_config};
+use common::{fill, quantised_models, random_pairs, stored_model, tiny_config};
 use half::bf16;
 use obvert_trainer::generate::{Job, Sampling, generate};
 use obvert_trainer::gradient::Reference;
@@ -19,9 +19,20 @@ fn rounded(storage: Storage) -> Model {
     stored_model(&config, 3, storage, |value| bf16::from_f64(value).to_f64())
 }
 
+/// Q6_K has blocks of 256.
+fn blocks() -> [Model; 2] {
+    quantised_models(&tiny_config(json!({ "hidden_size": 32, "head_dim": 16, "intermediate_size": 256 })), |value| {
+        value
+    })
+}
+
 #[test]
 fn training_does_not_see_the_difference() {
-    let [full, half] = [Storage::F32, Storage::Bf16].map(rounded);
+    training_is_alike([Storage::F32, Storage::Bf16].map(rounded));
+    training_is_alike(blocks());
+}
+
+fn training_is_alike([full, half]: [Model; 2]) {
     let mut adapter = Adapter::new(&full.config, &LoraSettings::default(), 1).unwrap();
     fill(&mut adapter, 2);
     let pairs = random_pairs(4, full.config.vocab_size, [6, 4, 5], 4);
@@ -61,7 +72,11 @@ fn widening_takes_one_block_of_every_size() {
 
 #[test]
 fn generating_does_not_see_the_difference() {
-    let [full, half] = [Storage::F32, Storage::Bf16].map(rounded);
+    generating_is_alike([Storage::F32, Storage::Bf16].map(rounded));
+    generating_is_alike(blocks());
+}
+
+fn generating_is_alike([full, half]: [Model; 2]) {
     let sampling = |seed| Sampling { temperature: 1.0, top_p: 0.9, max_tokens: 12, seed };
     let jobs = [Job { prompt: vec![1, 2, 3], samples: (0..5).map(sampling).collect() }];
     let tokens = |model| generate(model, None, &jobs, &[]).unwrap().remove(0).unwrap();

@@ -1,8 +1,8 @@
 //! Projections that share an input, as one frozen matrix, with the adapter as more terms of its product.
 //!
-//! W lies as `[out, in | rank | bias]`: its own columns, alpha/r · B of every projection in columns of its own, and the bias.
-//! An input lies as `[rows, in | rank | 1]` with S = x Aᵀ. So y = [x|S|1] [W|sB|b]ᵀ is one product, and dy W gives dx and dS.
-//! Rows are a multiple of 8 values long; what is left over is zero.
+//! An input lies as `[rows, in | rank | 1]` with S = x Aᵀ, beside W as `[out, in | rank | bias]` with alpha/r · B ([`Frozen`]).
+//! So y = [x|S|1] [W|sB|b]ᵀ is one product, and dy W gives dx and dS. Rows are a multiple of 8 values long; what is left over
+//! is zero.
 
 use std::ops::Range;
 
@@ -10,6 +10,7 @@ use obvert_device::machine::{Kind, Product};
 use obvert_device::ops::lora::{self, Columns, Wide};
 use obvert_device::{Array, Device, Error, Stored};
 
+use super::frozen::Frozen;
 use crate::lora::Adapter;
 use crate::model::Layer;
 use crate::projection::Projection;
@@ -17,7 +18,7 @@ use crate::projection::Projection;
 /// One frozen matrix of a block.
 #[derive(Debug)]
 pub(super) struct Fused<F> {
-    weight: Array<F>,
+    weight: Frozen<F>,
     /// A of every projection, one below the other: `[rank, in]`.
     stack: Array<F>,
     parts: Vec<Part>,
@@ -32,12 +33,12 @@ pub(super) struct Fused<F> {
 
 /// A projection's place in the matrix.
 #[derive(Clone, Debug)]
-struct Part {
-    projection: Projection,
+pub(super) struct Part {
+    pub(super) projection: Projection,
     /// Its outputs.
-    rows: Range<usize>,
+    pub(super) rows: Range<usize>,
     /// Its adapter's columns; none without an adapter.
-    columns: Range<usize>,
+    pub(super) columns: Range<usize>,
     /// The values of its B, among those of the matrix's B's.
     values: Range<usize>,
 }
@@ -48,7 +49,7 @@ pub(super) struct Low {
     /// As the stack.
     a: Array<f32>,
     /// `[out, r]` of every projection that has an adapter.
-    b: Vec<Array<f32>>,
+    pub(super) b: Vec<Array<f32>>,
 }
 
 /// The input of a product: `[rows, stride]`, with room for the adapter's columns.
@@ -79,11 +80,7 @@ impl<F: Stored> Fused<F> {
         let inner = layer.weight(projections[0]).cols();
         let biased = projections.iter().any(|projection| layer.bias(*projection).is_some());
         let stride = (inner + columns + usize::from(biased)).next_multiple_of(8);
-        let mut values = vec![F::narrow(0.0); out * stride];
-        for part in &parts {
-            fill(&mut values[part.rows.start * stride..], layer, part.projection, [stride, inner + columns]);
-        }
-        let weight = device.copy("a frozen matrix", &values)?;
+        let weight = Frozen::new(device, layer, &parts, Wide { rows: out, width: inner, rank: columns, stride })?;
         let stack = device.room("A", columns * inner)?;
         Ok(Self { weight, stack, parts, out, inner, rank: columns, stride, biased, first })
     }
@@ -125,13 +122,14 @@ impl<F: Stored> Fused<F> {
     /// y `[rows, out]` of an input whose columns are all filled.
     pub(super) fn forward(&self, device: &Device<F>, x: &Input<F>, rows: usize) -> Result<Array<F>, Error> {
         let y = device.room("a projection's output", rows * self.out)?;
-        device.multiply(&Product {
+        let product = |weight: &Array<F>| Product {
             size: [rows, self.out, self.stride],
             a: x.values.matrix(0, self.stride, Kind::Real),
-            b: self.weight.matrix(0, self.stride, Kind::Real).t(),
+            b: weight.matrix(0, self.stride, Kind::Real).t(),
             c: y.matrix(0, self.out, Kind::Real),
             beta: 0.0,
-        })?;
+        };
+        self.weight.with(device, |weight| device.multiply(&product(weight)))?;
         Ok(y)
     }
 
@@ -150,13 +148,14 @@ impl<F: Stored> Fused<F> {
         let mut dx = device.room("an input's gradient", rows * self.stride)?;
         // Where nothing below learns only dS is needed.
         let first = if below { 0 } else { self.inner };
-        device.multiply(&Product {
+        let product = |weight: &Array<F>| Product {
             size: [rows, self.inner + self.rank - first, self.out],
             a: dy.matrix(0, self.out, Kind::Real),
-            b: self.weight.matrix(first, self.stride, Kind::Real),
+            b: weight.matrix(first, self.stride, Kind::Real),
             c: dx.matrix(first, self.stride, Kind::Real),
             beta: 0.0,
-        })?;
+        };
+        self.weight.with(device, |weight| device.multiply(&product(weight)))?;
         if self.rank > 0 {
             self.add_gradients(device, [dy, &x.values, &dx], (gradient, scale), rows)?;
             if below {
@@ -223,23 +222,6 @@ impl<F: Stored> Fused<F> {
             return Ok(());
         }
         lora::place_a(device, (&mut self.stack, self.inner), (&low.a, self.inner), 0)?;
-        let shape = self.wide(self.out);
-        for (part, b) in self.parts.iter().filter(|part| !part.columns.is_empty()).zip(&low.b) {
-            lora::place_b(device, &mut self.weight, &shape, (b, scale), part.rows.start, part.columns.clone())?;
-        }
-        Ok(())
-    }
-}
-
-/// Copies a projection's weight, and its bias after `before` columns, into rows of `stride` values.
-fn fill<F: Stored>(into: &mut [F], layer: &Layer<f32>, projection: Projection, [stride, before]: [usize; 2]) {
-    let (weight, bias) = (layer.weight(projection), layer.bias(projection));
-    let mut wide = vec![0.0; weight.cols()];
-    for (at, row) in into.chunks_exact_mut(stride).take(weight.rows()).enumerate() {
-        weight.read(at, &mut wide);
-        row.iter_mut().zip(&wide).for_each(|(to, value)| *to = F::narrow(*value));
-        if let Some(bias) = bias {
-            row[before] = F::narrow(bias[at]);
-        }
+        self.weight.place(device, &self.parts, low, scale)
     }
 }

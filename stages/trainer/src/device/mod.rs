@@ -2,6 +2,7 @@
 
 mod batch;
 mod block;
+mod frozen;
 mod fused;
 mod head;
 mod learner;

@@ -3,6 +3,7 @@
 use half::bf16;
 
 use crate::model::Matrix;
+use crate::quantised::Quantised;
 use crate::weight::{Weight, widen_here};
 
 /// W `[out, in]`, or some of its rows.
@@ -16,6 +17,8 @@ pub(super) struct Factor<'a> {
 enum Values<'a> {
     Full(&'a [f32]),
     Half(&'a [bf16]),
+    /// Of a matrix, the first row and the one after the last.
+    Quantised(&'a Quantised, [usize; 2]),
 }
 
 impl<'a> From<&'a Matrix<f32>> for Factor<'a> {
@@ -29,6 +32,9 @@ impl<'a> From<&'a Weight<f32>> for Factor<'a> {
         match weight {
             Weight::Full(matrix) => matrix.into(),
             Weight::Half(matrix) => Self { values: Values::Half(&matrix.data), inner: matrix.cols },
+            Weight::Quantised(matrix) => {
+                Self { values: Values::Quantised(matrix, [0, matrix.rows]), inner: matrix.cols }
+            }
         }
     }
 }
@@ -42,6 +48,7 @@ impl<'a> Factor<'a> {
         match self.values {
             Values::Full(values) => values.len() / self.inner,
             Values::Half(values) => values.len() / self.inner,
+            Values::Quantised(_, [start, end]) => end - start,
         }
     }
 
@@ -51,6 +58,9 @@ impl<'a> Factor<'a> {
         let values = match self.values {
             Values::Full(values) => Values::Full(&values[start..end]),
             Values::Half(values) => Values::Half(&values[start..end]),
+            Values::Quantised(matrix, [begin, end]) => {
+                Values::Quantised(matrix, [begin + first, (begin + first + count).min(end)])
+            }
         };
         Self { values, inner: self.inner }
     }
@@ -66,6 +76,11 @@ impl<'a> Factor<'a> {
             Values::Half(values) => {
                 scratch.resize(values.len(), 0.0);
                 widen_here(values, scratch);
+                scratch
+            }
+            Values::Quantised(matrix, [start, end]) => {
+                scratch.resize((end - start) * self.inner, 0.0);
+                matrix.widen(start..end, scratch);
                 scratch
             }
         }

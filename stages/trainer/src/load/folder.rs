@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::safetensors::SafetensorsFile;
 use super::source::Source;
 use crate::config::token_ids;
-use crate::{Config, Error};
+use crate::{Config, Error, Weight};
 
 /// What a model's replies depend on besides its configuration and weights.
 const DIALECT: [&str; 4] = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
@@ -48,8 +48,17 @@ impl Folder {
     }
 
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
+        self.shard(name)?.take(name)
+    }
+
+    /// A matrix that is stored in bfloat16.
+    pub(super) fn stored(&self, name: &str) -> Result<Option<Weight<f32>>, Error> {
+        self.shard(name)?.stored(name)
+    }
+
+    fn shard(&self, name: &str) -> Result<&SafetensorsFile, Error> {
         let shard = self.places.get(name).and_then(|i| self.shards.get(*i));
-        shard.ok_or_else(|| Error::MissingTensor { name: name.to_owned() })?.take(name)
+        shard.ok_or_else(|| Error::MissingTensor { name: name.to_owned() })
     }
 
     /// config.json as it stands.

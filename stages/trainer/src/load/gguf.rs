@@ -103,6 +103,12 @@ impl GgufFile {
 
     /// Shape (outermost dimension first) and values of a tensor under its GGUF name.
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
+        let (kind, shape, bytes) = self.read(name)?;
+        Ok((shape.to_vec(), kind.dequantise(&bytes)))
+    }
+
+    /// Type, shape (outermost dimension first) and bytes of a tensor under its GGUF name.
+    pub(super) fn read(&self, name: &str) -> Result<(GgmlType, &[usize], Vec<u8>), Error> {
         let fail = |cause: String| self.source.tensor_error(name, cause);
         let tensor = self.tensors.get(name).ok_or_else(|| fail("not in the file".into()))?;
         let kind = GgmlType::from_code(tensor.kind).map_err(fail)?;
@@ -113,7 +119,7 @@ impl GgufFile {
             Error::Malformed { reason, .. } => fail(reason),
             other => other,
         })?;
-        Ok((tensor.shape.clone(), kind.dequantise(&bytes)))
+        Ok((kind, &tensor.shape, bytes))
     }
 }
 

@@ -3,7 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::gguf::{GgufFile, Value};
-use crate::{Config, Error, Family};
+use super::quant::GgmlType;
+use crate::{Config, Error, Family, Matrix, Quantised, Weight};
 
 /// The rotary factors of Llama 3.1 and 3.2 were made with these (`_generate_rope_factors` in llama.cpp's converter
 /// writes the factors only).
@@ -40,16 +41,49 @@ pub(super) fn config(file: &GgufFile) -> Result<Config, Error> {
 
 /// Shape and values of a tensor under its Hugging Face name, in Hugging Face's layout.
 pub(super) fn take(file: &GgufFile, config: &Config, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
-    let gguf = gguf_name(file, name).ok_or_else(|| file.source.tensor_error(name, "has no counterpart in GGUF"))?;
+    let gguf = found_name(file, name)?;
     let (shape, values) = file.take(&gguf)?;
+    let values = reordered(file, config, (name, &gguf), &shape, values)?;
+    Ok((shape, values))
+}
+
+/// A matrix as it is stored, in Hugging Face's layout: nothing for one of `f32`.
+pub(super) fn stored(file: &GgufFile, config: &Config, name: &str) -> Result<Option<Weight<f32>>, Error> {
+    let gguf = found_name(file, name)?;
+    let (kind, shape, bytes) = file.read(&gguf)?;
+    let &[rows, cols] = shape else { return Ok(None) };
+    if kind == GgmlType::F32 {
+        return Ok(None);
+    }
+    let bytes = reordered(file, config, (name, &gguf), shape, bytes)?;
+    Ok(Some(match kind {
+        GgmlType::BF16 => {
+            let data = bytes.as_chunks().0.iter().map(|bytes| half::bf16::from_le_bytes(*bytes)).collect();
+            Weight::Half(Matrix { rows, cols, data })
+        }
+        kind => Weight::Quantised(Quantised { kind, rows, cols, bytes }),
+    }))
+}
+
+fn found_name(file: &GgufFile, name: &str) -> Result<String, Error> {
+    gguf_name(file, name).ok_or_else(|| file.source.tensor_error(name, "has no counterpart in GGUF"))
+}
+
+/// A tensor's values, or bytes, with the rows of q and k in Hugging Face's order.
+fn reordered<T: Copy>(
+    file: &GgufFile,
+    config: &Config,
+    (name, gguf): (&str, &str),
+    shape: &[usize],
+    values: Vec<T>,
+) -> Result<Vec<T>, Error> {
     let heads = match (config.family, name.contains(".q_proj."), name.contains(".k_proj.")) {
         (Family::Llama, true, _) => config.heads,
         (Family::Llama, _, true) => config.kv_heads,
-        _ => return Ok((shape, values)),
+        _ => return Ok(values),
     };
-    let values = unpermute(&shape, &values, heads)
-        .ok_or_else(|| file.source.tensor_error(&gguf, format!("shape {shape:?} does not split into {heads} heads")))?;
-    Ok((shape, values))
+    unpermute(shape, &values, heads)
+        .ok_or_else(|| file.source.tensor_error(gguf, format!("shape {shape:?} does not split into {heads} heads")))
 }
 
 fn gguf_name(file: &GgufFile, name: &str) -> Option<String> {
@@ -69,7 +103,7 @@ fn gguf_name(file: &GgufFile, name: &str) -> Option<String> {
 
 /// llama.cpp rotates neighbouring rows (2i, 2i + 1), Hugging Face rows (i, i + d/2) of a head; the converter reordered
 /// the rows of q and k, which is undone here.
-fn unpermute(shape: &[usize], values: &[f32], heads: usize) -> Option<Vec<f32>> {
+fn unpermute<T: Copy>(shape: &[usize], values: &[T], heads: usize) -> Option<Vec<T>> {
     let rows = *shape.first()?;
     let (d, cols) = (rows / heads, values.len() / rows.max(1));
     if rows == 0 || rows % (2 * heads) != 0 {

@@ -23,7 +23,8 @@ pub use companions::Companions;
 pub use dialect::Dialect;
 pub use tokenizer::Tokenizer;
 
-use crate::{Config, Error, Model, Storage};
+use crate::model::Tensors;
+use crate::{Config, Error, Model, Storage, Weight};
 use folder::Folder;
 use gguf::GgufFile;
 
@@ -80,7 +81,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::take`], and where a tensor's shape is not what the configuration says.
     pub fn model(&self) -> Result<Model, Error> {
-        Model::from_tensors(self.config.clone(), self.storage, |name| self.take(name))
+        Model::from_tensors(self.config.clone(), self.storage, self)
     }
 
     /// blake3 of configuration, weights and storage, in hexadecimal: the same contents give the same identity wherever they lie.
@@ -97,9 +98,25 @@ impl Checkpoint {
             Format::Folder(folder) => folder.hash(&mut hasher)?,
             Format::Gguf(file) => file.source.hash(&mut hasher)?,
         }
-        if self.storage == Storage::Bf16 {
-            hasher.update(b"bf16");
+        match self.storage {
+            Storage::F32 => {}
+            Storage::Bf16 => drop(hasher.update(b"bf16")),
+            // The same numbers, but products of blocks of rows may round otherwise.
+            Storage::File => drop(hasher.update(b"file")),
         }
         Ok(self.identity.get_or_init(|| hasher.finalize().to_hex().to_string()).clone())
+    }
+}
+
+impl Tensors<f32> for &Checkpoint {
+    fn values(&mut self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
+        self.take(name)
+    }
+
+    fn stored(&mut self, name: &str) -> Result<Option<Weight<f32>>, Error> {
+        match &self.format {
+            Format::Folder(folder) => folder.stored(name),
+            Format::Gguf(file) => gguf_model::stored(file, &self.config, name),
+        }
     }
 }

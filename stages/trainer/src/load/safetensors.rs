@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
 use super::source::Source;
-use crate::Error;
+use crate::{Error, Matrix, Weight};
 
 /// The format's own limit on the header (bytes).
 const MAX_HEADER: u64 = 100_000_000;
@@ -54,13 +54,28 @@ impl SafetensorsFile {
 
     /// Shape and values of a tensor, widened to f32.
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
-        let fail = |cause: String| self.source.tensor_error(name, cause);
-        let info = self.header.info(name).ok_or_else(|| fail("not in the file".into()))?;
+        let (dtype, shape, bytes) = self.read(name)?;
+        let reason = format!("type {dtype:?} is not supported (F32, F16, BF16 are)");
+        let values = widen(dtype, &bytes).ok_or_else(|| self.source.tensor_error(name, reason))?;
+        Ok((shape.to_vec(), values))
+    }
+
+    /// A matrix that is stored in bfloat16.
+    pub(super) fn stored(&self, name: &str) -> Result<Option<Weight<f32>>, Error> {
+        let is_half = self.header.info(name).is_some_and(|info| info.dtype == Dtype::BF16 && info.shape.len() == 2);
+        if !is_half {
+            return Ok(None);
+        }
+        let (_, shape, bytes) = self.read(name)?;
+        let data = bytes.as_chunks().0.iter().map(|bytes| half::bf16::from_le_bytes(*bytes)).collect();
+        Ok(Some(Weight::Half(Matrix { rows: shape[0], cols: shape[1], data })))
+    }
+
+    fn read(&self, name: &str) -> Result<(Dtype, &[usize], Vec<u8>), Error> {
+        let info = self.header.info(name).ok_or_else(|| self.source.tensor_error(name, "not in the file"))?;
         let (start, end) = info.data_offsets;
         let bytes = self.source.read(self.data + start as u64, (end - start) as u64)?;
-        let values = widen(info.dtype, &bytes)
-            .ok_or_else(|| fail(format!("type {:?} is not supported (F32, F16, BF16 are)", info.dtype)))?;
-        Ok((info.shape.clone(), values))
+        Ok((info.dtype, &info.shape, bytes))
     }
 }
 

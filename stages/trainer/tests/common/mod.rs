@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use obvert_trainer::load::quant::GgmlType;
 use obvert_trainer::{
-    Adapter, Config, Error, Matrix, Model, Real, ResponseLogps, Storage, TokenPair, pair::Batch, peft,
+    Adapter, Config, Error, Matrix, Model, Projection, Quantised, Real, ResponseLogps, Storage, TokenPair, Weight,
+    pair::Batch, peft,
 };
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -107,7 +109,7 @@ pub fn stored_model<F: Real>(config: &Config, seed: u64, storage: Storage, round
     let mut noise = noise(seed);
     let (kv, q) = (config.kv_heads * config.head_dim, config.heads * config.head_dim);
     let (h, f, v) = (config.hidden, config.ffn, config.vocab_size);
-    Model::from_tensors(config.clone(), storage, |name| {
+    Model::from_tensors(config.clone(), storage, |name: &str| {
         let shape = match name.rsplit('.').nth(1).unwrap() {
             "embed_tokens" | "lm_head" => vec![v, h],
             "q_proj" if name.ends_with("bias") => vec![q],
@@ -126,6 +128,47 @@ pub fn stored_model<F: Real>(config: &Config, seed: u64, storage: Storage, round
         Ok((shape, values))
     })
     .unwrap()
+}
+
+/// A random matrix in blocks of a file, of a sensible size for its inputs.
+pub fn quantised(kind: GgmlType, rows: usize, cols: usize, seed: u64) -> Quantised {
+    let (weights, bytes) = kind.block();
+    // Where a block has its scale and its minimum, and the greatest whole number that the scale multiplies.
+    let (scale, minimum, greatest) = match kind {
+        GgmlType::Q8_0 => (0, None, 128.0),
+        GgmlType::Q4_0 => (0, None, 8.0),
+        GgmlType::Q4_1 => (0, Some(2), 8.0),
+        GgmlType::Q6K => (208, None, 128.0 * 32.0),
+        other => panic!("{other:?} has no blocks"),
+    };
+    let (mut noise, size) = (noise(seed), (3.0 / cols as f64).sqrt());
+    let half = |value: f64| half::f16::from_f64(value).to_le_bytes();
+    let mut block = || {
+        let mut block: Vec<u8> = (0..bytes).map(|_| ((noise() + 1.0) * 127.9) as u8).collect();
+        block[scale..scale + 2].copy_from_slice(&half(size / greatest * (1.0 + 0.3 * noise())));
+        minimum.into_iter().for_each(|at: usize| block[at..at + 2].copy_from_slice(&half(-size)));
+        block
+    };
+    let bytes = (0..rows * cols / weights).flat_map(|_| block()).collect();
+    Quantised { kind, rows, cols, bytes }
+}
+
+/// A model whose projections are in blocks of all types, and the same one widened.
+pub fn quantised_models(config: &Config, round: fn(f64) -> f64) -> [Model; 2] {
+    const KINDS: [GgmlType; 7] = [Q8_0, Q4_0, Q8_0, Q4_1, Q4_0, Q4_0, Q6K];
+    use GgmlType::{Q4_0, Q4_1, Q6K, Q8_0};
+    let mut model = stored_model::<f32>(config, 3, Storage::F32, round);
+    let mut wide = model.clone();
+    for (layer, (blocks, wide)) in model.layers.iter_mut().zip(&mut wide.layers).enumerate() {
+        for (projection, kind) in Projection::ALL.into_iter().zip(KINDS) {
+            let (rows, cols) = projection.shape(config);
+            let matrix = quantised(kind, rows, cols, (layer * 7 + projection.index()) as u64);
+            let data = kind.dequantise(&matrix.bytes);
+            *wide.weight_mut(projection) = Weight::Full(Matrix { rows, cols, data });
+            *blocks.weight_mut(projection) = Weight::Quantised(matrix);
+        }
+    }
+    [model, wide]
 }
 
 /// Gives every B values too, so that the adapter does something.

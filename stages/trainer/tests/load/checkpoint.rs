@@ -5,12 +5,15 @@ use std::fs;
 use std::path::Path;
 
 use obvert_trainer::load::Checkpoint;
-use obvert_trainer::{Config, Matrix, logits};
+use obvert_trainer::load::quant::GgmlType;
+use obvert_trainer::{Config, Matrix, Model, Projection, Storage, Weight, logits};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use crate::common::{MODELS, Tensors, json as read_json, shared};
+use crate::common::{MODELS, Tensors, json as read_json, quantised, shared};
 use crate::gguf::{self, Meta};
+
+const QUICKSTART: &str = "../../pipelines/quickstart/model";
 
 fn logits_of(path: &Path) -> (Config, Matrix<f32>) {
     let checkpoint = Checkpoint::open(path).unwrap();
@@ -30,6 +33,53 @@ fn gguf_gives_the_logits_of_the_folder() {
         let ((expected_config, expected), (config, found)) = (logits_of(&original), logits_of(&file));
         assert_eq!(config, expected_config, "{name}");
         assert_eq!(found, expected, "{name}");
+    }
+}
+
+/// All numbers of a model's matrices.
+fn numbers(model: &Model) -> Vec<f32> {
+    let layers = model.layers.iter().flat_map(|layer| Projection::ALL.map(|projection| layer.weight(projection)));
+    let rows = |weight: &Weight<f32>| {
+        let mut values = vec![0.0; weight.rows() * weight.cols()];
+        values.chunks_exact_mut(weight.cols()).enumerate().for_each(|(at, row)| weight.read(at, row));
+        values
+    };
+    [&model.embed, model.head()].into_iter().chain(layers).flat_map(rows).collect()
+}
+
+/// Blocks stay blocks, with the rows of q and k in Hugging Face's order, and bfloat16 stays bfloat16.
+#[test]
+fn matrices_can_be_kept_as_the_file_has_them() {
+    let (folder, quickstart) = (tempfile::tempdir().unwrap(), Path::new(env!("CARGO_MANIFEST_DIR")).join(QUICKSTART));
+    let (gguf_file, half_folder) = (folder.path().join("model.gguf"), folder.path().join("half"));
+    let mut file = gguf::from_checkpoint(&Checkpoint::open(&quickstart).unwrap());
+    for (at, (_, shape, code, bytes)) in file.tensors.iter_mut().enumerate() {
+        let (kind, number) = [(GgmlType::Q8_0, 8), (GgmlType::Q4_0, 2), (GgmlType::Q4_1, 3)][at % 3];
+        if let &[rows, cols] = &shape[..] {
+            (*code, *bytes) = (number, quantised(kind, rows, cols, at as u64).bytes);
+        }
+    }
+    fs::write(&gguf_file, file.bytes().0).unwrap();
+    fs::create_dir(&half_folder).unwrap();
+    write_shards(&quickstart, &half_folder, Dtype::BF16, |value| half::bf16::from_f64(value).to_le_bytes().to_vec());
+    for path in [&gguf_file, &half_folder, &quickstart] {
+        let [wide, kept] = [Storage::F32, Storage::File].map(|storage| Checkpoint::open(path).unwrap().stored(storage));
+        assert_ne!(wide.identity().unwrap(), kept.identity().unwrap());
+        let [wide, kept] = [wide, kept].map(|checkpoint| checkpoint.model().unwrap());
+        assert!(numbers(&wide) == numbers(&kept), "{}", path.display());
+        let kind = match &kept.layers[0].q {
+            Weight::Full(_) => "full",
+            Weight::Half(_) => "half",
+            Weight::Quantised(_) => "quantised",
+        };
+        let expected = if path == &gguf_file {
+            "quantised"
+        } else if path == &half_folder {
+            "half"
+        } else {
+            "full"
+        };
+        assert_eq!(kind, expected, "{}", path.display());
     }
 }
 

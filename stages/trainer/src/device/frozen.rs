@@ -1,0 +1,171 @@
+//! A frozen matrix on the device, `[out, in | rank | bias]`: its own columns, alpha/r · B of every projection in columns of its
+//! own, and the bias. What is left over of a row, whose length is a multiple of 8, is zero.
+//!
+//! It lies there as the products read it, or as a file's quantised blocks, and is then widened in front of every product.
+
+use obvert_device::ops::dequantise::{self, Quantised};
+use obvert_device::ops::lora::{self, Wide};
+use obvert_device::{Array, Device, Error, Stored};
+use rayon::prelude::*;
+
+use super::fused::{Low, Part};
+use crate::load::quant::GgmlType;
+use crate::model::Layer;
+use crate::weight::Weight;
+
+/// A frozen matrix.
+#[derive(Debug)]
+pub(super) struct Frozen<F> {
+    shape: Wide,
+    kept: Kept<F>,
+}
+
+#[derive(Debug)]
+enum Kept<F> {
+    Dense(Array<F>),
+    Blocks {
+        /// Of each projection.
+        parts: Vec<Blocks>,
+        /// alpha/r.
+        scale: f32,
+        /// `[out]`.
+        bias: Option<Array<f32>>,
+    },
+}
+
+/// A projection's blocks.
+#[derive(Debug)]
+struct Blocks {
+    part: Part,
+    kind: Quantised,
+    bytes: Array<u8>,
+    /// B, where one is in place.
+    b: Option<Array<f32>>,
+}
+
+impl<F: Stored> Frozen<F> {
+    /// The projections of a block, one below the other. `shape` is of the whole.
+    pub(super) fn new(device: &Device<F>, layer: &Layer<f32>, parts: &[Part], shape: Wide) -> Result<Self, Error> {
+        let blocks: Option<Vec<_>> = parts.iter().map(|part| blocks_of(layer.weight(part.projection))).collect();
+        let kept = match blocks {
+            Some(blocks) => quantised(device, layer, parts, &blocks, shape.rows)?,
+            None => Kept::Dense(dense(device, layer, parts, shape)?),
+        };
+        Ok(Self { shape, kept })
+    }
+
+    /// Writes alpha/r · B to where the products read it.
+    pub(super) fn place(&mut self, device: &Device<F>, parts: &[Part], low: &Low, scale: f32) -> Result<(), Error> {
+        match &mut self.kept {
+            Kept::Dense(values) => {
+                for (part, b) in parts.iter().filter(|part| !part.columns.is_empty()).zip(&low.b) {
+                    let (row, columns) = (part.rows.start, part.columns.clone());
+                    lora::place_b(device, values, &self.shape, (b, scale), row, columns)?;
+                }
+            }
+            Kept::Blocks { parts, scale: kept, .. } => {
+                *kept = scale;
+                let adapted = parts.iter_mut().filter(|blocks| !blocks.part.columns.is_empty());
+                adapted.zip(&low.b).for_each(|(blocks, b)| blocks.b = Some(b.part(0..b.len())));
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses the matrix as the products read it.
+    pub(super) fn with<T>(
+        &self,
+        device: &Device<F>,
+        product: impl FnOnce(&Array<F>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match &self.kept {
+            Kept::Dense(values) => product(values),
+            Kept::Blocks { parts, scale, bias } => product(&self.widened(device, parts, *scale, bias.as_ref())?),
+        }
+    }
+
+    fn widened(
+        &self,
+        device: &Device<F>,
+        parts: &[Blocks],
+        scale: f32,
+        bias: Option<&Array<f32>>,
+    ) -> Result<Array<F>, Error> {
+        let Wide { rows, width, rank, stride } = self.shape;
+        let mut wide = device.room("a widened matrix", rows * stride)?;
+        let beside = Wide { rank: stride - width, ..self.shape };
+        if beside.rank > 0 {
+            lora::clear(device, &mut wide, &beside)?;
+        }
+        for Blocks { part, kind, bytes, b } in parts {
+            let to = (&mut wide, part.rows.start * stride, stride);
+            dequantise::rows(device, to, (*kind, bytes, 0), [part.rows.len(), width])?;
+            if let Some(b) = b {
+                lora::place_b(device, &mut wide, &beside, (b, scale), part.rows.start, part.columns.clone())?;
+            }
+        }
+        if let Some(bias) = bias {
+            lora::place_b(device, &mut wide, &beside, (bias, 1.0), 0, rank..rank + 1)?;
+        }
+        Ok(wide)
+    }
+}
+
+/// The blocks of a weight, where the device can widen them.
+fn blocks_of(weight: &Weight<f32>) -> Option<(Quantised, &[u8])> {
+    let Weight::Quantised(weight) = weight else { return None };
+    let kind = match weight.kind {
+        GgmlType::Q8_0 => Quantised::Q8_0,
+        GgmlType::Q4_0 => Quantised::Q4_0,
+        GgmlType::Q4_1 => Quantised::Q4_1,
+        GgmlType::Q6K => Quantised::Q6K,
+        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => return None,
+    };
+    Some((kind, &weight.bytes))
+}
+
+fn quantised<F: Stored>(
+    device: &Device<F>,
+    layer: &Layer<f32>,
+    parts: &[Part],
+    blocks: &[(Quantised, &[u8])],
+    out: usize,
+) -> Result<Kept<F>, Error> {
+    let copy = |(part, (kind, bytes)): (&Part, &(Quantised, &[u8]))| {
+        let bytes = device.copy("a frozen matrix", bytes)?;
+        Ok(Blocks { part: part.clone(), kind: *kind, bytes, b: None })
+    };
+    let mut bias = vec![0.0; out];
+    let mut biased = false;
+    for part in parts {
+        let Some(own) = layer.bias(part.projection) else { continue };
+        bias[part.rows.clone()].copy_from_slice(own);
+        biased = true;
+    }
+    Ok(Kept::Blocks {
+        parts: parts.iter().zip(blocks).map(copy).collect::<Result<_, Error>>()?,
+        scale: 0.0,
+        bias: biased.then(|| device.copy("a bias", &bias)).transpose()?,
+    })
+}
+
+/// The matrix as the products read it, without an adapter's values.
+fn dense<F: Stored>(device: &Device<F>, layer: &Layer<f32>, parts: &[Part], shape: Wide) -> Result<Array<F>, Error> {
+    let Wide { rows, width, rank, stride } = shape;
+    let mut values = vec![F::narrow(0.0); rows * stride];
+    for part in parts {
+        let (weight, bias) = (layer.weight(part.projection), layer.bias(part.projection));
+        let own = &mut values[part.rows.start * stride..part.rows.end * stride];
+        own.par_chunks_exact_mut(stride).enumerate().for_each_init(
+            || vec![0.0; width],
+            |wide, (at, row)| {
+                weight.read(at, wide);
+                row.iter_mut().zip(wide).for_each(|(to, value)| *to = F::narrow(*value));
+                if let Some(bias) = bias {
+                    row[width + rank] = F::narrow(bias[at]);
+                }
+            },
+        );
+    }
+    device.copy("a frozen matrix", &values)
+}
