@@ -37,6 +37,8 @@ enum Verb {
     },
     /// Fine-tune an adapter on a file of pairs.
     Train(Box<verbs::train::Arguments>),
+    /// Print how much of a GPU's memory training a model takes; no GPU is needed.
+    Memory(verbs::memory::Arguments),
     /// Print the log-probs of a batch of pairs under a model and its adapter, as JSON.
     Logprobs(verbs::logprobs::Arguments),
     /// Write a model with its adapter merged into its weights.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Check { pipeline, set } => verbs::graph::check(&pipeline, &set),
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
         Verb::Train(arguments) => verbs::train::train(&arguments),
+        Verb::Memory(arguments) => verbs::memory::memory(&arguments),
         Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),
         Verb::Merge(arguments) => verbs::merge::merge(&arguments),
     };

@@ -2,6 +2,7 @@
 
 pub mod graph;
 pub mod logprobs;
+pub mod memory;
 pub mod merge;
 mod model;
 mod pairs;

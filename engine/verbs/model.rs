@@ -30,11 +30,17 @@ pub struct ModelArguments {
 }
 
 impl ModelArguments {
-    /// Loads both; the checkpoint tells the model from others.
-    pub fn open(&self) -> anyhow::Result<(Checkpoint, Model<f32>, Option<Adapter<f32>>)> {
+    /// Opens the checkpoint, which tells the model from others, and loads the adapter. The model's weights are not read.
+    pub fn look(&self) -> anyhow::Result<(Checkpoint, Option<Adapter<f32>>)> {
         let checkpoint = Checkpoint::open(&self.model)?.stored(self.storage);
+        let adapter = self.adapter.as_deref().map(|folder| peft::load(folder, &checkpoint.config)).transpose()?;
+        Ok((checkpoint, adapter))
+    }
+
+    /// Loads both.
+    pub fn open(&self) -> anyhow::Result<(Checkpoint, Model<f32>, Option<Adapter<f32>>)> {
+        let (checkpoint, adapter) = self.look()?;
         let model = checkpoint.model()?;
-        let adapter = self.adapter.as_deref().map(|folder| peft::load(folder, &model.config)).transpose()?;
         Ok((checkpoint, model, adapter))
     }
 }

@@ -9,8 +9,9 @@ use obvert_trainer::fit::{Fit, FitSettings, Inputs, Outcome};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::{Activations, LossKind, MICRO_TOKENS, ReferenceKind};
-use obvert_trainer::{Adapter, LoraSettings, Model, TrainSettings, peft};
+use obvert_trainer::{Adapter, Config, LoraSettings, TrainSettings, peft};
 
+use super::memory;
 use super::model::{ModelArguments, named};
 use super::pairs::{self, Read};
 use super::train_observer::TrainObserver;
@@ -129,12 +130,13 @@ pub struct Arguments {
 /// Fine-tunes an adapter.
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     check_start(arguments)?;
-    let (checkpoint, model, adapter) = arguments.model.open()?;
+    let (checkpoint, adapter) = arguments.model.look()?;
     let training = training(arguments);
-    let mut read = read(arguments, &model, &training)?;
     let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
-    let start = adapter.map_or_else(|| Adapter::new(&model.config, &lora, arguments.seed), Ok)?;
-    let (model, base) = (Arc::new(model), checkpoint.identity()?);
+    let start = adapter.map_or_else(|| Adapter::new(&checkpoint.config, &lora, arguments.seed), Ok)?;
+    memory::check(&checkpoint, (start.rank, &start.targets()), &training)?;
+    let mut read = read(arguments, &checkpoint.config, &training)?;
+    let (model, base) = (Arc::new(checkpoint.model()?), checkpoint.identity()?);
     let (data, settings) = (std::mem::take(&mut read.data), fit_settings(arguments));
     let mut fit = Fit::new(Inputs { model, base, start, training, data, settings }, &arguments.out)?;
     read.set_aside(&fit.plan().single, "its mirror, which the loss needs, is not there");
@@ -163,9 +165,9 @@ fn check_start(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// The pairs of the file that can be trained on.
-fn read(arguments: &Arguments, model: &Model, training: &TrainSettings) -> anyhow::Result<Read> {
+fn read(arguments: &Arguments, config: &Config, training: &TrainSettings) -> anyhow::Result<Read> {
     let sides = training.preference_loss().sides();
-    let limits = Limits { config: &model.config, max_length: arguments.length.max_length, sides };
+    let limits = Limits { config, max_length: arguments.length.max_length, sides };
     let margins = training.loss == LossKind::Rpo && training.gamma() > 0.0;
     let read = pairs::read(&arguments.pairs, &arguments.model.model, &limits, margins)?;
     let read = if arguments.strict { read.whole()? } else { read.some()? };

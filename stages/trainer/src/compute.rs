@@ -121,11 +121,24 @@ pub fn learner(
     match place.found() {
         #[cfg(feature = "cuda")]
         Place::Cuda(number) => {
+            refuse_what_does_not_fit(place, model, (adapter.rank, &adapter.targets()), passes)?;
             let device = obvert_device::cuda::Cuda::start(number)?;
             Ok(Box::new(crate::device::DeviceLearner::new(device, model, adapter, passes)?))
         }
         place => Ok(Box::new(Local::new(Arc::clone(model), threads(place, passes)?, adapter))),
     }
+}
+
+#[cfg(feature = "cuda")]
+fn refuse_what_does_not_fit(
+    place: Place,
+    model: &Model<f32>,
+    adapter: (usize, &[Projection]),
+    (micro_tokens, activations): (usize, Activations),
+) -> Result<(), Error> {
+    use crate::device::{MemoryPlan, Planned};
+    let planned = Planned { config: &model.config, adapter, micro_tokens, activations };
+    MemoryPlan::of_model::<half::bf16>(model, planned).check(place.free_memory()?)
 }
 
 /// This machine's threads; a GPU only fails to be there.

@@ -25,6 +25,18 @@ impl Place {
             place => place,
         }
     }
+
+    /// Bytes of memory that are free there, where that is a GPU; without end elsewhere.
+    ///
+    /// # Errors
+    /// There is no such GPU.
+    pub fn free_memory(self) -> Result<usize, crate::Error> {
+        match self.found() {
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => Ok(obvert_device::cuda::Cuda::free_memory(number)?),
+            _ => Ok(usize::MAX),
+        }
+    }
 }
 
 /// GPUs that can be computed on.

@@ -90,7 +90,7 @@ fn tensors_of_another_shape_are_named() {
     let config = tiny_config(json!({}));
     let build = |wrong: &str| {
         let mut q = Some(vec![0.5; 144]);
-        Model::from_tensors(config.clone(), Storage::F32, |name| match name {
+        Model::from_tensors(config.clone(), Storage::F32, |name: &str| match name {
             _ if name == wrong => Ok((vec![3, 4], vec![0.0; 12])),
             "model.embed_tokens.weight" => Ok((vec![37, 12], vec![0.5_f32; 444])),
             "model.layers.0.self_attn.q_proj.weight" => Ok((vec![12, 12], q.take().unwrap())),

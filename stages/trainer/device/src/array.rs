@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use half::bf16;
 
 use crate::error::Error;
-use crate::machine::{Argument, Kind, Launch, Machine, Operand, Product};
+use crate::machine::{Argument, Kind, Launch, Machine, Memory, Operand, Product};
 
 /// What activations and frozen weights can be stored as.
 pub trait Stored: Pod + Send + Sync {
@@ -63,7 +63,7 @@ impl<F: Stored> Device<F> {
     /// There is not enough memory.
     pub fn room<T: Pod>(&self, what: &str, len: usize) -> Result<Array<T>, Error> {
         let address = self.machine.allocate(what, len * size_of::<T>())?;
-        let memory = Arc::new(Memory { machine: Arc::clone(&self.machine), address });
+        let memory = Arc::new(Allocation { machine: Arc::clone(&self.machine), address });
         Ok(Array { memory, address, len, values: PhantomData })
     }
 
@@ -96,6 +96,14 @@ impl<F: Stored> Device<F> {
         self.copy(what, &narrow)
     }
 
+    /// How much memory there is.
+    ///
+    /// # Errors
+    /// What the machine says.
+    pub fn memory(&self) -> Result<Memory, Error> {
+        self.machine.memory()
+    }
+
     /// Runs a kernel: blocks, threads of each, bytes of shared memory, and its arguments in order.
     ///
     /// # Errors
@@ -118,14 +126,14 @@ impl<F: Stored> Device<F> {
     }
 }
 
-/// Memory on a machine; given back when dropped.
+/// Some of a machine's memory; given back when dropped.
 #[derive(Debug)]
-struct Memory {
+struct Allocation {
     machine: Arc<dyn Machine>,
     address: u64,
 }
 
-impl Drop for Memory {
+impl Drop for Allocation {
     fn drop(&mut self) {
         self.machine.free(self.address);
     }
@@ -134,7 +142,7 @@ impl Drop for Memory {
 /// `len` values on a machine: all of some memory, or a part of it.
 #[derive(Debug)]
 pub struct Array<T> {
-    memory: Arc<Memory>,
+    memory: Arc<Allocation>,
     address: u64,
     len: usize,
     values: PhantomData<T>,

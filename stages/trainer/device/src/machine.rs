@@ -39,11 +39,28 @@ pub trait Machine: Debug + Send + Sync {
     /// Names the kernel and the launch.
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error>;
 
+    /// How much memory there is.
+    ///
+    /// # Errors
+    /// What the machine says.
+    fn memory(&self) -> Result<Memory, Error>;
+
     /// C = A B + beta C.
     ///
     /// # Errors
     /// What the machine says.
     fn multiply(&self, product: &Product) -> Result<(), Error>;
+}
+
+/// A machine's memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What can be allocated.
+    pub free: usize,
+    /// What the machine has.
+    pub total: usize,
+    /// The most that was allocated at a time.
+    pub most_used: usize,
 }
 
 /// A kernel's launch.

@@ -3,6 +3,7 @@
 //! It is slow and strict. What a GPU leaves undefined (barriers that threads part at, memory beyond an array, values that
 //! were never written) is an error here or shows in the results. See `../simt/simt.h`.
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
@@ -15,7 +16,7 @@ use half::bf16;
 
 use crate::array::{Device, Stored};
 use crate::error::Error;
-use crate::machine::{Argument, Kind, Launch, Machine, Operand, Product};
+use crate::machine::{Argument, Kind, Launch, Machine, Memory, Operand, Product};
 use crate::sources::{COMMON, SOURCES};
 
 /// The order in which the threads of a block take turns. A result that depends on it lacks a barrier. In the first two a warp
@@ -49,6 +50,15 @@ struct Talk {
     child: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
+    used: Used,
+}
+
+/// Bytes that are allocated.
+#[derive(Debug, Default)]
+struct Used {
+    sizes: HashMap<u64, usize>,
+    now: usize,
+    most: usize,
 }
 
 impl Program {
@@ -99,7 +109,7 @@ impl Program {
         let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(machine_error(&"has no pipes"));
         };
-        let talk = Mutex::new(Talk { child, to, from: BufReader::new(from) });
+        let talk = Mutex::new(Talk { child, to, from: BufReader::new(from), used: Used::default() });
         Ok(Device::new(Arc::new(Simulation { order, talk })))
     }
 }
@@ -199,12 +209,19 @@ impl Simulation {
 
 impl Machine for Simulation {
     fn allocate(&self, _what: &str, bytes: usize) -> Result<u64, Error> {
-        self.ask(&format!("allocate {bytes}"), &[])?.parse().map_err(|error| machine_error(&error))
+        let address = self.ask(&format!("allocate {bytes}"), &[])?.parse().map_err(|error| machine_error(&error))?;
+        let used = &mut self.talk().used;
+        used.sizes.insert(address, bytes);
+        used.now += bytes;
+        used.most = used.most.max(used.now);
+        Ok(address)
     }
 
     fn free(&self, address: u64) {
         // Fails where the program has ended, and its memory with it.
         let _ = self.ask(&format!("free {address}"), &[]);
+        let used = &mut self.talk().used;
+        used.now -= used.sizes.remove(&address).unwrap_or_default();
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
@@ -220,6 +237,10 @@ impl Machine for Simulation {
         let asked = talk.ask(&format!("read {address} {}", bytes.len()), &[]);
         asked.map_err(|cause| machine_error(&cause))?;
         talk.from.read_exact(bytes).map_err(|error| machine_error(&error))
+    }
+
+    fn memory(&self) -> Result<Memory, Error> {
+        Ok(Memory { free: usize::MAX, total: usize::MAX, most_used: self.talk().used.most })
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error> {

@@ -12,19 +12,25 @@ use obvert_device::{Array, Device, Error, Stored};
 
 use super::batch::Packed;
 use super::fused::{Fused, Input, Low};
+use super::layout::Layout;
 use crate::config::Config;
 use crate::model::Layer;
 use crate::projection::Projection::{self, Down, Gate, K, O, Q, Up, V};
 
 /// The projections of a block that share an input.
-pub(super) const GROUPS: [&[Projection]; 4] = [&[Q, K, V], &[O], &[Gate, Up], &[Down]];
+const GROUPS: [&[Projection]; 4] = [&[Q, K, V], &[O], &[Gate, Up], &[Down]];
+
+/// The matrices of every block, for an adapter of this rank on `targets`.
+pub(super) fn layouts(config: &Config, adapter: (usize, &[Projection])) -> [Layout; 4] {
+    GROUPS.map(|projections| Layout::new(config, projections, adapter))
+}
 
 /// A block's frozen weights.
 #[derive(Debug)]
 pub(super) struct Block<F> {
     attn_norm: Array<F>,
     ffn_norm: Array<F>,
-    /// In the order of [`GROUPS`].
+    /// In the order of [`layouts`].
     pub(super) fused: [Fused<F>; 4],
 }
 
@@ -123,11 +129,11 @@ impl<F: Stored> Block<F> {
     pub(super) fn new(
         device: &Device<F>,
         layer: &Layer<f32>,
-        adapter: (usize, &[Projection]),
+        layouts: &[Layout; 4],
         mut values_before: usize,
     ) -> Result<Self, Error> {
         let mut fused = |at: usize| -> Result<Fused<F>, Error> {
-            let fused = Fused::new(device, layer, GROUPS[at], adapter, values_before)?;
+            let fused = Fused::new(device, layer, layouts[at].clone(), values_before)?;
             values_before += fused.values();
             Ok(fused)
         };

@@ -8,7 +8,8 @@ use obvert_device::ops::lora::{self, Wide};
 use obvert_device::{Array, Device, Error, Stored};
 use rayon::prelude::*;
 
-use super::fused::{Low, Part};
+use super::fused::Low;
+use super::layout::{Layout, Part};
 use crate::load::quant::GgmlType;
 use crate::model::Layer;
 use crate::weight::Weight;
@@ -16,7 +17,7 @@ use crate::weight::Weight;
 /// A frozen matrix.
 #[derive(Debug)]
 pub(super) struct Frozen<F> {
-    shape: Wide,
+    layout: Layout,
     kept: Kept<F>,
 }
 
@@ -44,23 +45,24 @@ struct Blocks {
 }
 
 impl<F: Stored> Frozen<F> {
-    /// The projections of a block, one below the other. `shape` is of the whole.
-    pub(super) fn new(device: &Device<F>, layer: &Layer<f32>, parts: &[Part], shape: Wide) -> Result<Self, Error> {
-        let blocks: Option<Vec<_>> = parts.iter().map(|part| blocks_of(layer.weight(part.projection))).collect();
-        let kept = match blocks {
-            Some(blocks) => quantised(device, layer, parts, &blocks, shape.rows)?,
-            None => Kept::Dense(dense(device, layer, parts, shape)?),
+    /// The projections of a block.
+    pub(super) fn new(device: &Device<F>, layer: &Layer<f32>, layout: &Layout) -> Result<Self, Error> {
+        let blocks = layout.parts.iter().map(|part| blocks_of(layer.weight(part.projection)));
+        let kept = match blocks.collect::<Option<Vec<_>>>() {
+            Some(blocks) => quantised(device, layer, layout, &blocks)?,
+            None => Kept::Dense(dense(device, layer, layout)?),
         };
-        Ok(Self { shape, kept })
+        Ok(Self { layout: layout.clone(), kept })
     }
 
     /// Writes alpha/r · B to where the products read it.
-    pub(super) fn place(&mut self, device: &Device<F>, parts: &[Part], low: &Low, scale: f32) -> Result<(), Error> {
+    pub(super) fn place(&mut self, device: &Device<F>, low: &Low, scale: f32) -> Result<(), Error> {
+        let shape = self.layout.wide(self.layout.out);
         match &mut self.kept {
             Kept::Dense(values) => {
-                for (part, b) in parts.iter().filter(|part| !part.columns.is_empty()).zip(&low.b) {
+                for (part, b) in self.layout.adapted().zip(&low.b) {
                     let (row, columns) = (part.rows.start, part.columns.clone());
-                    lora::place_b(device, values, &self.shape, (b, scale), row, columns)?;
+                    lora::place_b(device, values, &shape, (b, scale), row, columns)?;
                 }
             }
             Kept::Blocks { parts, scale: kept, .. } => {
@@ -91,9 +93,10 @@ impl<F: Stored> Frozen<F> {
         scale: f32,
         bias: Option<&Array<f32>>,
     ) -> Result<Array<F>, Error> {
-        let Wide { rows, width, rank, stride } = self.shape;
+        let shape = self.layout.wide(self.layout.out);
+        let Wide { rows, width, rank, stride } = shape;
         let mut wide = device.room("a widened matrix", rows * stride)?;
-        let beside = Wide { rank: stride - width, ..self.shape };
+        let beside = Wide { rank: stride - width, ..shape };
         if beside.rank > 0 {
             lora::clear(device, &mut wide, &beside)?;
         }
@@ -114,46 +117,47 @@ impl<F: Stored> Frozen<F> {
 /// The blocks of a weight, where the device can widen them.
 fn blocks_of(weight: &Weight<f32>) -> Option<(Quantised, &[u8])> {
     let Weight::Quantised(weight) = weight else { return None };
-    let kind = match weight.kind {
-        GgmlType::Q8_0 => Quantised::Q8_0,
-        GgmlType::Q4_0 => Quantised::Q4_0,
-        GgmlType::Q4_1 => Quantised::Q4_1,
-        GgmlType::Q6K => Quantised::Q6K,
-        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => return None,
-    };
-    Some((kind, &weight.bytes))
+    Some((kept_as(weight.kind)?, &weight.bytes))
+}
+
+/// What the device keeps a type of blocks as; nothing for one that it makes dense.
+pub(super) fn kept_as(kind: GgmlType) -> Option<Quantised> {
+    match kind {
+        GgmlType::Q8_0 => Some(Quantised::Q8_0),
+        GgmlType::Q4_0 => Some(Quantised::Q4_0),
+        GgmlType::Q4_1 => Some(Quantised::Q4_1),
+        GgmlType::Q6K => Some(Quantised::Q6K),
+        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => None,
+    }
 }
 
 fn quantised<F: Stored>(
     device: &Device<F>,
     layer: &Layer<f32>,
-    parts: &[Part],
+    layout: &Layout,
     blocks: &[(Quantised, &[u8])],
-    out: usize,
 ) -> Result<Kept<F>, Error> {
     let copy = |(part, (kind, bytes)): (&Part, &(Quantised, &[u8]))| {
         let bytes = device.copy("a frozen matrix", bytes)?;
         Ok(Blocks { part: part.clone(), kind: *kind, bytes, b: None })
     };
-    let mut bias = vec![0.0; out];
-    let mut biased = false;
-    for part in parts {
+    let mut bias = vec![0.0; layout.out];
+    for part in &layout.parts {
         let Some(own) = layer.bias(part.projection) else { continue };
         bias[part.rows.clone()].copy_from_slice(own);
-        biased = true;
     }
     Ok(Kept::Blocks {
-        parts: parts.iter().zip(blocks).map(copy).collect::<Result<_, Error>>()?,
+        parts: layout.parts.iter().zip(blocks).map(copy).collect::<Result<_, Error>>()?,
         scale: 0.0,
-        bias: biased.then(|| device.copy("a bias", &bias)).transpose()?,
+        bias: layout.biased.then(|| device.copy("a bias", &bias)).transpose()?,
     })
 }
 
 /// The matrix as the products read it, without an adapter's values.
-fn dense<F: Stored>(device: &Device<F>, layer: &Layer<f32>, parts: &[Part], shape: Wide) -> Result<Array<F>, Error> {
-    let Wide { rows, width, rank, stride } = shape;
+fn dense<F: Stored>(device: &Device<F>, layer: &Layer<f32>, layout: &Layout) -> Result<Array<F>, Error> {
+    let Wide { rows, width, rank, stride } = layout.wide(layout.out);
     let mut values = vec![F::narrow(0.0); rows * stride];
-    for part in parts {
+    for part in &layout.parts {
         let (weight, bias) = (layer.weight(part.projection), layer.bias(part.projection));
         let own = &mut values[part.rows.start * stride..part.rows.end * stride];
         own.par_chunks_exact_mut(stride).enumerate().for_each_init(

@@ -5,8 +5,10 @@ mod block;
 mod frozen;
 mod fused;
 mod head;
+mod layout;
 mod learner;
 mod margin;
+mod plan;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -26,11 +28,12 @@ use crate::passes::{chunks, chunks_of, pack};
 use crate::projection::Projection;
 use crate::settings::Activations;
 use batch::Packed;
-use block::{Block, Kept, Shared, Stream};
+use block::{Block, Kept, Shared, Stream, layouts};
 use fused::{Fused, Low};
 use head::{Head, Heard};
 pub use learner::DeviceLearner;
 use margin::Compared;
+pub use plan::{MemoryPlan, Planned};
 
 /// A model on a device, with room for adapters of one shape.
 #[derive(Debug)]
@@ -80,9 +83,9 @@ impl<F: Stored> DeviceModel<F> {
             values.chunks_exact_mut(weight.cols()).enumerate().for_each(|(at, row)| weight.read(at, row));
             device.store("the embedding", &values)
         };
-        let mut values = 0;
+        let (layouts, mut values) = (layouts(&model.config, adapter), 0);
         let block = |layer| -> Result<Block<F>, obvert_device::Error> {
-            let block = Block::new(&device, layer, adapter, values)?;
+            let block = Block::new(&device, layer, &layouts, values)?;
             values += block.fused.iter().map(Fused::values).sum::<usize>();
             Ok(block)
         };

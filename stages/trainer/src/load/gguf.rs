@@ -101,6 +101,11 @@ impl GgufFile {
         Some(&self.tensors.get(name)?.shape)
     }
 
+    /// The type of a tensor, where it is one that can be read.
+    pub(super) fn kind(&self, name: &str) -> Option<GgmlType> {
+        GgmlType::from_code(self.tensors.get(name)?.kind).ok()
+    }
+
     /// Shape (outermost dimension first) and values of a tensor under its GGUF name.
     pub(super) fn take(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), Error> {
         let (kind, shape, bytes) = self.read(name)?;

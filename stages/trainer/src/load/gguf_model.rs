@@ -65,6 +65,11 @@ pub(super) fn stored(file: &GgufFile, config: &Config, name: &str) -> Result<Opt
     }))
 }
 
+/// The type of a tensor under its Hugging Face name.
+pub(super) fn kind(file: &GgufFile, name: &str) -> Option<GgmlType> {
+    file.kind(&gguf_name(file, name)?)
+}
+
 fn found_name(file: &GgufFile, name: &str) -> Result<String, Error> {
     gguf_name(file, name).ok_or_else(|| file.source.tensor_error(name, "has no counterpart in GGUF"))
 }

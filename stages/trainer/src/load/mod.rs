@@ -24,9 +24,10 @@ pub use dialect::Dialect;
 pub use tokenizer::Tokenizer;
 
 use crate::model::Tensors;
-use crate::{Config, Error, Model, Storage, Weight};
+use crate::{Config, Error, Model, Projection, Storage, Weight};
 use folder::Folder;
 use gguf::GgufFile;
+use quant::GgmlType;
 
 /// A model's files, opened: the configuration is read, the tensors are read when they are asked for.
 pub struct Checkpoint {
@@ -74,6 +75,12 @@ impl Checkpoint {
             Format::Folder(folder) => folder.take(name),
             Format::Gguf(file) => gguf_model::take(file, &self.config, name),
         }
+    }
+
+    /// The type of the blocks that a matrix is kept in, where it is.
+    pub fn blocks(&self, layer: usize, projection: Projection) -> Option<GgmlType> {
+        let (Storage::File, Format::Gguf(file)) = (self.storage, &self.format) else { return None };
+        gguf_model::kind(file, &format!("model.layers.{layer}.{}.weight", projection.module()))
     }
 
     /// The whole model.

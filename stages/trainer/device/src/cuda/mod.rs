@@ -14,14 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
 use cudarc::driver::sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-use cudarc::driver::sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+use cudarc::driver::sys::CUmemPool_attribute::{CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_USED_MEM_HIGH};
 use cudarc::driver::sys::{CUfunction, CUmodule, CUresult};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 use half::bf16;
 
 use crate::array::{Device, Stored};
 use crate::error::Error;
-use crate::machine::{Argument, Launch, Machine, Product};
+use crate::machine::{Argument, Launch, Machine, Memory, Product};
 use crate::sources::{SOURCES, kernels};
 use products::Products;
 
@@ -71,19 +71,23 @@ impl Cuda {
         CudaContext::device_count().map_or(0, |count| count.unsigned_abs() as usize)
     }
 
+    /// Bytes that are free on GPU number `ordinal`.
+    ///
+    /// # Errors
+    /// There is no such GPU.
+    pub fn free_memory(ordinal: usize) -> Result<usize, Error> {
+        let context = Self::context(ordinal)?;
+        let failed = |error: DriverError| Error::Machine { machine: name(ordinal), cause: error.to_string() };
+        context.mem_get_info().map(|(free, _)| free).map_err(failed)
+    }
+
     /// GPU number `ordinal`.
     ///
     /// # Errors
     /// There is no such GPU, or a kernel cannot be compiled for it.
     pub fn start(ordinal: usize) -> Result<Device<bf16>, Error> {
-        let name = format!("cuda:{ordinal}");
-        if ordinal >= Self::count() {
-            let cause =
-                format!("there are {} GPUs (driver, NVRTC and cuBLASLt of CUDA 13 or 12 are needed)", Self::count());
-            return Err(Error::Machine { machine: name, cause });
-        }
-        let failed = |error: DriverError| Error::Machine { machine: name.clone(), cause: error.to_string() };
-        let context = CudaContext::new(ordinal).map_err(failed)?;
+        let context = Self::context(ordinal)?;
+        let failed = |error: DriverError| Error::Machine { machine: name(ordinal), cause: error.to_string() };
         let stream = context.new_stream().map_err(failed)?;
         keep_memory(&context).map_err(failed)?;
         let products = Mutex::new(Products::new(Arc::clone(&stream))?);
@@ -93,6 +97,16 @@ impl Cuda {
         let mut cuda = Self { context, stream, functions, modules, products, shared, checked };
         cuda.load()?;
         Ok(Device::new(Arc::new(cuda)))
+    }
+
+    fn context(ordinal: usize) -> Result<Arc<CudaContext>, Error> {
+        let failed = |cause: String| Error::Machine { machine: name(ordinal), cause };
+        let count = Self::count();
+        if ordinal >= count {
+            let cause = format!("there are {count} GPUs (driver, NVRTC and cuBLASLt of CUDA 13 or 12 are needed)");
+            return Err(failed(cause));
+        }
+        CudaContext::new(ordinal).map_err(|error| failed(error.to_string()))
     }
 
     fn load(&mut self) -> Result<(), Error> {
@@ -127,7 +141,7 @@ impl Cuda {
     }
 
     fn failed(&self, cause: &dyn std::fmt::Display) -> Error {
-        Error::Machine { machine: format!("cuda:{}", self.context.ordinal()), cause: cause.to_string() }
+        Error::Machine { machine: name(self.context.ordinal()), cause: cause.to_string() }
     }
 
     /// As [`Self::failed`], of what the driver says: it says so late of work that was asked for before.
@@ -144,6 +158,10 @@ impl Cuda {
     fn finish(&self) -> Result<(), DriverError> {
         self.stream.synchronize()
     }
+}
+
+fn name(ordinal: usize) -> String {
+    format!("cuda:{ordinal}")
 }
 
 /// Memory that is freed stays with the process: the next step wants it again.
@@ -196,6 +214,19 @@ impl Machine for Cuda {
         // SAFETY: an array holds what is read from it; the bytes outlive the copy, which is waited for.
         let copied = unsafe { result::memcpy_dtoh_async(bytes, address, self.stream.cu_stream()) };
         copied.and_then(|()| self.finish()).map_err(|error| self.later(&error))
+    }
+
+    fn memory(&self) -> Result<Memory, Error> {
+        self.current()?;
+        let mut most_used = 0_u64;
+        // SAFETY: the device exists, its default pool too, and the attribute is a u64.
+        let read = unsafe {
+            let pool = result::device::get_default_mem_pool(self.context.cu_device());
+            let used = CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+            pool.and_then(|pool| result::mem_pool::get_attribute(pool, used, (&raw mut most_used).cast()))
+        };
+        let (free, total) = read.and_then(|()| self.context.mem_get_info()).map_err(|error| self.later(&error))?;
+        Ok(Memory { free, total, most_used: most_used as usize })
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error> {
