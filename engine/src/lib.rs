@@ -2,6 +2,7 @@
 //!
 //! The engine knows stages, records as bytes, models and time; it does not know what any record means.
 
+pub mod cluster;
 mod context;
 mod count;
 mod dataflow;

@@ -1,0 +1,80 @@
+//! What is given to all processes, through a dataflow of one exchange: a round is over when the frontier has passed it.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use timely::WorkerConfig;
+use timely::communication::Hooks;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use timely::dataflow::operators::probe::Handle;
+use timely::dataflow::operators::{Exchange, Input, Inspect, Probe};
+use timely::execute::execute_from;
+use timely::worker::Worker;
+
+use super::socket::Socket;
+
+const PARK: Duration = Duration::from_millis(5);
+
+/// To whom; in which round, from whom; what.
+type Message = (u64, (u64, u64), Vec<u8>);
+
+/// Exchanges what is given until nobody gives any more. Fails with what a thread said when it panicked: timely has no other
+/// way to say that a connection ended.
+pub(super) fn run(
+    sockets: Vec<Option<Socket>>,
+    [index, count]: [usize; 2],
+    given: Receiver<Vec<u8>>,
+    deliver: &Sender<Vec<Vec<u8>>>,
+) -> Result<(), String> {
+    let (processes, hooks) = (ProcessBuilder::new_typed_vector(1, Hooks::default().refill, None), Hooks::default());
+    let networking = initialize_networking_from_sockets(processes, sockets, index, 1, hooks);
+    let (builders, guard) = networking.map_err(|error| error.to_string())?;
+    let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
+    let (given, deliver) = (Mutex::new(given), deliver.clone());
+    let work = move |worker: &mut Worker| {
+        let given = given.lock().unwrap_or_else(PoisonError::into_inner);
+        exchange(worker, count, &given, &deliver);
+    };
+    // Joining panics where a thread of a connection did.
+    let joined = catch_unwind(AssertUnwindSafe(|| {
+        let others: Box<dyn Any + Send> = Box::new(guard);
+        execute_from(builders, others, WorkerConfig::default(), work)?
+            .join()
+            .into_iter()
+            .collect::<Result<Vec<()>, _>>()
+    }));
+    joined.map_err(|_| "a connection ended".to_owned())?.map(drop)
+}
+
+fn exchange(worker: &mut Worker, count: usize, given: &Receiver<Vec<u8>>, deliver: &Sender<Vec<Vec<u8>>>) {
+    let (probe, received) = (Handle::new(), Rc::new(RefCell::new(BTreeMap::new())));
+    let (index, sink) = (worker.index() as u64, Rc::clone(&received));
+    let mut input = worker.dataflow(|scope| {
+        let (input, stream) = scope.new_input::<Vec<Message>>();
+        stream
+            .exchange(|(to, _, _)| *to)
+            .inspect(move |(_, from, bytes)| drop(sink.borrow_mut().insert(*from, bytes.clone())))
+            .probe_with(&probe);
+        input
+    });
+    for (round, bytes) in (0_u64..).zip(given) {
+        (0..count as u64).for_each(|to| input.send((to, (round, index), bytes.clone())));
+        input.advance_to(round + 1);
+        while probe.less_than(&(round + 1)) {
+            worker.step_or_park(Some(PARK));
+        }
+        // Others may be a round ahead.
+        let later = received.borrow_mut().split_off(&(round + 1, 0));
+        let all = received.replace(later).into_values().collect();
+        if deliver.send(all).is_err() {
+            return;
+        }
+    }
+}
