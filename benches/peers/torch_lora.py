@@ -8,21 +8,25 @@ import argparse
 import os
 import time
 
-options = argparse.ArgumentParser(description=__doc__)
-options.add_argument("--model", required=True)
-options.add_argument("--adapter", required=True)
-options.add_argument("--pairs", required=True)
-options.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
-options.add_argument("--lora-dtype", choices=["f32", "bf16"], help="of the adapter; f32 by default")
-options.add_argument("--threads", type=int, default=2)
-options.add_argument("--steps", type=int, default=3)
-options = options.parse_args()
-os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is loaded
+
+def arguments():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--model", required=True)
+    options.add_argument("--adapter", required=True)
+    options.add_argument("--pairs", required=True)
+    options.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    options.add_argument("--lora-dtype", choices=["f32", "bf16"], help="of the adapter; f32 by default")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--steps", type=int, default=3)
+    return options.parse_args()
+
+
+if __name__ == "__main__":
+    options = arguments()
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is loaded
 
 import torch
 import torch.nn.functional as F
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
 from common import batch_of, read_pairs, report_peak, report_step, sequences
 
@@ -30,7 +34,10 @@ BETA = 0.1
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
-def load():
+def load(options):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=DTYPES[options.dtype], attn_implementation="sdpa")
     model = PeftModel.from_pretrained(model, options.adapter, is_trainable=True)
     for parameter in model.parameters():
@@ -39,50 +46,57 @@ def load():
     return model.train()  # there is no dropout to switch on
 
 
-def logps(model, pairs):
-    """Summed log-probs of all responses: chosen ones, then rejected ones."""
-    ids = torch.tensor(sequences(pairs))
+def logps(model, pairs, mixed=False):
+    """Summed log-probs of all responses: chosen ones, then rejected ones. `mixed`: the base is narrower than the adapter."""
+    ids = torch.tensor(sequences(pairs), device=model.device)
     first = len(pairs[0]["prompt"])
-    keep = torch.arange(first - 1, ids.shape[1] - 1)
-    mixed = options.dtype == "bf16" and options.lora_dtype != "bf16"
-    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+    keep = torch.arange(first - 1, ids.shape[1] - 1, device=ids.device)
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=mixed):
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=keep).logits
     lost = F.cross_entropy(logits.float().flatten(0, 1), ids[:, first:].flatten(), reduction="none")
     return -lost.view(len(ids), -1).sum(1)
 
 
-def reference(model, pairs):
+def reference(model, pairs, mixed):
     with torch.no_grad(), model.disable_adapter():
-        made = [logps(model, [pair]) for pair in pairs]
+        made = [logps(model, [pair], mixed) for pair in pairs]
     return {id(pair): row for pair, row in zip(pairs, made)}
 
 
-def train_step(model, optimizer, pairs, known):
-    chosen, rejected = logps(model, pairs).chunk(2)
+def adamw(model):
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, fused=True)
+
+
+def update(model, optimizer):
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def train_step(model, optimizer, pairs, known, mixed):
+    chosen, rejected = logps(model, pairs, mixed).chunk(2)
     base = torch.stack([known[id(pair)] for pair in pairs])
     margin = (chosen - base[:, 0]) - (rejected - base[:, 1])
     loss = -F.logsigmoid(BETA * margin).mean()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    update(model, optimizer)
     return loss.item()
 
 
-def main():
+def main(options):
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
-    pairs, model = read_pairs(options.pairs), load()
-    trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, fused=True)
-    known = reference(model, pairs)
+    pairs, model = read_pairs(options.pairs), load(options)
+    optimizer, mixed = adamw(model), options.dtype == "bf16" and options.lora_dtype != "bf16"
+    known = reference(model, pairs, mixed)
     for step in range(options.steps):
         batch = batch_of(pairs, step)
         start = time.perf_counter()
-        loss = train_step(model, optimizer, batch, known)
+        loss = train_step(model, optimizer, batch, known, mixed)
         report_step(step + 1, loss, time.perf_counter() - start, sum(map(len, sequences(batch))))
     report_peak()
 
 
 if __name__ == "__main__":
-    main()
+    main(options)

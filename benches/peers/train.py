@@ -104,15 +104,16 @@ def rate(run):
 # The floor
 
 
-def step_gflop(config, pairs=4, prompt=128, response=96, rank=8):
-    """Arithmetic of one step, each prompt computed once; frozen matrices have no weight gradient."""
+def step_gflop(config, pairs=4, prompt=128, response=96, rank=8, shared=True):
+    """Arithmetic of one step, each prompt computed once or, if not shared, twice; frozen matrices have no weight gradient."""
     hidden, mlp, layers = config["hidden_size"], config["intermediate_size"], config["num_hidden_layers"]
     query = config["num_attention_heads"] * config["head_dim"]
     key = config["num_key_value_heads"] * config["head_dim"]
     sizes = [(hidden, query), (hidden, key), (hidden, key), (query, hidden), (hidden, mlp), (hidden, mlp), (mlp, hidden)]
-    rows, targets = pairs * (prompt + 2 * response), pairs * 2 * response
+    prompts = 1 if shared else 2
+    rows, targets = pairs * (prompts * prompt + 2 * response), pairs * 2 * response
     # Keys that each query sees: causal within the prompt; a response sees the prompt and itself.
-    seen = pairs * (prompt * (prompt + 1) // 2 + 2 * (response * prompt + response * (response + 1) // 2))
+    seen = pairs * (prompts * prompt * (prompt + 1) // 2 + 2 * (response * prompt + response * (response + 1) // 2))
     flop = {
         "layers, forward and dX": 2 * 2 * rows * layers * sum(i * o for i, o in sizes),
         "head, forward and dX": 2 * 2 * targets * config["vocab_size"] * hidden,

@@ -9,16 +9,22 @@ import argparse
 import os
 import time
 
-options = argparse.ArgumentParser(description=__doc__)
-options.add_argument("--model", required=True)
-options.add_argument("--adapter", required=True)
-options.add_argument("--pairs", required=True)
-options.add_argument("--threads", type=int, default=2)
-options.add_argument("--steps", type=int, default=3)
-options = options.parse_args()
-os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is loaded
+
+def arguments():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--model", required=True)
+    options.add_argument("--adapter", required=True)
+    options.add_argument("--pairs", required=True)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--steps", type=int, default=3)
+    return options.parse_args()
+
+
+if __name__ == "__main__":
+    options = arguments()
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is loaded
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched or reported
-os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import tempfile
 
@@ -54,40 +60,42 @@ class Clock(TrainerCallback):
         report_step(state.global_step, self.trainer.last_loss.item(), seconds, self.tokens)
 
 
-def settings(folder):
+def settings(folder, steps, **more):
     return DPOConfig(
-        output_dir=folder, max_steps=options.steps, per_device_train_batch_size=BATCH, train_sampling_strategy="sequential",
+        output_dir=folder, max_steps=steps, train_sampling_strategy="sequential",
         loss_type="sigmoid", beta=0.1, precompute_ref_log_probs=True, max_length=None,
         learning_rate=1e-4, lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0,
         adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8, optim="adamw_torch_fused",
-        bf16=False, gradient_checkpointing=False, use_cpu=True, dataloader_pin_memory=False,
-        report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
+        report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True, **more,
     )  # fmt: skip
 
 
-def make_trainer(pairs, folder):
+def dataset(pairs):
+    return Dataset.from_list([{f"{key}_ids": pair[key] for key in ("prompt", "chosen", "rejected")} for pair in pairs])
+
+
+def make_trainer(options, pairs, folder):
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32, attn_implementation="sdpa")
-    rows = [{f"{key}_ids": pair[key] for key in ("prompt", "chosen", "rejected")} for pair in pairs]
     lora = LoraConfig.from_pretrained(options.adapter)
     tokenizer = AutoTokenizer.from_pretrained(options.model)  # asked for, but used for its pad token only
-    trainer = Ids(
-        model, args=settings(folder), train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora
-    )
+    on_cpu = dict(bf16=False, gradient_checkpointing=False, use_cpu=True, dataloader_pin_memory=False)
+    chosen = settings(folder, options.steps, per_device_train_batch_size=BATCH, **on_cpu)
+    trainer = Ids(model, args=chosen, train_dataset=dataset(pairs), processing_class=tokenizer, peft_config=lora)
     set_peft_model_state_dict(trainer.model, load_peft_weights(options.adapter, device="cpu"))
     return trainer
 
 
-def main():
+def main(options):
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     pairs, clock = read_pairs(options.pairs), Clock()
     clock.tokens = sum(map(len, sequences(pairs[:BATCH])))  # pairs are of one length
     with tempfile.TemporaryDirectory() as folder:
-        clock.trainer = make_trainer(pairs, folder)
+        clock.trainer = make_trainer(options, pairs, folder)
         clock.trainer.add_callback(clock)
         clock.trainer.train()
     report_peak()
 
 
 if __name__ == "__main__":
-    main()
+    main(options)
