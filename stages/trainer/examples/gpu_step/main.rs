@@ -89,7 +89,7 @@ fn trainer(config: &Config, options: &Options) -> Result<Trainer, Error> {
         ..TrainSettings::default()
     };
     let model = Arc::new(random::model(config.clone()));
-    Trainer::with_adapter(model, settings, adapter)?.placed()
+    Trainer::placed(model, settings, adapter)
 }
 
 impl Options {
