@@ -1,5 +1,6 @@
 //! The built-in stages, one per file.
 
+pub mod beside;
 mod exam;
 mod findings;
 mod ifeval;

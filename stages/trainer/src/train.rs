@@ -137,7 +137,7 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model.
     pub fn reference_logps(&mut self, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
         match self.settings.preference_loss().uses_reference() {
-            true => self.learner.logprobs(self.reference.as_ref(), pairs),
+            true => self.shared(pairs, |learner, reference, pairs| learner.logprobs(reference, pairs)),
             false => Ok(vec![ResponseLogps::default(); pairs.len()]),
         }
     }
@@ -148,7 +148,7 @@ impl<F: Real> Trainer<F> {
     /// A pair that does not fit the model.
     pub fn evaluate(&mut self, pairs: &[TokenPair], reference: &[ResponseLogps]) -> Result<Measures, Error> {
         let pairs = &*self.read(pairs);
-        let policy = self.learner.policy(pairs)?;
+        let policy = self.policy(pairs)?;
         let compared = Reference { logps: reference, mismatched: self.mismatched(pairs)? };
         let loss = batch_loss(self.settings.preference_loss().as_ref(), pairs, &policy, compared);
         Ok(Measures::new(loss, self.settings.beta(), pairs, &policy, reference))
@@ -183,16 +183,31 @@ impl<F: Real> Trainer<F> {
             return self.learner.gradient(&batch, share);
         }
         let policy = match batch.needs_all(std::slice::from_ref(&share)) {
-            true => Some(self.learner.policy(&pairs[share.clone()])?),
+            true => Some(self.policy(pairs)?),
             false => None,
         };
-        let policy = policy.map(|own| gather_logps(self.peers.as_mut(), &own)).transpose()?;
         let batch = policy.as_deref().map_or(batch, |policy| batch.known(policy));
         let own = self.learner.gradient(&batch, share)?;
         self.learner.reduce(self.peers.as_mut())?;
         let mut loss = [own.loss];
         peers::sum(self.peers.as_mut(), &mut loss)?;
         Ok(Scored { loss: loss[0], logps: gather_logps(self.peers.as_mut(), &own.logps)? })
+    }
+
+    /// The log-probs under the adapter as it is.
+    fn policy(&mut self, pairs: &[TokenPair]) -> Result<Vec<ResponseLogps>, Error> {
+        self.shared(pairs, |learner, _, pairs| learner.policy(pairs))
+    }
+
+    /// Log-probs of pairs, of which each process computes its share. The function is given learner, reference and share.
+    fn shared(
+        &mut self,
+        pairs: &[TokenPair],
+        logps: impl Fn(&mut dyn Learner<F>, Option<&Adapter<F>>, &[TokenPair]) -> Result<Vec<ResponseLogps>, Error>,
+    ) -> Result<Vec<ResponseLogps>, Error> {
+        let Self { learner, reference, peers, .. } = self;
+        let own = logps(learner.as_mut(), reference.as_ref(), &pairs[peers::share(peers.as_ref(), pairs.len())])?;
+        gather_logps(peers.as_mut(), &own)
     }
 
     /// The pairs as the loss reads them: a loss of the chosen responses alone is spared the rejected ones.
@@ -212,8 +227,8 @@ impl<F: Real> Trainer<F> {
         if pairs.is_empty() {
             return Ok(0.0);
         }
-        let policy = self.learner.policy(&pairs)?;
-        let reference = self.learner.logprobs(self.reference.as_ref(), &pairs)?;
+        let policy = self.policy(&pairs)?;
+        let reference = self.shared(&pairs, |learner, reference, pairs| learner.logprobs(reference, pairs))?;
         let ratios = policy.iter().zip(&reference).map(|(p, r)| (p.chosen - r.chosen) + (p.rejected - r.rejected));
         let responses = Totals::of(&pairs).responses;
         Ok(ratios.sum::<f64>() / responses.max(1) as f64)

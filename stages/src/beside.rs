@@ -1,0 +1,23 @@
+//! Training beside other processes: what they exchange goes through the engine's cluster.
+
+use obvert_engine::cluster::Cluster;
+use obvert_trainer::Error;
+use obvert_trainer::peers::Peers;
+
+/// A cluster whose processes share every batch.
+#[derive(Debug)]
+pub struct Beside(pub Cluster);
+
+impl Peers for Beside {
+    fn index(&self) -> usize {
+        self.0.index()
+    }
+
+    fn count(&self) -> usize {
+        self.0.count()
+    }
+
+    fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
+        self.0.gather(own).map_err(|error| Error::field("hosts", error))
+    }
+}
