@@ -1,5 +1,6 @@
 //! One file per verb, and what several need.
 
+mod beside;
 pub mod graph;
 pub mod logprobs;
 pub mod memory;

@@ -7,10 +7,12 @@ use anyhow::bail;
 use obvert_trainer::conversation::Limits;
 use obvert_trainer::fit::{Fit, FitSettings, Inputs, Outcome};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
+use obvert_trainer::place::Place;
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::{Activations, LossKind, MICRO_TOKENS, ReferenceKind};
 use obvert_trainer::{Adapter, Config, LoraSettings, TrainSettings, peft};
 
+use super::beside;
 use super::memory;
 use super::model::{ModelArguments, named};
 use super::pairs::{self, Read};
@@ -122,6 +124,8 @@ pub struct Arguments {
     /// Seed of a new adapter and of the shuffle.
     #[arg(long, default_value_t = FitSettings::default().seed)]
     seed: u64,
+    #[command(flatten)]
+    beside: beside::Arguments,
     /// Folder for the adapter, its checkpoints, metrics.jsonl and rejected.jsonl; a run that was cut off goes on there.
     #[arg(long)]
     out: PathBuf,
@@ -130,26 +134,41 @@ pub struct Arguments {
 /// Fine-tunes an adapter.
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     check_start(arguments)?;
+    let part = arguments.beside.start()?;
+    // The first process's folder has the state of all.
+    let scratch = if part.index > 0 { Some(tempfile::tempdir()?) } else { None };
+    let out = scratch.as_ref().map_or(arguments.out.as_path(), |scratch| scratch.path());
     let (checkpoint, adapter) = arguments.model.look()?;
-    let training = training(arguments);
+    let training = training(arguments, part.place(arguments.model.device));
     let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
     let start = adapter.map_or_else(|| Adapter::new(&checkpoint.config, &lora, arguments.seed), Ok)?;
     memory::check(&checkpoint, (start.rank, &start.targets()), &training)?;
     let mut read = read(arguments, &checkpoint.config, &training)?;
     let (model, base) = (Arc::new(checkpoint.model()?), checkpoint.identity()?);
     let (data, settings) = (std::mem::take(&mut read.data), fit_settings(arguments));
-    let mut fit = Fit::new(Inputs { model, base, start, training, data, settings }, &arguments.out)?;
+    let mut fit = Fit::new(Inputs { model, base, start, training, data, settings }, out)?;
     read.set_aside(&fit.plan().single, "its mirror, which the loss needs, is not there");
     let read = if arguments.strict { read.whole()? } else { read };
     if arguments.restart {
         fit.clear()?;
     }
-    let mut observer = TrainObserver::new(&arguments.out, read);
+    if let Some(peers) = part.join(work(&fit))? {
+        fit = fit.beside(Box::new(peers));
+    }
+    let mut observer = TrainObserver::new(out, read);
     let outcome = fit.run(&mut observer)?;
+    if scratch.is_some() {
+        return Ok(());
+    }
     let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
-    peft::save(&arguments.out, &*fit.trainer().adapter()?, name.as_deref())?;
-    report(&arguments.out, &outcome, observer.read());
-    Ok(())
+    peft::save(out, &*fit.trainer().adapter()?, name.as_deref())?;
+    report(out, &outcome, observer.read());
+    part.end()
+}
+
+/// What processes that share a run must agree on.
+fn work(fit: &Fit) -> [u8; 32] {
+    *blake3::hash(format!("train {} {}", env!("CARGO_PKG_VERSION"), fit.identity()).as_bytes()).as_bytes()
 }
 
 /// A run keeps its best adapter in a folder of its own, and would write over the one that it starts from there.
@@ -209,7 +228,7 @@ fn fit_settings(arguments: &Arguments) -> FitSettings {
     }
 }
 
-fn training(arguments: &Arguments) -> TrainSettings {
+fn training(arguments: &Arguments, device: Place) -> TrainSettings {
     TrainSettings {
         loss: arguments.loss,
         margin: arguments.margin,
@@ -230,7 +249,7 @@ fn training(arguments: &Arguments) -> TrainSettings {
         max_grad_norm: arguments.max_grad_norm,
         micro_tokens: arguments.micro_tokens,
         activations: arguments.activations,
-        device: arguments.model.device,
+        device,
         ..TrainSettings::default()
     }
 }

@@ -20,4 +20,8 @@ impl Peers for Beside {
     fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
         self.0.gather(own).map_err(|error| Error::field("hosts", error))
     }
+
+    fn leave(self: Box<Self>) -> Result<(), Error> {
+        self.0.leave().map_err(|error| Error::field("hosts", error))
+    }
 }

@@ -56,6 +56,7 @@ fn train(mut trainer: Trainer, to: &Path) {
     let loss = trainer.evaluate(&pairs, &reference).unwrap().loss;
     assert!(loss < before);
     trainer.save(to, &loss.into()).unwrap();
+    trainer.leave().unwrap();
 }
 
 /// A part; in an ordinary run of the tests there is none to play.

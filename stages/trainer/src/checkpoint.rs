@@ -54,11 +54,18 @@ struct Header {
 ///
 /// # Errors
 /// What the file system reports.
-pub fn save<F: Real>(
-    path: &Path,
+pub fn save<F: Real>(path: &Path, state: (&Adapter<F>, &Moments<F>, u64), cursor: &Value) -> Result<(), Error> {
+    write_atomically(path, &to_bytes(state, cursor).map_err(|cause| Error::malformed(path, cause))?)
+}
+
+/// A checkpoint as its file holds it.
+///
+/// # Errors
+/// Says what cannot be encoded.
+pub fn to_bytes<F: Real>(
     (adapter, moments, step): (&Adapter<F>, &Moments<F>, u64),
     cursor: &Value,
-) -> Result<(), Error> {
+) -> Result<Vec<u8>, String> {
     let tensors = encode([adapter, &moments.first, &moments.second]);
     let header = Header {
         version: VERSION,
@@ -68,14 +75,13 @@ pub fn save<F: Real>(
         layers: adapter.layers.len(),
         cursor: cursor.clone(),
     };
-    let broken = |error: &dyn std::fmt::Display| Error::malformed(path, format!("cannot be encoded: {error}"));
+    let broken = |error: &dyn std::fmt::Display| format!("cannot be encoded: {error}");
     let header = serde_json::to_string(&header).map_err(|error| broken(&error))?;
     let checksum = checksum(&header, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.bytes.as_slice())));
     let envelope = serde_json::to_string(&Envelope { checksum, header }).map_err(|error| broken(&error))?;
     let metadata = HashMap::from([(KEY.to_owned(), envelope)]);
     let views = tensors.iter().map(|(name, tensor)| (name, tensor));
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| broken(&error))?;
-    write_atomically(path, &bytes)
+    safetensors::serialize(views, Some(metadata)).map_err(|error| broken(&error))
 }
 
 /// Reads a checkpoint: the state, and the cursor that was saved with it.
@@ -84,9 +90,16 @@ pub fn save<F: Real>(
 /// Names the file and what is wrong with it; [`Error::Unsupported`] where the format has another version, whose checksum this
 /// program cannot judge.
 pub fn load<F: Real>(path: &Path) -> Result<(State<F>, Value), Error> {
-    let bytes = std::fs::read(path).map_err(|source| Error::io(path, source))?;
-    let tensors = parse(path, &bytes)?;
-    let header = verified_header(path, &bytes, &tensors)?;
+    from_bytes(path, &std::fs::read(path).map_err(|source| Error::io(path, source))?)
+}
+
+/// Reads a checkpoint as a file holds it; `path` is for errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_bytes<F: Real>(path: &Path, bytes: &[u8]) -> Result<(State<F>, Value), Error> {
+    let tensors = parse(path, bytes)?;
+    let header = verified_header(path, bytes, &tensors)?;
     let refuse = |reason: String| Error::malformed(path, reason);
     let alpha = header.alpha.parse().map_err(|_| refuse(format!("alpha is {:?}", header.alpha)))?;
     let part = |part: &str| {

@@ -92,6 +92,7 @@ pub trait Learner<F: Real>: Compute<F> {
 ///
 /// # Errors
 /// There is no such device, or not enough memory on it.
+#[cfg_attr(not(feature = "cuda"), expect(unused_variables, reason = "only a device needs room for an adapter"))]
 pub fn at(
     place: Place,
     model: &Arc<Model<f32>>,

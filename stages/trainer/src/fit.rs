@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::checkpoint::{self, State};
 use crate::checkpoints::Checkpoints;
 use crate::error::Error;
 use crate::gradient::ResponseLogps;
@@ -18,6 +19,7 @@ use crate::lora::Adapter;
 use crate::metrics::{Measures, Metrics};
 use crate::model::Model;
 use crate::pair::TokenPair;
+use crate::peers::{self, Peers};
 use crate::peft;
 use crate::reference::{ReferenceCache, hash_adapter};
 use crate::settings::TrainSettings;
@@ -121,6 +123,13 @@ impl Fit {
         Ok(Self { trainer, base, plan, settings, pairs, reference, folder, checkpoints, identity, best, stale })
     }
 
+    /// The run, sharing its work with those of other processes: the folder of the first one holds the state of all, and what
+    /// the others write is of no use.
+    #[must_use]
+    pub fn beside(self, peers: Box<dyn Peers>) -> Self {
+        Self { trainer: self.trainer.beside(peers), ..self }
+    }
+
     /// Removes another run's checkpoints and best adapter from the folder. Its last adapter stays until this run's replaces it.
     ///
     /// # Errors
@@ -151,6 +160,7 @@ impl Fit {
             }
         }
         self.save()?;
+        self.trainer.leave()?;
         let (steps, stopped_early) = (self.trainer.steps(), self.exhausted());
         Ok(Outcome { steps, best: self.best, stopped_early: stopped_early && steps < self.plan.steps })
     }
@@ -158,6 +168,11 @@ impl Fit {
     /// The trainer, with the adapter as the last update left it.
     pub fn trainer(&self) -> &Trainer<f32> {
         &self.trainer
+    }
+
+    /// A hash over everything that the adapter depends on.
+    pub fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// Which pairs are trained on, in which order.
@@ -168,7 +183,7 @@ impl Fit {
     fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
         let found = self.checkpoints.find()?;
         found.damaged.iter().for_each(|error| observer.refused(error));
-        let Some((state, cursor)) = found.newest else { return Ok(()) };
+        let Some((state, cursor)) = self.of_first(found.newest)? else { return Ok(()) };
         if cursor["identity"] != self.identity {
             let reason = "holds a run with another model, start, settings or pairs; choose another folder, or start over (--restart)";
             return Err(Error::malformed(&self.folder, reason));
@@ -177,6 +192,20 @@ impl Fit {
         self.best = best[0].as_u64().zip(best[1].as_u64().map(f64::from_bits));
         self.stale = cursor["stale"].as_u64().unwrap_or_default();
         self.trainer.resume(state)
+    }
+
+    /// The checkpoint that the first of several processes goes on from.
+    fn of_first(&mut self, own: Option<(State<f32>, Value)>) -> Result<Option<(State<f32>, Value)>, Error> {
+        let encode = |(State { adapter, moments, step }, cursor): &(State<f32>, Value)| {
+            checkpoint::to_bytes((adapter, moments, *step), cursor)
+                .map_err(|cause| Error::malformed(&self.folder, cause))
+        };
+        if self.trainer.peers().count() == 1 {
+            return Ok(own);
+        }
+        let own = own.as_ref().map(encode).transpose()?.unwrap_or_default();
+        let bytes = peers::of_first(self.trainer.peers(), own)?;
+        if bytes.is_empty() { Ok(None) } else { checkpoint::from_bytes(&self.folder, &bytes).map(Some) }
     }
 
     fn exhausted(&self) -> bool {

@@ -21,6 +21,12 @@ pub trait Peers: Debug + Send {
     /// # Errors
     /// A process is lost.
     fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error>;
+
+    /// Ends the work together with the others. Where it is not called, they take this process to be lost.
+    ///
+    /// # Errors
+    /// A process is lost.
+    fn leave(self: Box<Self>) -> Result<(), Error>;
 }
 
 /// No other process.
@@ -38,6 +44,10 @@ impl Peers for Alone {
 
     fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
         Ok(vec![own])
+    }
+
+    fn leave(self: Box<Self>) -> Result<(), Error> {
+        Ok(())
     }
 }
 
@@ -74,6 +84,15 @@ pub fn gather<F: Real>(peers: &mut dyn Peers, values: &[F]) -> Result<Vec<Vec<F>
     Ok(peers.gather(bytes)?.into_iter().map(read).collect())
 }
 
+/// What the first process gives; what others give is not looked at.
+///
+/// # Errors
+/// A process is lost.
+pub fn of_first(peers: &mut dyn Peers, own: Vec<u8>) -> Result<Vec<u8>, Error> {
+    let given = if peers.index() == 0 { own } else { Vec::new() };
+    Ok(peers.gather(given)?.into_iter().next().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +112,10 @@ mod tests {
         fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
             self.1[self.0] = own;
             Ok(self.1.clone())
+        }
+
+        fn leave(self: Box<Self>) -> Result<(), Error> {
+            Ok(())
         }
     }
 

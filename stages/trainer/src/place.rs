@@ -26,6 +26,14 @@ impl Place {
         }
     }
 
+    /// The place of process number `index` among several on a machine, each of which wants a GPU of its own where there are some.
+    pub fn nth(self, index: usize) -> Self {
+        match self.found() {
+            Self::Cuda(_) => Self::Cuda(index % gpus().max(1)),
+            place => place,
+        }
+    }
+
     /// Bytes of memory that are free there, where that is a GPU; without end elsewhere.
     ///
     /// # Errors

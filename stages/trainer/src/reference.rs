@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::gradient::ResponseLogps;
 use crate::lora::Adapter;
 use crate::pair::TokenPair;
+use crate::peers;
 use crate::real::Real;
 use crate::train::Trainer;
 
@@ -63,7 +64,10 @@ impl ReferenceCache {
             return trainer.reference_logps(pairs);
         }
         let keys: Vec<Key> = pairs.iter().map(|pair| self.key(pair)).collect();
-        let unknown: Vec<usize> = (0..pairs.len()).filter(|at| !self.known.contains_key(&keys[*at])).collect();
+        let unknown = (0..pairs.len()).filter(|at| !self.known.contains_key(&keys[*at]));
+        // Processes that work side by side compute together what the first one does not know.
+        let unknown = peers::of_first(trainer.peers(), unknown.flat_map(|at| (at as u64).to_le_bytes()).collect())?;
+        let unknown: Vec<usize> = unknown.as_chunks().0.iter().map(|at| u64::from_le_bytes(*at) as usize).collect();
         for batch in unknown.chunks(BATCH) {
             let wanted: Vec<TokenPair> = batch.iter().map(|at| pairs[*at].clone()).collect();
             let found = trainer.reference_logps(&wanted)?;
@@ -71,7 +75,9 @@ impl ReferenceCache {
             self.file.write_all(&records).map_err(|e| Error::io(&self.path, e))?;
             self.known.extend(batch.iter().map(|at| keys[*at]).zip(found));
         }
-        Ok(keys.iter().map(|key| self.known[key]).collect())
+        let all = keys.iter().flat_map(|key| encode(key, &self.known.get(key).copied().unwrap_or_default()));
+        let all = peers::of_first(trainer.peers(), all.collect())?;
+        Ok(all.as_chunks::<RECORD>().0.iter().filter_map(decode).map(|(_, logps)| logps).collect())
     }
 
     fn key(&self, pair: &TokenPair) -> Key {

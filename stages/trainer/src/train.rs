@@ -74,6 +74,19 @@ impl<F: Real> Trainer<F> {
         Self { peers, ..self }
     }
 
+    /// The other processes.
+    pub fn peers(&mut self) -> &mut dyn Peers {
+        self.peers.as_mut()
+    }
+
+    /// Ends the work together with the other processes.
+    ///
+    /// # Errors
+    /// One of them is lost.
+    pub fn leave(&mut self) -> Result<(), Error> {
+        std::mem::replace(&mut self.peers, Box::new(Alone)).leave()
+    }
+
     /// Continues from the state of a checkpoint, bit for bit. The trainer must have been made as the one that saved it
     /// was.
     ///
