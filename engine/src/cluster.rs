@@ -6,6 +6,7 @@ mod exchange;
 mod socket;
 
 use std::net::{Shutdown, TcpStream};
+use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -89,6 +90,7 @@ impl Cluster {
     /// They do not come in time, or do other work.
     pub fn join(membership: Membership) -> Result<Self, Error> {
         let streams = connect::connect(&membership)?;
+        quieten_connections();
         let broken = |error: std::io::Error| Error::Broken(error.to_string());
         let sockets = streams.iter().flatten().map(TcpStream::try_clone).collect::<Result<_, _>>().map_err(broken)?;
         let lost = Lost::default();
@@ -140,6 +142,20 @@ impl Cluster {
             None => Error::Broken("the exchange of this process ended".into()),
         }
     }
+}
+
+/// timely's threads panic where a connection ends, which is told otherwise here: nothing is printed of it.
+fn quieten_connections() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            let is_timely = |name: &str| ["timely:recv-", "timely:send-"].iter().any(|prefix| name.starts_with(prefix));
+            if !std::thread::current().name().is_some_and(is_timely) {
+                others(panic);
+            }
+        }));
+    });
 }
 
 impl Drop for Cluster {

@@ -41,6 +41,18 @@ pub struct Part {
 /// Processes that end with this one.
 struct Started(Vec<Child>, Option<NamedTempFile>);
 
+impl Started {
+    /// Fails where one has ended.
+    fn check(&mut self) -> anyhow::Result<()> {
+        for (at, child) in self.0.iter_mut().enumerate() {
+            if let Some(status) = child.try_wait()? {
+                bail!("process {} ended with {status}", at + 1);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Started {
     fn drop(&mut self) {
         for child in &mut self.0 {
@@ -105,13 +117,19 @@ impl Part {
     }
 
     /// Waits for the others; nothing where this process works alone.
-    pub fn join(&self, work: [u8; 32]) -> anyhow::Result<Option<Beside>> {
+    pub fn join(&mut self, work: [u8; 32]) -> anyhow::Result<Option<Beside>> {
         if self.hosts.is_empty() {
             return Ok(None);
         }
-        let Self { hosts, index, .. } = self;
-        let membership = Membership { hosts: hosts.clone(), index: *index, work, deadline: DEADLINE };
-        Ok(Some(Beside(Cluster::join(membership)?)))
+        let membership = Membership { hosts: self.hosts.clone(), index: self.index, work, deadline: DEADLINE };
+        let joining = std::thread::spawn(|| Cluster::join(membership));
+        while !joining.is_finished() {
+            // One that has ended will not come.
+            self.started.check()?;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let cluster = joining.join().map_err(|_| anyhow::anyhow!("joining the other processes panicked"))?;
+        Ok(Some(Beside(cluster?)))
     }
 
     /// Waits for the end of the processes that this one started, which is near.

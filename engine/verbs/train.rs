@@ -134,7 +134,7 @@ pub struct Arguments {
 /// Fine-tunes an adapter.
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     check_start(arguments)?;
-    let part = arguments.beside.start()?;
+    let mut part = arguments.beside.start()?;
     // The first process's folder has the state of all.
     let scratch = if part.index > 0 { Some(tempfile::tempdir()?) } else { None };
     let out = scratch.as_ref().map_or(arguments.out.as_path(), |scratch| scratch.path());

@@ -3,6 +3,7 @@
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod beside;
 mod common;
 mod merge;
 mod quickstart;

@@ -219,7 +219,11 @@ impl<F: Real> Trainer<F> {
         logps: impl Fn(&mut dyn Learner<F>, Option<&Adapter<F>>, &[TokenPair]) -> Result<Vec<ResponseLogps>, Error>,
     ) -> Result<Vec<ResponseLogps>, Error> {
         let Self { learner, reference, peers, .. } = self;
-        let own = logps(learner.as_mut(), reference.as_ref(), &pairs[peers::share(peers.as_ref(), pairs.len())])?;
+        let own = match &pairs[peers::share(peers.as_ref(), pairs.len())] {
+            // There are more processes than pairs.
+            [] if !pairs.is_empty() => Vec::new(),
+            share => logps(learner.as_mut(), reference.as_ref(), share)?,
+        };
         gather_logps(peers.as_mut(), &own)
     }
 
