@@ -7,6 +7,7 @@ mod common;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use common::{
     MODELS, fill, fixture, flat, quantised_models, random_pairs, relative_l2, shared, stored_model, tiny_config,
@@ -22,6 +23,7 @@ use obvert_trainer::gradient::{Batch, BatchGradient, Reference, Scored};
 use obvert_trainer::load::quant::GgmlType;
 use obvert_trainer::loss::{Ipo, PreferenceLoss, Rpo};
 use obvert_trainer::passes::Passes;
+use obvert_trainer::peers::{Alone, Peers};
 use obvert_trainer::settings::{Activations, LossKind};
 use obvert_trainer::{
     Adapter, Config, LoraSettings, Model, Projection, ResponseLogps, Storage, TokenPair, TrainSettings, Trainer,
@@ -223,6 +225,55 @@ fn passes_and_recomputing_change_nothing() {
 /// The greatest relative distance between two matrices of adapters.
 fn distance(found: &Adapter, expected: &Adapter) -> f64 {
     found.matrices().zip(expected.matrices()).map(|(a, b)| relative_l2(&a.data, &flat(b))).fold(0.0, f64::max)
+}
+
+/// A process that is a thread: the other's bytes come through a channel.
+#[derive(Debug)]
+struct Beside(usize, Sender<Vec<u8>>, Receiver<Vec<u8>>);
+
+impl Peers for Beside {
+    fn index(&self) -> usize {
+        self.0
+    }
+
+    fn count(&self) -> usize {
+        2
+    }
+
+    fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, obvert_trainer::Error> {
+        self.1.send(own.clone()).unwrap();
+        let other = self.2.recv().unwrap();
+        Ok(if self.0 == 0 { vec![own, other] } else { vec![other, own] })
+    }
+
+    fn leave(self: Box<Self>) -> Result<(), obvert_trainer::Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn two_devices_learn_what_one_does() {
+    let Some((exact, _)) = devices("two_devices_learn_what_one_does") else { return };
+    let (_, case) = cases().remove(0);
+    let settings = TrainSettings { lr: 1e-2, total_steps: 2, warmup_ratio: Some(0.0), ..TrainSettings::default() };
+    let learn = |device: &Device<f32>, peers: Box<dyn Peers>| {
+        let device = Box::new(case.on(device, 512, Activations::Keep));
+        let trainer = Trainer::with_adapter(Arc::clone(&case.model), settings.clone(), case.adapter.clone()).unwrap();
+        let mut trainer = trainer.learning_on(device).beside(peers);
+        for _ in 0..2 {
+            trainer.step(&case.pairs, &case.reference).unwrap();
+        }
+        trainer.adapter().unwrap().into_owned()
+    };
+    let (other, ((to_second, from_first), (to_first, from_second))) = (devices("").unwrap().0, (channel(), channel()));
+    let [first, second] = std::thread::scope(|scope| {
+        let second = scope.spawn(|| learn(&other, Box::new(Beside(1, to_first, from_first))));
+        let first = learn(&exact, Box::new(Beside(0, to_second, from_second)));
+        [first, second.join().unwrap()]
+    });
+    assert!(first == second, "the two have other adapters");
+    let apart = distance(&first, &learn(&exact, Box::new(Alone)));
+    assert!(apart < 1e-5, "adapters are {apart:.1e} apart");
 }
 
 /// What is planned before anything is loaded is what is allocated, and little more.

@@ -96,6 +96,11 @@ impl<F: Stored> Device<F> {
         self.copy(what, &narrow)
     }
 
+    /// The machine itself.
+    pub fn machine(&self) -> &dyn Machine {
+        self.machine.as_ref()
+    }
+
     /// How much memory there is.
     ///
     /// # Errors
@@ -217,5 +222,15 @@ impl<T: Pod> Array<T> {
         let mut values = vec![T::zeroed(); self.len];
         self.memory.machine.read(self.address, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
+    }
+}
+
+impl Array<f32> {
+    /// Replaces the values by their sums over the machines of the group.
+    ///
+    /// # Errors
+    /// There is no group; what the machine says.
+    pub fn add_up(&mut self) -> Result<(), Error> {
+        self.memory.machine.add_up(self.address, self.len)
     }
 }

@@ -45,12 +45,39 @@ pub trait Machine: Debug + Send + Sync {
     /// What the machine says.
     fn memory(&self) -> Result<Memory, Error>;
 
+    /// What machines of several processes need to meet, and the name that tells this one from all others; nothing where it
+    /// cannot form a group.
+    fn invitation(&self) -> Option<(Invitation, [u8; 16])> {
+        None
+    }
+
+    /// Waits for `count` machines with this one's invitation, of which this is number `index`.
+    ///
+    /// # Errors
+    /// What the machine says.
+    fn join(&self, _invitation: Invitation, [_index, _count]: [usize; 2]) -> Result<(), Error> {
+        Err(Error::Machine { machine: "this machine".into(), cause: "forms no group".into() })
+    }
+
+    /// Replaces `count` floats by their sums over the machines of the group; all get the same bits.
+    ///
+    /// # Errors
+    /// There is no group; what the machine says.
+    fn add_up(&self, _address: u64, _count: usize) -> Result<(), Error> {
+        Err(Error::Machine { machine: "this machine".into(), cause: "is in no group".into() })
+    }
+
     /// C = A B + beta C.
     ///
     /// # Errors
     /// What the machine says.
     fn multiply(&self, product: &Product) -> Result<(), Error>;
 }
+
+/// Bytes of an [`Invitation`].
+pub const INVITATION: usize = 128;
+/// Where machines of several processes meet.
+pub type Invitation = [u8; INVITATION];
 
 /// A machine's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

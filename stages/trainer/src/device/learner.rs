@@ -1,12 +1,14 @@
 //! An adapter that learns on a device: its values, the optimizer's state and the gradient stay there between updates.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 
+use obvert_device::machine::Invitation;
 use obvert_device::ops::adamw::{self, PARTIALS};
-use obvert_device::{Array, Device, Stored};
+use obvert_device::{Array, Device, Machine, Stored};
 
 use super::DeviceModel;
 use crate::adamw::{AdamW, Moments, Step};
@@ -35,6 +37,8 @@ pub struct DeviceLearner<F> {
     partials: Array<f32>,
     /// Whether the products read the weights, not another adapter.
     placed: bool,
+    /// Whether the devices of all processes add up among themselves, once that is known.
+    group: Option<bool>,
 }
 
 impl<F: Stored + Debug> DeviceLearner<F> {
@@ -60,6 +64,7 @@ impl<F: Stored + Debug> DeviceLearner<F> {
             clip: device.zeros("a norm", 2)?,
             partials: device.room("sums of squares", PARTIALS)?,
             placed: false,
+            group: None,
             start: adapter,
             model,
         })
@@ -108,6 +113,13 @@ impl<F: Stored + Debug> Learner<f32> for DeviceLearner<F> {
     }
 
     fn reduce(&mut self, peers: &mut dyn Peers) -> Result<(), Error> {
+        let group = match self.group {
+            Some(group) => group,
+            None => *self.group.insert(meet(self.model.device.machine(), peers)?),
+        };
+        if group {
+            return Ok(self.gradient.add_up()?);
+        }
         let mut values = self.gradient.read()?;
         peers::sum(peers, &mut values)?;
         Ok(self.gradient.write(0, &values)?)
@@ -149,4 +161,17 @@ impl<F: Stored + Debug> Learner<f32> for DeviceLearner<F> {
         self.start = adapter;
         Ok(())
     }
+}
+
+/// Forms a group of the devices of all processes, where each has one of its own and all can.
+fn meet(machine: &dyn Machine, peers: &mut dyn Peers) -> Result<bool, Error> {
+    let own = machine.invitation().map(|(invitation, name)| [&name[..], &invitation].concat());
+    let all = peers.gather(own.unwrap_or_default())?;
+    let names: BTreeSet<&[u8]> = all.iter().filter_map(|card| card.get(..16)).collect();
+    let Some(Ok(invitation)) = all[0].get(16..).map(Invitation::try_from) else { return Ok(false) };
+    if names.len() < all.len() {
+        return Ok(false);
+    }
+    machine.join(invitation, [peers.index(), peers.count()])?;
+    Ok(true)
 }

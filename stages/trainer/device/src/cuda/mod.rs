@@ -5,6 +5,7 @@
 //! the kernel that fails is named.
 
 mod cubins;
+mod group;
 pub mod nvrtc;
 mod products;
 
@@ -21,8 +22,9 @@ use half::bf16;
 
 use crate::array::{Device, Stored};
 use crate::error::Error;
-use crate::machine::{Argument, Launch, Machine, Memory, Product};
+use crate::machine::{Argument, Invitation, Launch, Machine, Memory, Product};
 use crate::sources::{SOURCES, kernels};
+use group::Group;
 use products::Products;
 
 /// A GPU with its kernels.
@@ -33,6 +35,7 @@ pub struct Cuda {
     functions: HashMap<&'static str, Function>,
     modules: Vec<Module>,
     products: Mutex<Products>,
+    group: Mutex<Option<Group>>,
     /// Bytes of shared memory that a block may have.
     shared: i32,
     /// Whether every launch is waited for.
@@ -94,7 +97,8 @@ impl Cuda {
         let checked = std::env::var_os("OBVERT_DEVICE_CHECK").is_some_and(|value| value == "1");
         let shared = context.attribute(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN).map_err(failed)?;
         let (functions, modules) = (HashMap::new(), Vec::new());
-        let mut cuda = Self { context, stream, functions, modules, products, shared, checked };
+        let group = Mutex::default();
+        let mut cuda = Self { context, stream, functions, modules, products, group, shared, checked };
         cuda.load()?;
         Ok(Device::new(Arc::new(cuda)))
     }
@@ -254,6 +258,25 @@ impl Machine for Cuda {
         };
         let done = launched.and_then(|()| if self.checked { self.finish() } else { Ok(()) });
         done.map_err(|error| failed(&self.later(&error)))
+    }
+
+    fn invitation(&self) -> Option<(Invitation, [u8; 16])> {
+        let uuid = self.context.uuid().ok()?;
+        Some((group::invitation()?, uuid.bytes.map(|byte| byte.to_ne_bytes()[0])))
+    }
+
+    fn join(&self, invitation: Invitation, part: [usize; 2]) -> Result<(), Error> {
+        self.current()?;
+        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = Some(Group::join(invitation, part)?);
+        Ok(())
+    }
+
+    fn add_up(&self, address: u64, count: usize) -> Result<(), Error> {
+        self.current()?;
+        match &*self.group.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(group) => group.add_up(&self.stream, address, count),
+            None => Err(self.failed(&"is in no group")),
+        }
     }
 
     fn multiply(&self, product: &Product) -> Result<(), Error> {
