@@ -84,7 +84,7 @@ fn apart(found: &Path, expected: &Path) -> f64 {
             (off, size) = (off + (a - b).powi(2), size + b * b);
         }
     }
-    (off / size as f64).sqrt()
+    f64::sqrt(off / size)
 }
 
 #[test]
