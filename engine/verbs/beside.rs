@@ -111,9 +111,16 @@ impl Part {
     /// Where this process computes: with `auto`, processes of one machine take a GPU each.
     pub fn place(&self, place: Place) -> Place {
         match place {
-            Place::Auto => place.nth(self.index),
+            Place::Auto => place.nth(self.on_this_machine()),
             place => place,
         }
+    }
+
+    /// This process's number among those of its machine.
+    fn on_this_machine(&self) -> usize {
+        let machine = |address: &str| address.rsplit_once(':').map(|(machine, _)| machine.to_owned());
+        let own = self.hosts.get(self.index).and_then(|address| machine(address));
+        self.hosts.iter().take(self.index).filter(|address| machine(address) == own).count()
     }
 
     /// Waits for the others; nothing where this process works alone.

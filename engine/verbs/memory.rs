@@ -26,28 +26,32 @@ pub struct Arguments {
     activations: Activations,
 }
 
-/// Prints the plan.
+/// Prints the plan, and refuses it where the device is a GPU that it does not fit.
 pub fn memory(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { rank, micro_tokens, activations, .. } = *arguments;
+    let settings =
+        TrainSettings { micro_tokens, activations, device: arguments.model.device, ..TrainSettings::default() };
+    settings.check()?;
     let (checkpoint, adapter) = arguments.model.look()?;
-    let (rank, targets) =
-        adapter.map_or((arguments.rank, Projection::ALL.to_vec()), |adapter| (adapter.rank, adapter.targets()));
-    let planned = Planned {
-        config: &checkpoint.config,
-        adapter: (rank, &targets),
-        micro_tokens: arguments.micro_tokens,
-        activations: arguments.activations,
-    };
-    println!("{}", MemoryPlan::of_checkpoint::<bf16>(&checkpoint, planned));
-    Ok(())
+    let new = LoraSettings { rank, ..LoraSettings::default() };
+    new.check()?;
+    let (rank, targets) = adapter.map_or((rank, new.targets), |adapter| (adapter.rank, adapter.targets()));
+    let plan = plan(&checkpoint, (rank, &targets), &settings);
+    println!("{plan}");
+    Ok(plan.check(settings.device.free_memory()?)?)
 }
 
 /// Prints what training will take, and refuses it where it does not fit; of a GPU only.
 pub fn check(checkpoint: &Checkpoint, adapter: (usize, &[Projection]), settings: &TrainSettings) -> anyhow::Result<()> {
-    let Place::Cuda(_) = settings.device.found() else { return Ok(()) };
+    let place = settings.device.found();
+    let Place::Cuda(_) = place else { return Ok(()) };
+    let (plan, free) = (plan(checkpoint, adapter, settings), place.free_memory()?);
+    eprintln!("memory of {place}:\n{plan}");
+    Ok(plan.check(free)?)
+}
+
+fn plan(checkpoint: &Checkpoint, adapter: (usize, &[Projection]), settings: &TrainSettings) -> MemoryPlan {
     let TrainSettings { micro_tokens, activations, .. } = *settings;
     let planned = Planned { config: &checkpoint.config, adapter, micro_tokens, activations };
-    let plan = MemoryPlan::of_checkpoint::<bf16>(checkpoint, planned);
-    let free = settings.device.free_memory()?;
-    eprintln!("memory of {}:\n{plan}", settings.device.found());
-    Ok(plan.check(free)?)
+    MemoryPlan::of_checkpoint::<bf16>(checkpoint, planned)
 }

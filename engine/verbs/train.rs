@@ -10,7 +10,7 @@ use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::place::Place;
 use obvert_trainer::schedule::Schedule;
 use obvert_trainer::settings::{Activations, LossKind, MICRO_TOKENS, ReferenceKind};
-use obvert_trainer::{Adapter, Config, LoraSettings, TrainSettings, peft};
+use obvert_trainer::{Adapter, Config, LoraSettings, TokenPair, TrainSettings, peft};
 
 use super::beside;
 use super::memory;
@@ -142,8 +142,10 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let training = training(arguments, part.place(arguments.model.device));
     let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
     let start = adapter.map_or_else(|| Adapter::new(&checkpoint.config, &lora, arguments.seed), Ok)?;
-    memory::check(&checkpoint, (start.rank, &start.targets()), &training)?;
     let mut read = read(arguments, &checkpoint.config, &training)?;
+    let longest = read.data.pairs.iter().map(TokenPair::packed_tokens).max().unwrap_or_default();
+    let planned = TrainSettings { micro_tokens: training.micro_tokens.max(longest), ..training.clone() };
+    memory::check(&checkpoint, (start.rank, &start.targets()), &planned)?;
     let (model, base) = (Arc::new(checkpoint.model()?), checkpoint.identity()?);
     let (data, settings) = (std::mem::take(&mut read.data), fit_settings(arguments));
     let mut fit = Fit::new(Inputs { model, base, start, training, data, settings }, out)?;

@@ -72,8 +72,9 @@ fn exchange(worker: &mut Worker, count: usize, given: &Receiver<Vec<u8>>, delive
         }
         // Others may be a round ahead.
         let later = received.borrow_mut().split_off(&(round + 1, 0));
-        let all = received.replace(later).into_values().collect();
-        if deliver.send(all).is_err() {
+        let all: Vec<_> = received.replace(later).into_values().collect();
+        // A process that has left gives nothing: all have to give equally often.
+        if all.len() < count || deliver.send(all).is_err() {
             return;
         }
     }

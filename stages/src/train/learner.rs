@@ -159,7 +159,9 @@ impl Learner {
     /// Begins again with a new adapter, on the batches so far.
     fn restart(&mut self, why: &str) -> Result<(), String> {
         tracing::warn!(why, "training starts over");
-        self.trainer = self.settings.trainer(&self.policy)?;
+        // The model may fill a device: there is room for one trainer.
+        let adapter = self.settings.adapter(&self.policy).map_err(|e| e.to_string())?;
+        self.trainer.start_over(adapter).map_err(|e| e.to_string())?;
         self.cursor = Cursor::new(&self.settings, &self.policy);
         self.diary.clear()?;
         for batch in self.passed.take().unwrap_or_default().0 {

@@ -137,9 +137,13 @@ impl Train {
 
     /// A trainer with a new adapter.
     pub(super) fn trainer(&self, policy: &Policy) -> Result<Trainer, String> {
-        let model = Arc::clone(&policy.model);
-        let adapter = Adapter::new(&model.config, &self.lora(), self.seed);
-        adapter.and_then(|adapter| Trainer::placed(model, self.training(), adapter)).map_err(|e| e.to_string())
+        let placed = |adapter| Trainer::placed(Arc::clone(&policy.model), self.training(), adapter);
+        self.adapter(policy).and_then(placed).map_err(|e| e.to_string())
+    }
+
+    /// The adapter that training starts from.
+    pub(super) fn adapter(&self, policy: &Policy) -> Result<Adapter, Error> {
+        Adapter::new(&policy.model.config, &self.lora(), self.seed)
     }
 
     fn lora(&self) -> LoraSettings {

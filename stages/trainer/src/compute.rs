@@ -130,6 +130,7 @@ pub fn learner(
     }
 }
 
+/// Before anything is on the device; a pair of more tokens than a pass takes more.
 #[cfg(feature = "cuda")]
 fn refuse_what_does_not_fit(
     place: Place,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::adamw::Step;
+use crate::adamw::{Moments, Step};
 use crate::checkpoint::{self, State};
 use crate::compute::{self, Learner};
 use crate::error::Error;
@@ -103,6 +103,17 @@ impl<F: Real> Trainer<F> {
         Ok(())
     }
 
+    /// Begins again with another adapter, a fresh optimizer and no updates made.
+    ///
+    /// # Errors
+    /// An adapter that does not fit the model, or of another shape; what a device reports.
+    pub fn start_over(&mut self, adapter: Adapter<F>) -> Result<(), Error> {
+        let reference = reference_of(&self.settings, &adapter);
+        self.resume(State { moments: Moments::zeros(&adapter), adapter, step: 0 })?;
+        self.reference = reference;
+        Ok(())
+    }
+
     /// Saves adapter, moments, step and `cursor`, which is the caller's, in one file that is replaced at once.
     ///
     /// # Errors
@@ -192,7 +203,7 @@ impl<F: Real> Trainer<F> {
         let loss = self.settings.preference_loss();
         let batch = Batch::new(loss.as_ref(), pairs, reference)?;
         let share = peers::share(self.peers.as_ref(), pairs.len());
-        if share.len() == pairs.len() {
+        if self.peers.count() == 1 {
             return self.learner.gradient(&batch, share);
         }
         let policy = match batch.needs_all(std::slice::from_ref(&share)) {

@@ -6,7 +6,8 @@
 pub enum Error {
     /// Memory ran out.
     #[error(
-        "out of device memory: {what} takes {bytes} bytes; fewer `micro_tokens` or `activations = \"recompute\"` take less"
+        "out of device memory: {what} takes {bytes} bytes; fewer `micro_tokens`, `activations = \"recompute\"` or a quantised model \
+         with `storage = \"file\"` take less"
     )]
     OutOfMemory {
         /// What was being allocated.

@@ -209,8 +209,9 @@ impl Simulation {
 
 impl Machine for Simulation {
     fn allocate(&self, _what: &str, bytes: usize) -> Result<u64, Error> {
-        let address = self.ask(&format!("allocate {bytes}"), &[])?.parse().map_err(|error| machine_error(&error))?;
-        let used = &mut self.talk().used;
+        let mut talk = self.talk();
+        let answer = talk.ask(&format!("allocate {bytes}"), &[]).map_err(|cause| machine_error(&cause))?;
+        let (address, used) = (answer.parse().map_err(|error| machine_error(&error))?, &mut talk.used);
         used.sizes.insert(address, bytes);
         used.now += bytes;
         used.most = used.most.max(used.now);
@@ -219,8 +220,9 @@ impl Machine for Simulation {
 
     fn free(&self, address: u64) {
         // Fails where the program has ended, and its memory with it.
-        let _ = self.ask(&format!("free {address}"), &[]);
-        let used = &mut self.talk().used;
+        let mut talk = self.talk();
+        let _ = talk.ask(&format!("free {address}"), &[]);
+        let used = &mut talk.used;
         used.now -= used.sizes.remove(&address).unwrap_or_default();
     }
 

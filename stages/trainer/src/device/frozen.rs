@@ -3,7 +3,7 @@
 //!
 //! It lies there as the products read it, or as a file's quantised blocks, and is then widened in front of every product.
 
-use obvert_device::ops::dequantise::{self, Quantised};
+use obvert_device::ops::dequantise::{self, BlockType};
 use obvert_device::ops::lora::{self, Wide};
 use obvert_device::{Array, Device, Error, Stored};
 use rayon::prelude::*;
@@ -18,11 +18,11 @@ use crate::weight::Weight;
 #[derive(Debug)]
 pub(super) struct Frozen<F> {
     layout: Layout,
-    kept: Kept<F>,
+    matrix: Matrix<F>,
 }
 
 #[derive(Debug)]
-enum Kept<F> {
+enum Matrix<F> {
     Dense(Array<F>),
     Blocks {
         /// Of each projection.
@@ -38,7 +38,7 @@ enum Kept<F> {
 #[derive(Debug)]
 struct Blocks {
     part: Part,
-    kind: Quantised,
+    kind: BlockType,
     bytes: Array<u8>,
     /// B, where one is in place.
     b: Option<Array<f32>>,
@@ -48,24 +48,24 @@ impl<F: Stored> Frozen<F> {
     /// The projections of a block.
     pub(super) fn new(device: &Device<F>, layer: &Layer<f32>, layout: &Layout) -> Result<Self, Error> {
         let blocks = layout.parts.iter().map(|part| blocks_of(layer.weight(part.projection)));
-        let kept = match blocks.collect::<Option<Vec<_>>>() {
+        let matrix = match blocks.collect::<Option<Vec<_>>>() {
             Some(blocks) => quantised(device, layer, layout, &blocks)?,
-            None => Kept::Dense(dense(device, layer, layout)?),
+            None => Matrix::Dense(dense(device, layer, layout)?),
         };
-        Ok(Self { layout: layout.clone(), kept })
+        Ok(Self { layout: layout.clone(), matrix })
     }
 
     /// Writes alpha/r · B to where the products read it.
     pub(super) fn place(&mut self, device: &Device<F>, low: &Low, scale: f32) -> Result<(), Error> {
         let shape = self.layout.wide(self.layout.out);
-        match &mut self.kept {
-            Kept::Dense(values) => {
+        match &mut self.matrix {
+            Matrix::Dense(values) => {
                 for (part, b) in self.layout.adapted().zip(&low.b) {
                     let (row, columns) = (part.rows.start, part.columns.clone());
                     lora::place_b(device, values, &shape, (b, scale), row, columns)?;
                 }
             }
-            Kept::Blocks { parts, scale: kept, .. } => {
+            Matrix::Blocks { parts, scale: kept, .. } => {
                 *kept = scale;
                 let adapted = parts.iter_mut().filter(|blocks| !blocks.part.columns.is_empty());
                 adapted.zip(&low.b).for_each(|(blocks, b)| blocks.b = Some(b.part(0..b.len())));
@@ -80,9 +80,9 @@ impl<F: Stored> Frozen<F> {
         device: &Device<F>,
         product: impl FnOnce(&Array<F>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        match &self.kept {
-            Kept::Dense(values) => product(values),
-            Kept::Blocks { parts, scale, bias } => product(&self.widened(device, parts, *scale, bias.as_ref())?),
+        match &self.matrix {
+            Matrix::Dense(values) => product(values),
+            Matrix::Blocks { parts, scale, bias } => product(&self.widened(device, parts, *scale, bias.as_ref())?),
         }
     }
 
@@ -115,18 +115,18 @@ impl<F: Stored> Frozen<F> {
 }
 
 /// The blocks of a weight, where the device can widen them.
-fn blocks_of(weight: &Weight<f32>) -> Option<(Quantised, &[u8])> {
+fn blocks_of(weight: &Weight<f32>) -> Option<(BlockType, &[u8])> {
     let Weight::Quantised(weight) = weight else { return None };
     Some((kept_as(weight.kind)?, &weight.bytes))
 }
 
 /// What the device keeps a type of blocks as; nothing for one that it makes dense.
-pub(super) fn kept_as(kind: GgmlType) -> Option<Quantised> {
+pub(super) fn kept_as(kind: GgmlType) -> Option<BlockType> {
     match kind {
-        GgmlType::Q8_0 => Some(Quantised::Q8_0),
-        GgmlType::Q4_0 => Some(Quantised::Q4_0),
-        GgmlType::Q4_1 => Some(Quantised::Q4_1),
-        GgmlType::Q6K => Some(Quantised::Q6K),
+        GgmlType::Q8_0 => Some(BlockType::Q8_0),
+        GgmlType::Q4_0 => Some(BlockType::Q4_0),
+        GgmlType::Q4_1 => Some(BlockType::Q4_1),
+        GgmlType::Q6K => Some(BlockType::Q6K),
         GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 => None,
     }
 }
@@ -135,9 +135,9 @@ fn quantised<F: Stored>(
     device: &Device<F>,
     layer: &Layer<f32>,
     layout: &Layout,
-    blocks: &[(Quantised, &[u8])],
-) -> Result<Kept<F>, Error> {
-    let copy = |(part, (kind, bytes)): (&Part, &(Quantised, &[u8]))| {
+    blocks: &[(BlockType, &[u8])],
+) -> Result<Matrix<F>, Error> {
+    let copy = |(part, (kind, bytes)): (&Part, &(BlockType, &[u8]))| {
         let bytes = device.copy("a frozen matrix", bytes)?;
         Ok(Blocks { part: part.clone(), kind: *kind, bytes, b: None })
     };
@@ -146,7 +146,7 @@ fn quantised<F: Stored>(
         let Some(own) = layer.bias(part.projection) else { continue };
         bias[part.rows.clone()].copy_from_slice(own);
     }
-    Ok(Kept::Blocks {
+    Ok(Matrix::Blocks {
         parts: layout.parts.iter().zip(blocks).map(copy).collect::<Result<_, Error>>()?,
         scale: 0.0,
         bias: layout.biased.then(|| device.copy("a bias", &bias)).transpose()?,

@@ -118,6 +118,8 @@ impl<F: Stored + Debug> Learner<f32> for DeviceLearner<F> {
             None => *self.group.insert(meet(self.model.device.machine(), peers)?),
         };
         if group {
+            // A GPU waits for ever for one whose process is lost: those that are lost by now are found out before.
+            peers.gather(Vec::new())?;
             return Ok(self.gradient.add_up()?);
         }
         let mut values = self.gradient.read()?;

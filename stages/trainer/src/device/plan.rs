@@ -5,7 +5,7 @@
 use std::fmt::{self, Display};
 
 use obvert_device::Stored;
-use obvert_device::ops::adamw::PARTIALS;
+use obvert_device::ops::adamw::{MOST_VALUES, PARTIALS};
 use obvert_device::ops::logprob::CHUNK;
 use obvert_device::ops::lora::partials;
 
@@ -35,6 +35,9 @@ pub struct MemoryPlan {
     pub activations: usize,
     /// What comes and goes within a pass.
     pub workspace: usize,
+    /// An adapter's.
+    values: usize,
+    recomputed: bool,
 }
 
 /// What a plan is made from.
@@ -44,7 +47,7 @@ pub struct Planned<'a> {
     pub config: &'a Config,
     /// The adapter's rank and projections.
     pub adapter: (usize, &'a [Projection]),
-    /// Packed tokens of a pass: a pair that has more takes more.
+    /// Packed tokens of a pass, or of the longest pair where that has more.
     pub micro_tokens: usize,
     /// What becomes of activations.
     pub activations: Activations,
@@ -55,7 +58,7 @@ impl MemoryPlan {
     pub fn new<F: Stored>(planned: Planned<'_>, blocks: impl Fn(usize, Projection) -> Option<GgmlType>) -> Self {
         let Planned { config, adapter, micro_tokens: rows, activations } = planned;
         let (layouts, size) = (layouts(config, adapter), size_of::<F>());
-        let frozen = Frozen::new(config, &layouts, size, blocks);
+        let base = Base::new(config, &layouts, size, blocks);
         let values: usize = layouts.iter().map(Layout::values).sum::<usize>() * config.layers;
         let stacks: usize = layouts.iter().map(|layout| layout.rank * layout.inner).sum::<usize>() * config.layers;
         let row = Row::new(config, &layouts, size);
@@ -63,16 +66,18 @@ impl MemoryPlan {
             Activations::Keep => (row.kept, 0),
             Activations::Recompute => (row.input, row.kept - row.input),
         };
-        let forward = row.forward * rows + frozen.widened.into_iter().max().unwrap_or_default();
+        let forward = row.forward * rows + base.widened.into_iter().max().unwrap_or_default();
         // A product is done before the sums of its adapter's gradient begin.
-        let backward = layouts.iter().zip(row.backward).zip(frozen.widened);
+        let backward = layouts.iter().zip(row.backward).zip(base.widened);
         let backward = backward.map(|((layout, row), widened)| row * rows + widened.max(partial_sums(layout, rows)));
         let block = rows * within + backward.fold(forward, usize::max);
         Self {
-            weights: frozen.bytes,
+            weights: base.bytes,
             adapter: stacks * size + (4 * values + PARTIALS + 2) * size_of::<f32>(),
             activations: config.layers * rows * kept,
             workspace: block.max(rows * row.head) + rows * row.packed + PRODUCTS,
+            values,
+            recomputed: activations == Activations::Recompute,
         }
     }
 
@@ -97,23 +102,23 @@ impl MemoryPlan {
     /// Checks that it fits.
     ///
     /// # Errors
-    /// It does not; which part is the largest, and what makes it smaller.
+    /// It does not, with what makes it smaller; an adapter of more values than the kernels count.
     pub fn check(&self, free: usize) -> Result<(), Error> {
+        if self.values > MOST_VALUES {
+            let reason = format!("the adapter has {} values, a device takes {MOST_VALUES} at most", self.values);
+            return Err(Error::field("rank", reason));
+        }
         if self.total() <= free {
             return Ok(());
         }
-        let advice = if self.weights > free {
-            "the weights alone do not fit: `storage = \"file\"` keeps a quantised model as it is"
-        } else if self.weights + self.adapter + self.workspace > free {
-            "fewer `micro_tokens` or a lower rank take less"
-        } else {
-            "fewer `micro_tokens`, or `activations = \"recompute\"`, take less"
+        let advice = match (self.weights > free, self.recomputed) {
+            (true, _) => "the weights alone do not fit: a quantised model with `storage = \"file\"` takes a quarter",
+            (false, true) => "fewer `micro_tokens` or a lower rank take less",
+            (false, false) => "fewer `micro_tokens`, `activations = \"recompute\"` or a lower rank take less",
         };
-        let free = written(free);
-        Err(Error::field(
-            "device",
-            format!("training takes more than the {free} of memory that are free; {advice}\n{self}"),
-        ))
+        let reason =
+            format!("training takes more than the {} of memory that are free; {advice}\n{self}", written(free));
+        Err(Error::field("device", reason))
     }
 }
 
@@ -140,13 +145,13 @@ fn written(bytes: usize) -> String {
 }
 
 /// Bytes of the base model.
-struct Frozen {
+struct Base {
     bytes: usize,
     /// Of each matrix of a block, where it is widened for its products.
     widened: [usize; 4],
 }
 
-impl Frozen {
+impl Base {
     fn new(
         config: &Config,
         layouts: &[Layout; 4],

@@ -2,7 +2,7 @@
 
 use obvert_device::Error;
 use obvert_device::ops::attention::{Attention, Saved, Sight};
-use obvert_device::ops::dequantise::{self, Quantised};
+use obvert_device::ops::dequantise::{self, BlockType};
 use obvert_device::ops::logprob::{self, CHUNK, Expected};
 use obvert_device::ops::margin::{self, Margin, Pairs};
 use obvert_device::ops::rope::{self as turning, Heads, Turn};
@@ -165,7 +165,7 @@ pub fn generation(bench: &Bench) -> Result<(), Error> {
     }
     let (rows, n) = (bench.sizes.ffn, bench.sizes.hidden.next_multiple_of(256));
     let mut y = bench.reals(rows * n)?;
-    for kind in [Quantised::Q8_0, Quantised::Q4_0, Quantised::Q4_1, Quantised::Q6K] {
+    for kind in [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4_1, BlockType::Q6K] {
         let (weights, bytes) = kind.block();
         let blocks = bench.bytes(rows * n / weights * bytes)?;
         bench.time(&format!("dequantise {kind:?}"), &[rows, n], Work::bytes(blocks.len() + REAL * rows * n), || {

@@ -54,7 +54,8 @@ fn failed(cause: &dyn std::fmt::Debug) -> Error {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // SAFETY: the communicator was made once; the stream was waited for. One whose peers are lost cannot be ended otherwise.
+        // SAFETY: the communicator was made once, and the context lives: `Cuda` drops its group first. Work that waits for a
+        // process that is lost cannot be ended otherwise.
         let _ = unsafe { nccl::comm_abort(self.0) };
     }
 }

@@ -300,7 +300,10 @@ impl Argument {
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        let _ = self.current().is_ok_and(|()| self.finish().is_ok());
+        let current = self.current();
+        // Before the stream is waited for: a sum that waits for a process that is lost ends with its group.
+        *self.group.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        let _ = current.is_ok_and(|()| self.finish().is_ok());
         for Module(module) in self.modules.drain(..) {
             // SAFETY: it was loaded once, and no launch is on its way any more.
             let _ = unsafe { result::module::unload(module) };

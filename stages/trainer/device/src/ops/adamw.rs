@@ -8,6 +8,9 @@ use crate::machine::Argument::{Float, Int};
 /// Sums of squares that a norm is added up from, at most.
 pub const PARTIALS: usize = 1024;
 
+/// Values that the kernels can count.
+pub const MOST_VALUES: usize = i32::MAX as usize;
+
 const THREADS: usize = 256;
 /// Values of a block that does four a thread.
 const BLOCK: usize = 4 * THREADS;
@@ -89,6 +92,6 @@ impl Step {
 }
 
 fn count(values: &Array<f32>) -> crate::Argument {
-    assert!(i32::try_from(values.len()).is_ok(), "{} values of the adapter", values.len());
+    assert!(values.len() <= MOST_VALUES, "{} values of the adapter", values.len());
     Int(values.len() as i32)
 }

@@ -11,7 +11,7 @@ const EACH: usize = 8;
 
 /// A type of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quantised {
+pub enum BlockType {
     /// 32 weights: a scale, signed bytes.
     Q8_0,
     /// 32 weights: a scale, 4-bit values less 8.
@@ -22,7 +22,7 @@ pub enum Quantised {
     Q6K,
 }
 
-impl Quantised {
+impl BlockType {
     /// (weights, bytes) of one block.
     pub fn block(self) -> (usize, usize) {
         match self {
@@ -53,7 +53,7 @@ impl Quantised {
 pub fn rows<F: Stored>(
     device: &Device<F>,
     (y, to, stride): (&mut Array<F>, usize, usize),
-    (kind, blocks, first): (Quantised, &Array<u8>, usize),
+    (kind, blocks, first): (BlockType, &Array<u8>, usize),
     [rows, n]: [usize; 2],
 ) -> Result<(), Error> {
     let (weights, bytes) = kind.block();

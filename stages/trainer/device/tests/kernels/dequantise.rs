@@ -1,12 +1,12 @@
-//! Quantised blocks against a plain reading of ggml's layouts, bit for bit.
+//! BlockType blocks against a plain reading of ggml's layouts, bit for bit.
 
 use half::f16;
 
 use crate::common::{Numbers, on_every_machine};
-use obvert_device::ops::dequantise::{self, Quantised};
+use obvert_device::ops::dequantise::{self, BlockType};
 use obvert_device::{Device, Error, Stored};
 
-const KINDS: [Quantised; 4] = [Quantised::Q8_0, Quantised::Q4_0, Quantised::Q4_1, Quantised::Q6K];
+const KINDS: [BlockType; 4] = [BlockType::Q8_0, BlockType::Q4_0, BlockType::Q4_1, BlockType::Q6K];
 
 #[test]
 fn blocks_are_read_as_ggml_reads_them() {
@@ -14,14 +14,14 @@ fn blocks_are_read_as_ggml_reads_them() {
 }
 
 /// Weight number `i` of a block.
-fn weight(kind: Quantised, block: &[u8], i: usize) -> f32 {
+fn weight(kind: BlockType, block: &[u8], i: usize) -> f32 {
     let half = |at: usize| f16::from_le_bytes([block[at], block[at + 1]]).to_f32();
     let nibble = |bytes: &[u8]| f32::from(if i < 16 { bytes[i] & 15 } else { bytes[i - 16] >> 4 });
     match kind {
-        Quantised::Q8_0 => f32::from(block[2 + i].cast_signed()) * half(0),
-        Quantised::Q4_0 => (nibble(&block[2..]) - 8.0) * half(0),
-        Quantised::Q4_1 => nibble(&block[4..]) * half(0) + half(2),
-        Quantised::Q6K => {
+        BlockType::Q8_0 => f32::from(block[2 + i].cast_signed()) * half(0),
+        BlockType::Q4_0 => (nibble(&block[2..]) - 8.0) * half(0),
+        BlockType::Q4_1 => nibble(&block[4..]) * half(0) + half(2),
+        BlockType::Q6K => {
             let (part, run, l) = (i / 128, i / 32 % 4, i % 32);
             let low = block[part * 64 + run % 2 * 32 + l] >> (run / 2 * 4) & 15;
             let high = block[128 + part * 32 + l] >> (run * 2) & 3;
@@ -32,16 +32,16 @@ fn weight(kind: Quantised, block: &[u8], i: usize) -> f32 {
 }
 
 /// Where a block has halves.
-fn halves(kind: Quantised) -> &'static [usize] {
+fn halves(kind: BlockType) -> &'static [usize] {
     match kind {
-        Quantised::Q8_0 | Quantised::Q4_0 => &[0],
-        Quantised::Q4_1 => &[0, 2],
-        Quantised::Q6K => &[208],
+        BlockType::Q8_0 | BlockType::Q4_0 => &[0],
+        BlockType::Q4_1 => &[0, 2],
+        BlockType::Q6K => &[208],
     }
 }
 
 /// Random blocks, with scales of every kind: large, small, without a leading 1, zero, infinite, of either sign.
-fn blocks(kind: Quantised, count: usize, numbers: &mut Numbers) -> Vec<u8> {
+fn blocks(kind: BlockType, count: usize, numbers: &mut Numbers) -> Vec<u8> {
     let bytes = kind.block().1;
     let mut blocks: Vec<u8> = (0..count * bytes).map(|_| numbers.below(256) as u8).collect();
     for (index, block) in blocks.chunks_mut(bytes).enumerate() {
