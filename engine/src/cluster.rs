@@ -5,25 +5,22 @@ mod connect;
 mod exchange;
 mod socket;
 
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use connect::Meeting;
+use exchange::Parts;
 use socket::{Lost, Socket};
 
-/// A process's part in a cluster.
-#[derive(Clone, Debug)]
-pub struct Membership {
-    /// The address (`host:port`) of every process, in the order of their numbers.
-    pub hosts: Vec<String>,
-    /// This process's number, from 0.
-    pub index: usize,
-    /// What all of them do: processes whose work differs refuse each other.
-    pub work: [u8; 32],
-    /// How long to wait for the others.
-    pub deadline: Duration,
+/// A process's place in a cluster: it listens there from now on, so that the others find it when they come.
+#[derive(Debug)]
+pub struct Seat {
+    hosts: Vec<String>,
+    index: usize,
+    listener: TcpListener,
 }
 
 /// Why a cluster cannot be formed, or go on.
@@ -72,55 +69,79 @@ pub enum Error {
     Broken(String),
 }
 
+impl Seat {
+    /// The place of process number `index`, from 0, among those that listen at `host:port` each.
+    ///
+    /// # Errors
+    /// There is no such place, or it cannot be listened at.
+    pub fn take(hosts: Vec<String>, index: usize) -> Result<Self, Error> {
+        let Some(address) = hosts.get(index) else {
+            return Err(Error::Hosts(format!("there are {}, so none has number {index}", hosts.len())));
+        };
+        if let Some(twice) = hosts.iter().enumerate().find(|(at, host)| hosts[..*at].contains(host)) {
+            return Err(Error::Hosts(format!("{} is there twice", twice.1)));
+        }
+        let failed =
+            |error: std::io::Error| Error::Listen { index, address: address.clone(), cause: error.to_string() };
+        let listener = connect::listen(address).map_err(failed)?;
+        Ok(Self { hosts, index, listener })
+    }
+
+    /// Waits for all processes. `work` says what all of them do: processes whose work differs refuse each other.
+    ///
+    /// # Errors
+    /// They do not come in time, or do other work, or one that came is lost.
+    pub fn join(self, work: [u8; 32], deadline: Duration) -> Result<Cluster, Error> {
+        let Self { hosts, index, listener } = self;
+        let meeting = Meeting { hosts: &hosts, index, work, deadline, begin: Instant::now() };
+        let streams = meeting.connect(&listener)?;
+        Cluster::new(hosts, index, streams).map_err(|error| Error::Broken(error.to_string()))
+    }
+}
+
 /// The other processes. Dropped before [`Cluster::leave`], it tells them that this one is lost.
 #[derive(Debug)]
 pub struct Cluster {
-    membership: Membership,
-    give: Option<Sender<Vec<u8>>>,
-    take: Receiver<Vec<Vec<u8>>>,
+    hosts: Vec<String>,
+    index: usize,
+    give: Option<Sender<Parts>>,
+    take: Receiver<Parts>,
     worker: Option<JoinHandle<Result<(), String>>>,
     sockets: Vec<TcpStream>,
     lost: Lost,
 }
 
 impl Cluster {
-    /// Waits for all processes.
-    ///
-    /// # Errors
-    /// They do not come in time, or do other work.
-    pub fn join(membership: Membership) -> Result<Self, Error> {
-        let streams = connect::connect(&membership)?;
+    fn new(hosts: Vec<String>, index: usize, streams: Vec<Option<TcpStream>>) -> std::io::Result<Self> {
         quieten_connections();
-        let broken = |error: std::io::Error| Error::Broken(error.to_string());
-        let sockets = streams.iter().flatten().map(TcpStream::try_clone).collect::<Result<_, _>>().map_err(broken)?;
-        let lost = Lost::default();
+        let sockets = streams.iter().flatten().map(TcpStream::try_clone).collect::<Result<_, _>>()?;
+        let (lost, count) = (Lost::default(), streams.len());
         let watched =
             |(remote, stream): (usize, Option<TcpStream>)| stream.map(|stream| Socket::new(stream, remote, &lost));
         let watched = streams.into_iter().enumerate().map(watched).collect();
         let ((give, given), (deliver, take)) = (channel(), channel());
-        let (index, count) = (membership.index, membership.hosts.len());
-        let worker = std::thread::Builder::new().name("timely:cluster".into());
         let work = move || exchange::run(watched, [index, count], given, &deliver);
-        let worker = Some(worker.spawn(work).map_err(broken)?);
-        Ok(Self { membership, give: Some(give), take, worker, sockets, lost })
+        let worker = Some(std::thread::Builder::new().name("timely:cluster".into()).spawn(work)?);
+        Ok(Self { hosts, index, give: Some(give), take, worker, sockets, lost })
     }
 
     /// This process's number.
     pub fn index(&self) -> usize {
-        self.membership.index
+        self.index
     }
 
     /// The number of processes.
     pub fn count(&self) -> usize {
-        self.membership.hosts.len()
+        self.hosts.len()
     }
 
-    /// What every process gives, in the order of their numbers. All call it equally often.
+    /// Gives each process its part, and returns what each gave this one, both in the order of their numbers. All call it
+    /// equally often.
     ///
     /// # Errors
-    /// A process is lost.
-    pub fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
-        let asked = self.give.as_ref().and_then(|give| give.send(own).ok());
+    /// A process is lost, or has left.
+    pub fn exchange(&mut self, parts: Parts) -> Result<Parts, Error> {
+        let asked = self.give.as_ref().and_then(|give| give.send(parts).ok());
         asked.and_then(|()| self.take.recv().ok()).ok_or_else(|| self.failure())
     }
 
@@ -138,8 +159,8 @@ impl Cluster {
 
     fn failure(&self) -> Error {
         match self.lost.first() {
-            Some(index) => Error::Lost { index, address: self.membership.hosts[index].clone() },
-            None => Error::Broken("the exchange of this process ended".into()),
+            Some(index) => Error::Lost { index, address: self.hosts[index].clone() },
+            None => Error::Broken("a process left before its part was done".into()),
         }
     }
 }
@@ -150,8 +171,7 @@ fn quieten_connections() {
     ONCE.call_once(|| {
         let others = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let is_timely = |name: &str| ["timely:recv-", "timely:send-"].iter().any(|prefix| name.starts_with(prefix));
-            if !std::thread::current().name().is_some_and(is_timely) {
+            if !panic.location().is_some_and(|at| at.file().contains("timely_communication")) {
                 others(panic);
             }
         }));

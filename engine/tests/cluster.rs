@@ -3,11 +3,12 @@
 // Helpers of tests are tests too, which clippy's configuration cannot see.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use obvert_engine::cluster::{Cluster, Error, Membership};
+use obvert_engine::cluster::{Cluster, Error, Seat};
 
 /// What a process is told: its part, and the hosts.
 const PART: &str = "OBVERT_TEST_CLUSTER";
@@ -18,8 +19,8 @@ fn hosts(count: usize) -> Vec<String> {
     listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect()
 }
 
-fn membership(hosts: Vec<String>, index: usize, work: u8, deadline: u64) -> Membership {
-    Membership { hosts, index, work: [work; 32], deadline: Duration::from_secs(deadline) }
+fn join(hosts: Vec<String>, index: usize, work: u8, deadline: u64) -> Result<Cluster, Error> {
+    Seat::take(hosts, index)?.join([work; 32], Duration::from_secs(deadline))
 }
 
 /// Starts a process that plays a part.
@@ -34,12 +35,15 @@ fn start(part: &str, index: usize, hosts: &[String]) -> Child {
 fn play(parts: &[&str]) -> Vec<String> {
     let hosts = hosts(parts.len());
     let children: Vec<_> = parts.iter().enumerate().map(|(index, part)| start(part, index, &hosts)).collect();
-    let said = |output: Output| {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        let line = text.lines().find_map(|line| Some(line.split_once("SAID ")?.1.to_owned()));
-        line.unwrap_or_else(|| panic!("{text}"))
-    };
-    children.into_iter().map(|child| said(child.wait_with_output().unwrap())).collect()
+    children.into_iter().map(said).collect()
+}
+
+fn said(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(!text.contains("panicked"), "{text}");
+    let line = text.lines().find_map(|line| Some(line.split_once("SAID ")?.1.to_owned()));
+    line.unwrap_or_else(|| panic!("{text}"))
 }
 
 /// A part in a cluster; in an ordinary run of the tests there is none to play.
@@ -48,9 +52,8 @@ fn a_process() {
     let Ok(told) = std::env::var(PART) else { return };
     let words: Vec<String> = told.split(' ').map(str::to_owned).collect();
     let (index, hosts) = (words[1].parse().unwrap(), words[2..].to_vec());
-    let deadline = if words[0] == "hurry" { 1 } else { 20 };
     let work = u8::from(words[0] == "other");
-    let said = match Cluster::join(membership(hosts, index, work, deadline)) {
+    let said = match join(hosts, index, work, 20) {
         Ok(cluster) => rounds(cluster, &words[0]),
         Err(error) => error.to_string(),
     };
@@ -59,7 +62,7 @@ fn a_process() {
 
 /// Many rounds, at different speeds, with unlike amounts.
 fn rounds(mut cluster: Cluster, part: &str) -> String {
-    for round in 0..40_usize {
+    for round in 0..if part == "short" { 39 } else { 40_usize } {
         if part == "quit" && round == 20 {
             std::process::exit(print("quit"));
         }
@@ -70,9 +73,10 @@ fn rounds(mut cluster: Cluster, part: &str) -> String {
         if part == "slow" {
             std::thread::sleep(Duration::from_millis(3));
         }
-        let bytes = |index: usize| vec![(round * 7 + index) as u8; round * 20_000 / 40 * (index + 1)];
-        match cluster.gather(bytes(cluster.index())) {
-            Ok(all) => assert_eq!(all, (0..cluster.count()).map(bytes).collect::<Vec<_>>(), "round {round}"),
+        let bytes = |from: usize, to: usize| vec![(round * 7 + from * 3 + to) as u8; round * 500 * (from + 1) + to];
+        let (own, count) = (cluster.index(), cluster.count());
+        match cluster.exchange((0..count).map(|to| bytes(own, to)).collect()) {
+            Ok(all) => assert_eq!(all, (0..count).map(|from| bytes(from, own)).collect::<Vec<_>>(), "round {round}"),
             Err(error) => return error.to_string(),
         }
     }
@@ -108,11 +112,39 @@ fn other_work_is_refused() {
     let said = play(&["plain", "other"]);
     assert!(said[0].contains("process 1 (") && said[1].contains("process 0 ("), "{said:?}");
     assert!(said.iter().all(|said| said.contains("does other work")), "{said:?}");
+    // The third one does not wait for those that have refused each other.
+    let begin = Instant::now();
+    let said = play(&["plain", "other", "plain"]);
+    assert!(said.iter().all(|said| said.contains("does other work") || said.contains("is lost")), "{said:?}");
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn one_that_gives_less_often_than_the_others_is_an_error() {
+    let said = play(&["plain", "short"]);
+    assert_eq!(said, ["cluster: a process left before its part was done", "done"]);
+}
+
+/// Who calls without knowing how is not answered, and does not keep the others from meeting.
+#[test]
+fn strangers_are_not_answered() {
+    let hosts = hosts(2);
+    let first = start("plain", 0, &hosts);
+    let mut stranger = loop {
+        match TcpStream::connect(&hosts[0]) {
+            Ok(stream) => break stream,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    stranger.write_all(&[b'x'; 48]).unwrap();
+    let children = [first, start("plain", 1, &hosts)];
+    assert!(children.map(said).iter().all(|said| said == "done"));
+    assert_eq!(stranger.read(&mut [0; 48]).unwrap_or_default(), 0);
 }
 
 #[test]
 fn those_who_do_not_come_are_named() {
-    let [first, second] = [0, 1].map(|index| Cluster::join(membership(hosts(3), index, 0, 1)).unwrap_err());
+    let [first, second] = [0, 1].map(|index| join(hosts(3), index, 0, 1).unwrap_err());
     let Error::Missing { seconds: 1, missing } = first else { panic!("{first}") };
     assert!(missing.contains("process 1 (") && missing.contains("process 2 ("), "{missing}");
     let Error::Missing { missing, .. } = second else { panic!("{second}") };
@@ -121,10 +153,13 @@ fn those_who_do_not_come_are_named() {
 
 #[test]
 fn a_list_that_cannot_be_right_is_refused() {
-    let error = Cluster::join(membership(hosts(2), 2, 0, 1)).unwrap_err();
-    assert!(matches!(error, Error::Hosts(_)), "{error}");
+    let twice = vec!["127.0.0.1:1".to_owned(); 2];
+    for (hosts, index) in [(hosts(2), 2), (Vec::new(), 0), (twice, 0)] {
+        let error = join(hosts, index, 0, 1).unwrap_err();
+        assert!(matches!(error, Error::Hosts(_)), "{error}");
+    }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let error = Cluster::join(membership(vec![address], 0, 0, 1)).unwrap_err();
+    let error = join(vec![address], 0, 0, 1).unwrap_err();
     assert!(matches!(error, Error::Listen { index: 0, .. }), "{error}");
 }

@@ -1,19 +1,21 @@
 //! Processes of one command that work side by side, on this machine or on several.
 
-use std::io::Write;
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use obvert_engine::cluster::{Cluster, Membership};
+use obvert_engine::cluster::Seat;
 use obvert_stages::beside::Beside;
 use obvert_trainer::place::Place;
-use tempfile::NamedTempFile;
 
 /// How long processes wait for each other: each loads a model first.
 const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Tells a process that another one started it: its number, and the addresses of all.
+const STARTED: &str = "OBVERT_STARTED";
 
 /// Arguments of a command that several processes can work on.
 #[derive(clap::Args)]
@@ -32,20 +34,25 @@ pub struct Arguments {
 
 /// This process's part, with the processes that it started.
 pub struct Part {
-    hosts: Vec<String>,
     /// Its number.
     pub index: usize,
+    /// Nothing where it works alone.
+    seat: Option<Seat>,
+    /// Its number among those of its machine.
+    nth: usize,
     started: Started,
 }
 
 /// Processes that end with this one.
-struct Started(Vec<Child>, Option<NamedTempFile>);
+#[derive(Default)]
+struct Started(Vec<Child>);
 
 impl Started {
-    /// Fails where one has ended.
-    fn check(&mut self) -> anyhow::Result<()> {
+    /// Fails where one has ended in another way than it should.
+    fn check(&mut self, may_end: bool) -> anyhow::Result<()> {
         for (at, child) in self.0.iter_mut().enumerate() {
-            if let Some(status) = child.try_wait()? {
+            let status = if may_end { Some(child.wait()?) } else { child.try_wait()? };
+            if let Some(status) = status.filter(|status| !may_end || !status.success()) {
                 bail!("process {} ended with {status}", at + 1);
             }
         }
@@ -66,17 +73,31 @@ impl Drop for Started {
 impl Arguments {
     /// This process's part; starts the others that are to run on this machine.
     pub fn start(&self) -> anyhow::Result<Part> {
+        if let Ok(told) = std::env::var(STARTED) {
+            end_with_parent();
+            let mut words = told.split(' ').map(str::to_owned);
+            let index = words.next().and_then(|word| word.parse().ok()).context(STARTED)?;
+            return Part::new(words.collect(), index, Started::default());
+        }
         match (self.processes, &self.hosts) {
             (Some(0), _) => bail!("--processes: 0 processes do no work"),
             (Some(count), _) if count > 1 => start(count),
             (_, Some(path)) => {
                 let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
                 let hosts = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect();
-                Ok(Part { hosts, index: self.process.unwrap_or_default(), started: Started(Vec::new(), None) })
+                Part::new(hosts, self.process.unwrap_or_default(), Started::default())
             }
-            _ => Ok(Part { hosts: Vec::new(), index: 0, started: Started(Vec::new(), None) }),
+            _ => Ok(Part { index: 0, seat: None, nth: 0, started: Started::default() }),
         }
     }
+}
+
+/// Ends this process when the one that started it is gone, which holds the other end of its input.
+fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(1);
+    });
 }
 
 fn start(count: usize) -> anyhow::Result<Part> {
@@ -84,55 +105,49 @@ fn start(count: usize) -> anyhow::Result<Part> {
     let address = |listener: &TcpListener| listener.local_addr().map(|address| address.to_string());
     let hosts = listeners.iter().map(address).collect::<Result<Vec<_>, _>>()?;
     drop(listeners);
-    let mut file = NamedTempFile::new()?;
-    file.write_all(hosts.join("\n").as_bytes())?;
-    let mut started = Started(Vec::new(), None);
+    let mut started = Started::default();
     for index in 1..count {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(without_processes(std::env::args().skip(1)));
-        command.arg("--hosts").arg(file.path()).arg("--process").arg(index.to_string());
-        started.0.push(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+        command.args(without_processes(std::env::args_os().skip(1)));
+        command.env(STARTED, format!("{index} {}", hosts.join(" ")));
+        started.0.push(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?);
     }
-    started.1 = Some(file);
-    Ok(Part { hosts, index: 0, started })
+    Part::new(hosts, 0, started)
 }
 
 /// The arguments of a process that is one of several.
-fn without_processes(arguments: impl Iterator<Item = String>) -> Vec<String> {
+fn without_processes(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut skip = false;
-    let keep = |argument: &String| {
+    let keep = |argument: &OsString| {
         let drop = std::mem::replace(&mut skip, argument == "--processes");
-        !drop && argument != "--processes" && !argument.starts_with("--processes=")
+        !drop && argument != "--processes" && !argument.as_encoded_bytes().starts_with(b"--processes=")
     };
     arguments.filter(keep).collect()
 }
 
 impl Part {
+    fn new(hosts: Vec<String>, index: usize, started: Started) -> anyhow::Result<Self> {
+        let machine = |host: &str| host.rsplit_once(':').map(|(machine, _)| machine.to_owned());
+        let own = hosts.get(index).and_then(|host| machine(host));
+        let nth = hosts.iter().take(index).filter(|host| machine(host) == own).count();
+        Ok(Part { index, seat: Some(Seat::take(hosts, index)?), nth, started })
+    }
+
     /// Where this process computes: with `auto`, processes of one machine take a GPU each.
     pub fn place(&self, place: Place) -> Place {
         match place {
-            Place::Auto => place.nth(self.on_this_machine()),
+            Place::Auto => place.nth(self.nth),
             place => place,
         }
     }
 
-    /// This process's number among those of its machine.
-    fn on_this_machine(&self) -> usize {
-        let machine = |address: &str| address.rsplit_once(':').map(|(machine, _)| machine.to_owned());
-        let own = self.hosts.get(self.index).and_then(|address| machine(address));
-        self.hosts.iter().take(self.index).filter(|address| machine(address) == own).count()
-    }
-
     /// Waits for the others; nothing where this process works alone.
     pub fn join(&mut self, work: [u8; 32]) -> anyhow::Result<Option<Beside>> {
-        if self.hosts.is_empty() {
-            return Ok(None);
-        }
-        let membership = Membership { hosts: self.hosts.clone(), index: self.index, work, deadline: DEADLINE };
-        let joining = std::thread::spawn(|| Cluster::join(membership));
+        let Some(seat) = self.seat.take() else { return Ok(None) };
+        let joining = std::thread::spawn(move || seat.join(work, DEADLINE));
         while !joining.is_finished() {
             // One that has ended will not come.
-            self.started.check()?;
+            self.started.check(false)?;
             std::thread::sleep(Duration::from_millis(20));
         }
         let cluster = joining.join().map_err(|_| anyhow::anyhow!("joining the other processes panicked"))?;
@@ -141,13 +156,7 @@ impl Part {
 
     /// Waits for the end of the processes that this one started, which is near.
     pub fn end(mut self) -> anyhow::Result<()> {
-        for (at, mut child) in self.started.0.drain(..).enumerate() {
-            let status = child.wait()?;
-            if !status.success() {
-                bail!("process {} ended with {status}", at + 1);
-            }
-        }
-        Ok(())
+        self.started.check(true)
     }
 }
 
@@ -157,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_number_of_processes_is_not_handed_on() {
-        let without = |arguments: &[&str]| without_processes(arguments.iter().map(|text| text.to_string()));
+        let without = |arguments: &[&str]| without_processes(arguments.iter().map(OsString::from));
         assert_eq!(without(&["train", "--processes", "2", "--out", "o"]), ["train", "--out", "o"]);
         assert_eq!(without(&["train", "--processes=2", "--out", "o"]), ["train", "--out", "o"]);
     }

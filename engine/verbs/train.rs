@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use obvert_trainer::conversation::Limits;
-use obvert_trainer::fit::{Fit, FitSettings, Inputs, Outcome};
+use obvert_trainer::fit::{Fit, FitSettings, Inputs, Outcome, Silent};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
 use obvert_trainer::place::Place;
 use obvert_trainer::schedule::Schedule;
@@ -135,9 +135,8 @@ pub struct Arguments {
 pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     check_start(arguments)?;
     let mut part = arguments.beside.start()?;
-    // The first process's folder has the state of all.
-    let scratch = if part.index > 0 { Some(tempfile::tempdir()?) } else { None };
-    let out = scratch.as_ref().map_or(arguments.out.as_path(), |scratch| scratch.path());
+    // The first process keeps the state of all.
+    let out = (part.index == 0).then_some(arguments.out.as_path());
     let (checkpoint, adapter) = arguments.model.look()?;
     let training = training(arguments, part.place(arguments.model.device));
     let lora = LoraSettings { rank: arguments.rank, alpha: arguments.alpha, ..LoraSettings::default() };
@@ -151,17 +150,15 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let mut fit = Fit::new(Inputs { model, base, start, training, data, settings }, out)?;
     read.set_aside(&fit.plan().single, "its mirror, which the loss needs, is not there");
     let read = if arguments.strict { read.whole()? } else { read };
-    if arguments.restart {
-        fit.clear()?;
-    }
     if let Some(peers) = part.join(work(&fit))? {
         fit = fit.beside(Box::new(peers));
     }
+    let Some(out) = out else { return Ok(fit.run(&mut Silent).map(drop)?) };
+    if arguments.restart {
+        fit.clear()?;
+    }
     let mut observer = TrainObserver::new(out, read);
     let outcome = fit.run(&mut observer)?;
-    if scratch.is_some() {
-        return Ok(());
-    }
     let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
     peft::save(out, &*fit.trainer().adapter()?, name.as_deref())?;
     report(out, &outcome, observer.read());

@@ -17,11 +17,11 @@ impl Peers for Beside {
         self.0.count()
     }
 
-    fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, Error> {
-        self.0.gather(own).map_err(|error| Error::field("hosts", error))
+    fn exchange(&mut self, parts: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+        self.0.exchange(parts).map_err(|error| Error::Peers(error.to_string()))
     }
 
     fn leave(self: Box<Self>) -> Result<(), Error> {
-        self.0.leave().map_err(|error| Error::field("hosts", error))
+        self.0.leave().map_err(|error| Error::Peers(error.to_string()))
     }
 }

@@ -2,104 +2,141 @@
 //! are and what they do.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use super::{Error, Membership};
+use super::Error;
 
 /// What a connection begins with: a stranger's is dropped.
 const MAGIC: [u8; 8] = *b"obvert/1";
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a process that has connected may take to say who it is.
+/// How long a process may take to be connected to, and once it has called, to say who it is.
 const GREETING: Duration = Duration::from_secs(5);
 
-/// A connection to every other process, by number.
-pub(super) fn connect(membership: &Membership) -> Result<Vec<Option<TcpStream>>, Error> {
-    let Membership { hosts, index, deadline, .. } = membership;
-    let until = Instant::now() + *deadline;
-    let Some(address) = hosts.get(*index) else {
-        return Err(Error::Hosts(format!("there are {}, so none has number {index}", hosts.len())));
-    };
-    let listen = || TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
-    let failed =
-        |cause: std::io::Error| Error::Listen { index: *index, address: address.clone(), cause: cause.to_string() };
-    let listener = listen().map_err(failed)?;
-    let mut streams: Vec<Option<TcpStream>> = hosts.iter().map(|_| None).collect();
-    for (other, stream) in streams.iter_mut().enumerate().take(*index) {
-        *stream = Some(call(membership, other, until)?);
+/// Listens where the others call; on all of this machine's addresses at that port where the one they call is not its own.
+pub(super) fn listen(address: &str) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).or_else(|error| match (error.kind(), port_of(address)) {
+        (ErrorKind::AddrNotAvailable, Some(port)) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)),
+        _ => Err(error),
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn port_of(address: &str) -> Option<u16> {
+    address.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Finding the others.
+pub(super) struct Meeting<'a> {
+    pub(super) hosts: &'a [String],
+    pub(super) index: usize,
+    pub(super) work: [u8; 32],
+    pub(super) deadline: Duration,
+    pub(super) begin: Instant,
+}
+
+impl Meeting<'_> {
+    /// A connection to every other process, by number.
+    pub(super) fn connect(&self, listener: &TcpListener) -> Result<Vec<Option<TcpStream>>, Error> {
+        let mut streams: Vec<Option<TcpStream>> = self.hosts.iter().map(|_| None).collect();
+        for other in 0..self.index {
+            streams[other] = Some(self.call(other, &streams)?);
+        }
+        while streams.iter().skip(self.index + 1).any(Option::is_none) {
+            match listener.accept() {
+                Ok((stream, _)) => self.answer(stream, &mut streams)?,
+                Err(_) => self.wait(&streams)?,
+            }
+        }
+        Ok(streams)
     }
-    while streams.iter().skip(index + 1).any(Option::is_none) {
-        match listener.accept().ok().map(|(stream, _)| answer(membership, stream)) {
-            Some(Ok(Some((other, stream)))) if streams[other].is_none() => streams[other] = Some(stream),
-            Some(Err(error)) => return Err(error),
-            _ if Instant::now() > until => return Err(missing(membership, &streams)),
-            _ => std::thread::sleep(PAUSE),
+
+    /// Calls a process until it answers.
+    fn call(&self, other: usize, streams: &[Option<TcpStream>]) -> Result<TcpStream, Error> {
+        loop {
+            // It may listen and not answer yet: it first calls those before it.
+            if let Some(mut stream) = dial(&self.hosts[other])
+                && self.greet(&mut stream).is_ok()
+                && let Ok(Some((index, work))) = heard(&mut stream, self.left().max(PAUSE))
+            {
+                return if index == other && work == self.work { Ok(stream) } else { Err(self.differs(other)) };
+            }
+            self.wait(streams)?;
         }
     }
-    Ok(streams)
-}
 
-fn missing(membership: &Membership, streams: &[Option<TcpStream>]) -> Error {
-    let absent = |other: &usize| *other != membership.index && streams[*other].is_none();
-    let names: Vec<String> = (0..streams.len()).filter(absent).map(|other| named(membership, other)).collect();
-    Error::Missing { seconds: membership.deadline.as_secs(), missing: names.join(", ") }
-}
-
-fn named(membership: &Membership, other: usize) -> String {
-    format!("process {other} ({})", membership.hosts[other])
-}
-
-/// Calls a process until it answers.
-fn call(membership: &Membership, other: usize, until: Instant) -> Result<TcpStream, Error> {
-    let refused = || Error::Missing { seconds: membership.deadline.as_secs(), missing: named(membership, other) };
-    loop {
-        // It may listen and not answer yet: it first calls those before it.
-        if let Ok(mut stream) = TcpStream::connect(&membership.hosts[other])
-            && greet(membership, &mut stream).is_ok()
-            && let Ok(found) = heard(&mut stream, until.saturating_duration_since(Instant::now()).max(PAUSE))
-        {
-            return match found {
-                Some((index, work)) if index == other && work == membership.work => Ok(stream),
-                _ => Err(Error::Differs { index: other, address: membership.hosts[other].clone() }),
-            };
+    /// Answers a call, unless it is a stranger's.
+    fn answer(&self, mut stream: TcpStream, streams: &mut [Option<TcpStream>]) -> Result<(), Error> {
+        if stream.set_nonblocking(false).is_err() {
+            return Ok(());
         }
-        if Instant::now() > until {
-            return Err(refused());
+        let Ok(Some((other, work))) = heard(&mut stream, GREETING) else { return Ok(()) };
+        let expected = other > self.index && streams.get(other).is_some_and(Option::is_none);
+        if !expected || self.greet(&mut stream).is_err() {
+            return Ok(());
+        }
+        if work != self.work {
+            return Err(self.differs(other));
+        }
+        streams[other] = Some(stream);
+        Ok(())
+    }
+
+    /// Waits a moment, unless a process that was there is lost, or it is too late.
+    fn wait(&self, streams: &[Option<TcpStream>]) -> Result<(), Error> {
+        if let Some(lost) = streams.iter().position(|stream| stream.as_ref().is_some_and(has_ended)) {
+            return Err(Error::Lost { index: lost, address: self.hosts[lost].clone() });
+        }
+        if self.left().is_zero() {
+            let absent = |other: &usize| *other != self.index && streams[*other].is_none();
+            let named = |other| format!("process {other} ({})", self.hosts[other]);
+            let missing: Vec<String> = (0..streams.len()).filter(absent).map(named).collect();
+            return Err(Error::Missing { seconds: self.deadline.as_secs(), missing: missing.join(", ") });
         }
         std::thread::sleep(PAUSE);
+        Ok(())
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_sub(self.begin.elapsed())
+    }
+
+    fn differs(&self, other: usize) -> Error {
+        Error::Differs { index: other, address: self.hosts[other].clone() }
+    }
+
+    fn greet(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+        stream.set_nodelay(true)?;
+        let index = (self.index as u64).to_le_bytes();
+        stream.write_all(&[&MAGIC[..], &index, &self.work].concat())
     }
 }
 
-/// Answers a call; nothing where a stranger called.
-fn answer(membership: &Membership, mut stream: TcpStream) -> Result<Option<(usize, TcpStream)>, Error> {
-    if stream.set_nonblocking(false).is_err() {
-        return Ok(None);
-    }
-    let Ok(Some((other, work))) = heard(&mut stream, GREETING) else { return Ok(None) };
-    if other <= membership.index || other >= membership.hosts.len() || greet(membership, &mut stream).is_err() {
-        return Ok(None);
-    }
-    if work != membership.work {
-        return Err(Error::Differs { index: other, address: membership.hosts[other].clone() });
-    }
-    Ok(Some((other, stream)))
+/// A connection to an address, where somebody listens.
+fn dial(address: &str) -> Option<TcpStream> {
+    let mut addresses = address.to_socket_addrs().ok()?;
+    let stream = addresses.find_map(|address| TcpStream::connect_timeout(&address, GREETING).ok())?;
+    // Where nobody listens on a port of this machine it may be given out to the very connection that is being made.
+    (stream.local_addr().ok() != stream.peer_addr().ok()).then_some(stream)
 }
 
-fn greet(membership: &Membership, stream: &mut TcpStream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let index = (membership.index as u64).to_le_bytes();
-    stream.write_all(&[&MAGIC[..], &index, &membership.work].concat())
+/// Whether the other side of a connection is gone.
+fn has_ended(stream: &TcpStream) -> bool {
+    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+    let ended = match &peeked {
+        Ok(count) => *count == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    };
+    ended | stream.set_nonblocking(false).is_err()
 }
 
 /// Who is at the other end, and what it does; nothing for a stranger.
 fn heard(stream: &mut TcpStream, patience: Duration) -> std::io::Result<Option<(usize, [u8; 32])>> {
     stream.set_read_timeout(Some(patience))?;
     let mut greeting = [0; 48];
-    match stream.read_exact(&mut greeting) {
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
-    }
+    stream.read_exact(&mut greeting)?;
     stream.set_read_timeout(None)?;
     let (magic, rest) = greeting.split_at(MAGIC.len());
     let (index, work) = rest.split_at(8);

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_bytes::ByteBuf;
 use timely::WorkerConfig;
 use timely::communication::Hooks;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -23,15 +24,17 @@ use super::socket::Socket;
 const PARK: Duration = Duration::from_millis(5);
 
 /// To whom; in which round, from whom; what.
-type Message = (u64, (u64, u64), Vec<u8>);
+type Message = (u64, (u64, u64), ByteBuf);
+/// What a process gives to each, or gets of each.
+pub(super) type Parts = Vec<Vec<u8>>;
 
 /// Exchanges what is given until nobody gives any more. Fails with what a thread said when it panicked: timely has no other
 /// way to say that a connection ended.
 pub(super) fn run(
     sockets: Vec<Option<Socket>>,
     [index, count]: [usize; 2],
-    given: Receiver<Vec<u8>>,
-    deliver: &Sender<Vec<Vec<u8>>>,
+    given: Receiver<Parts>,
+    deliver: &Sender<Parts>,
 ) -> Result<(), String> {
     let (processes, hooks) = (ProcessBuilder::new_typed_vector(1, Hooks::default().refill, None), Hooks::default());
     let networking = initialize_networking_from_sockets(processes, sockets, index, 1, hooks);
@@ -53,7 +56,7 @@ pub(super) fn run(
     joined.map_err(|_| "a connection ended".to_owned())?.map(drop)
 }
 
-fn exchange(worker: &mut Worker, count: usize, given: &Receiver<Vec<u8>>, deliver: &Sender<Vec<Vec<u8>>>) {
+fn exchange(worker: &mut Worker, count: usize, given: &Receiver<Parts>, deliver: &Sender<Parts>) {
     let (probe, received) = (Handle::new(), Rc::new(RefCell::new(BTreeMap::new())));
     let (index, sink) = (worker.index() as u64, Rc::clone(&received));
     let mut input = worker.dataflow(|scope| {
@@ -64,15 +67,20 @@ fn exchange(worker: &mut Worker, count: usize, given: &Receiver<Vec<u8>>, delive
             .probe_with(&probe);
         input
     });
-    for (round, bytes) in (0_u64..).zip(given) {
-        (0..count as u64).for_each(|to| input.send((to, (round, index), bytes.clone())));
+    for (round, parts) in (0_u64..).zip(given) {
+        for (to, part) in (0..).zip(parts) {
+            match to == index {
+                true => drop(received.borrow_mut().insert((round, index), ByteBuf::from(part))),
+                false => input.send((to, (round, index), ByteBuf::from(part))),
+            }
+        }
         input.advance_to(round + 1);
         while probe.less_than(&(round + 1)) {
             worker.step_or_park(Some(PARK));
         }
         // Others may be a round ahead.
         let later = received.borrow_mut().split_off(&(round + 1, 0));
-        let all: Vec<_> = received.replace(later).into_values().collect();
+        let all: Parts = received.replace(later).into_values().map(ByteBuf::into_vec).collect();
         // A process that has left gives nothing: all have to give equally often.
         if all.len() < count || deliver.send(all).is_err() {
             return;

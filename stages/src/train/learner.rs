@@ -67,7 +67,7 @@ impl Learner {
         let checkpoints = checkpoints.map_err(|e| e.to_string())?;
         let (trainer, cursor) = resume(settings, &policy, &checkpoints)?;
         let known = state.join(format!("{}.reference.cache", context.stage));
-        let reference = ReferenceCache::open(&known, policy.identity(), &trainer).map_err(|e| e.to_string())?;
+        let reference = ReferenceCache::open(Some(&known), policy.identity(), &trainer).map_err(|e| e.to_string())?;
         Ok(Learner {
             settings: settings.clone(),
             encoder: Encoder::new(settings, Arc::clone(&policy)),

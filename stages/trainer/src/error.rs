@@ -75,6 +75,9 @@ pub enum Error {
         /// What the device says.
         source: obvert_device::Error,
     },
+    /// Processes that work side by side cannot go on.
+    #[error("{0}")]
+    Peers(String),
     /// A computation left the range of floating-point numbers; the adapter is as it was before the step.
     #[error("step {step}: {what} is not finite ({value}); the adapter was left as it was")]
     NonFinite {

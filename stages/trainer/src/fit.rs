@@ -1,7 +1,7 @@
 //! Training over a fixed set of pairs: epochs, validation, early stop, checkpoints.
 //!
 //! A run is a function of the base model, the adapter it starts from, the pairs and the settings: one that was cut off
-//! and goes on from a checkpoint makes the same adapter, bit for bit.
+//! and goes on from a checkpoint makes the same adapter, bit for bit where as many processes share it.
 
 mod plan;
 
@@ -63,6 +63,26 @@ pub trait Observer {
     fn validated(&mut self, step: u64, measures: &Measures) -> Result<(), Error>;
 }
 
+/// Hears nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn refused(&mut self, _error: &Error) {}
+
+    fn begins(&mut self, _plan: &Plan, _steps: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn updated(&mut self, _metrics: &Metrics, _epoch: f64, _seconds: f64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn validated(&mut self, _step: u64, _measures: &Measures) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
@@ -99,32 +119,39 @@ pub struct Fit {
     pairs: Vec<TokenPair>,
     /// The reference's log-probs of every pair; empty before the run begins.
     reference: Vec<ResponseLogps>,
-    folder: PathBuf,
-    checkpoints: Checkpoints,
+    /// Where the state is kept: nowhere by a process whose peers' first one does.
+    keeper: Option<Keeper>,
     identity: String,
     best: Option<(u64, f64)>,
     /// Validations since the best one.
     stale: u64,
 }
 
+/// Where a run keeps its state.
+struct Keeper {
+    folder: PathBuf,
+    checkpoints: Checkpoints,
+}
+
 impl Fit {
-    /// A run that keeps its state in `folder`.
+    /// A run that keeps its state in `folder`, or nowhere.
     ///
     /// # Errors
     /// Settings or pairs that make no sense.
-    pub fn new(inputs: Inputs, folder: &Path) -> Result<Self, Error> {
+    pub fn new(inputs: Inputs, folder: Option<&Path>) -> Result<Self, Error> {
         let plan = Plan::new(&inputs.data, &inputs.settings, inputs.training.preference_loss().as_ref())?;
         let training = TrainSettings { total_steps: plan.steps, ..inputs.training.clone() };
         let identity = identity(&inputs, &training)?;
         let Inputs { model, base, start, data: Data { pairs, .. }, settings, .. } = inputs;
         let trainer = Trainer::placed(model, training, start)?;
-        let checkpoints = Checkpoints::open(&folder.join("checkpoints"))?;
-        let (reference, folder, best, stale) = (Vec::new(), folder.to_owned(), None, 0);
-        Ok(Self { trainer, base, plan, settings, pairs, reference, folder, checkpoints, identity, best, stale })
+        let keeper = |folder: &Path| -> Result<Keeper, Error> {
+            Ok(Keeper { folder: folder.to_owned(), checkpoints: Checkpoints::open(&folder.join("checkpoints"))? })
+        };
+        let (keeper, reference, best, stale) = (folder.map(keeper).transpose()?, Vec::new(), None, 0);
+        Ok(Self { trainer, base, plan, settings, pairs, reference, keeper, identity, best, stale })
     }
 
-    /// The run, sharing its work with those of other processes: the folder of the first one holds the state of all, and what
-    /// the others write is of no use.
+    /// The run, sharing its work with those of other processes, of which the first one keeps the state.
     #[must_use]
     pub fn beside(self, peers: Box<dyn Peers>) -> Self {
         Self { trainer: self.trainer.beside(peers), ..self }
@@ -135,8 +162,9 @@ impl Fit {
     /// # Errors
     /// What the file system reports.
     pub fn clear(&self) -> Result<(), Error> {
-        self.checkpoints.clear()?;
-        peft::remove(&self.folder.join(BEST))
+        let Some(Keeper { folder, checkpoints }) = &self.keeper else { return Ok(()) };
+        checkpoints.clear()?;
+        peft::remove(&folder.join(BEST))
     }
 
     /// Trains to the end, from where the run left off in the folder.
@@ -145,8 +173,8 @@ impl Fit {
     /// A folder that holds another run; as [`Trainer::step`]; what the file system reports; what the observer does.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
         self.resume(observer)?;
-        let path = self.folder.join("reference.cache");
-        let mut cache = ReferenceCache::open(&path, &self.base, &self.trainer)?;
+        let path = self.keeper.as_ref().map(|keeper| keeper.folder.join("reference.cache"));
+        let mut cache = ReferenceCache::open(path.as_deref(), &self.base, &self.trainer)?;
         self.reference = cache.logps(&mut self.trainer, &self.pairs)?;
         observer.begins(&self.plan, self.trainer.steps())?;
         while self.trainer.steps() < self.plan.steps && !self.exhausted() {
@@ -181,12 +209,13 @@ impl Fit {
     }
 
     fn resume(&mut self, observer: &mut dyn Observer) -> Result<(), Error> {
-        let found = self.checkpoints.find()?;
-        found.damaged.iter().for_each(|error| observer.refused(error));
-        let Some((state, cursor)) = self.of_first(found.newest)? else { return Ok(()) };
+        let found = self.keeper.as_ref().map(|keeper| keeper.checkpoints.find()).transpose()?;
+        found.iter().flat_map(|found| &found.damaged).for_each(|error| observer.refused(error));
+        let newest = found.and_then(|found| found.newest);
+        let Some((state, cursor)) = self.of_first(newest)? else { return Ok(()) };
         if cursor["identity"] != self.identity {
             let reason = "holds a run with another model, start, settings or pairs; choose another folder, or start over (--restart)";
-            return Err(Error::malformed(&self.folder, reason));
+            return Err(Error::malformed(self.folder(), reason));
         }
         let best = &cursor["best"];
         self.best = best[0].as_u64().zip(best[1].as_u64().map(f64::from_bits));
@@ -194,18 +223,22 @@ impl Fit {
         self.trainer.resume(state)
     }
 
+    /// For errors.
+    fn folder(&self) -> &Path {
+        self.keeper.as_ref().map_or(Path::new("the folder of the first process"), |keeper| &keeper.folder)
+    }
+
     /// The checkpoint that the first of several processes goes on from.
     fn of_first(&mut self, own: Option<(State<f32>, Value)>) -> Result<Option<(State<f32>, Value)>, Error> {
-        let encode = |(State { adapter, moments, step }, cursor): &(State<f32>, Value)| {
-            checkpoint::to_bytes((adapter, moments, *step), cursor)
-                .map_err(|cause| Error::malformed(&self.folder, cause))
-        };
         if self.trainer.peers().count() == 1 {
             return Ok(own);
         }
-        let own = own.as_ref().map(encode).transpose()?.unwrap_or_default();
-        let bytes = peers::of_first(self.trainer.peers(), own)?;
-        if bytes.is_empty() { Ok(None) } else { checkpoint::from_bytes(&self.folder, &bytes).map(Some) }
+        let encode = |(State { adapter, moments, step }, cursor): &(State<f32>, Value)| {
+            checkpoint::to_bytes((adapter, moments, *step), cursor)
+        };
+        let own = own.as_ref().map(encode).transpose().map_err(|cause| Error::malformed(self.folder(), cause))?;
+        let bytes = peers::of_first(self.trainer.peers(), own.unwrap_or_default())?;
+        if bytes.is_empty() { Ok(None) } else { checkpoint::from_bytes(self.folder(), &bytes).map(Some) }
     }
 
     fn exhausted(&self) -> bool {
@@ -227,7 +260,9 @@ impl Fit {
         self.stale += 1;
         if improves(measures.loss, self.best) {
             (self.best, self.stale) = (Some((self.trainer.steps(), measures.loss)), 0);
-            peft::save(&self.folder.join(BEST), &*self.trainer.adapter()?, None)?;
+            if let Some(keeper) = &self.keeper {
+                peft::save(&keeper.folder.join(BEST), &*self.trainer.adapter()?, None)?;
+            }
         }
         Ok(())
     }
@@ -237,9 +272,10 @@ impl Fit {
     }
 
     fn save(&self) -> Result<(), Error> {
+        let Some(keeper) = &self.keeper else { return Ok(()) };
         let best = self.best.map(|(step, loss)| json!([step, loss.to_bits()]));
         let cursor = json!({ "identity": self.identity, "best": best, "stale": self.stale });
-        self.checkpoints.save(&self.trainer, &cursor)
+        keeper.checkpoints.save(&self.trainer, &cursor)
     }
 }
 

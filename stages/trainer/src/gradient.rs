@@ -97,10 +97,15 @@ impl<'a> Batch<'a> {
         Self { policy: Some(policy), ..self }
     }
 
-    /// Whether terms read pairs beyond their own part, so that all log-probs have to be known before.
+    /// Whether terms read other pairs, whose log-probs then have to be known before a part of the batch is computed.
+    pub(crate) fn reads_others(&self) -> bool {
+        self.loss.scope() != Scope::Pair
+    }
+
+    /// Whether log-probs have to be known before that are not, where the batch is computed in these parts.
     pub(crate) fn needs_all(&self, parts: &[Range<usize>]) -> bool {
         let whole = parts.first().is_none_or(|part| part.len() == self.pairs.len());
-        self.policy.is_none() && self.loss.scope() != Scope::Pair && !whole
+        self.policy.is_none() && self.reads_others() && !whole
     }
 
     /// β, and what g is multiplied by, where the terms of the loss are −log σ(βD − mg).

@@ -28,19 +28,21 @@ type Key = [u8; 16];
 /// The log-probs that are known.
 #[derive(Debug)]
 pub struct ReferenceCache {
-    path: PathBuf,
-    file: File,
+    file: Option<(PathBuf, File)>,
     /// Hash of the base model, the adapter at the start and the size of a pass.
     identity: [u8; 32],
     known: HashMap<Key, ResponseLogps>,
 }
 
 impl ReferenceCache {
-    /// Opens the file, creating it if need be, for the reference of a trainer; `base` tells its base model from others.
+    /// Opens the file, creating it if need be, for the reference of a trainer; `base` tells its base model from others. Without a
+    /// file what is computed is known as long as this lives.
     ///
     /// # Errors
     /// What the file system reports.
-    pub fn open<F: Real>(path: &Path, base: &str, trainer: &Trainer<F>) -> Result<Self, Error> {
+    pub fn open<F: Real>(path: Option<&Path>, base: &str, trainer: &Trainer<F>) -> Result<Self, Error> {
+        let identity = identity(base, trainer);
+        let Some(path) = path else { return Ok(Self { file: None, identity, known: HashMap::new() }) };
         let bytes = if path.exists() { std::fs::read(path).map_err(|e| Error::io(path, e))? } else { Vec::new() };
         let (records, torn) = bytes.as_chunks::<RECORD>();
         let known = records.iter().filter_map(decode).collect();
@@ -48,7 +50,7 @@ impl ReferenceCache {
         // Records are found by counting bytes: the next one begins where a whole one ends.
         let whole = (bytes.len() - torn.len()) as u64;
         file.set_len(whole).map_err(|e| Error::io(path, e))?;
-        Ok(Self { path: path.to_owned(), file, identity: identity(base, trainer), known })
+        Ok(Self { file: Some((path.to_owned(), file)), identity, known })
     }
 
     /// The log-probs of every pair under the trainer's reference; those which are not known are computed and kept.
@@ -72,7 +74,9 @@ impl ReferenceCache {
             let wanted: Vec<TokenPair> = batch.iter().map(|at| pairs[*at].clone()).collect();
             let found = trainer.reference_logps(&wanted)?;
             let records: Vec<u8> = batch.iter().zip(&found).flat_map(|(at, logps)| encode(&keys[*at], logps)).collect();
-            self.file.write_all(&records).map_err(|e| Error::io(&self.path, e))?;
+            if let Some((path, file)) = &mut self.file {
+                file.write_all(&records).map_err(|e| Error::io(path, e))?;
+            }
             self.known.extend(batch.iter().map(|at| keys[*at]).zip(found));
         }
         let all = keys.iter().flat_map(|key| encode(key, &self.known.get(key).copied().unwrap_or_default()));

@@ -206,7 +206,7 @@ impl<F: Real> Trainer<F> {
         if self.peers.count() == 1 {
             return self.learner.gradient(&batch, share);
         }
-        let policy = match batch.needs_all(std::slice::from_ref(&share)) {
+        let policy = match batch.reads_others() {
             true => Some(self.policy(pairs)?),
             false => None,
         };
@@ -286,7 +286,7 @@ fn reference_of<F: Real>(settings: &TrainSettings, start: &Adapter<F>) -> Option
 /// The log-probs of all processes' shares, in the order of the pairs.
 fn gather_logps(peers: &mut dyn Peers, own: &[ResponseLogps]) -> Result<Vec<ResponseLogps>, Error> {
     let values: Vec<f64> = own.iter().flat_map(|logps| [logps.chosen, logps.rejected]).collect();
-    Ok(peers::gather(peers, &values)?.iter().flat_map(|sums| responses(sums)).collect())
+    Ok(responses(&peers::gather_values(peers, &values)?))
 }
 
 fn finite(step: u64, what: &'static str, value: f64) -> Result<(), Error> {

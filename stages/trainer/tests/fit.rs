@@ -73,7 +73,7 @@ fn adapter(settings: &LoraSettings) -> Adapter {
 }
 
 fn run_with(folder: &Path, inputs: Inputs, ear: &mut Ear) -> Result<(Outcome, Vec<u32>), Error> {
-    let mut fit = Fit::new(inputs, folder)?;
+    let mut fit = Fit::new(inputs, Some(folder))?;
     let outcome = fit.run(ear)?;
     let bits = fit.trainer().adapter().unwrap().matrices().flat_map(|m| m.data.iter().map(|v| v.to_bits())).collect();
     Ok((outcome, bits))
@@ -201,7 +201,7 @@ fn a_cleared_folder_takes_another_run() {
     let best = folder.path().join("best");
     assert!(best.exists());
     let training = TrainSettings { lr: 0.0, ..TrainSettings::default() };
-    let mut other = Fit::new(Inputs { training, ..inputs() }, folder.path()).unwrap();
+    let mut other = Fit::new(Inputs { training, ..inputs() }, Some(folder.path())).unwrap();
     other.clear().unwrap();
     assert!(!best.exists() && checkpoints(folder.path()).is_empty());
     let mut ear = Ear::default();
@@ -230,7 +230,7 @@ fn reference_log_probs_are_kept_and_damage_is_computed_again() {
         (trainer(TrainSettings { micro_tokens: 1, ..TrainSettings::default() }), trainer(TrainSettings::default()));
     let pairs = data().pairs;
     let known = |base: &str, trainer: &mut Trainer| {
-        ReferenceCache::open(&path, base, trainer).unwrap().logps(trainer, &pairs).unwrap()
+        ReferenceCache::open(Some(&path), base, trainer).unwrap().logps(trainer, &pairs).unwrap()
     };
     let expected = trainer.reference_logps(&pairs).unwrap();
     assert_eq!(known("base", &mut trainer), expected);

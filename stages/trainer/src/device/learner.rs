@@ -119,7 +119,7 @@ impl<F: Stored + Debug> Learner<f32> for DeviceLearner<F> {
         };
         if group {
             // A GPU waits for ever for one whose process is lost: those that are lost by now are found out before.
-            peers.gather(Vec::new())?;
+            peers::gather(peers, Vec::new())?;
             return Ok(self.gradient.add_up()?);
         }
         let mut values = self.gradient.read()?;
@@ -168,7 +168,7 @@ impl<F: Stored + Debug> Learner<f32> for DeviceLearner<F> {
 /// Forms a group of the devices of all processes, where each has one of its own and all can.
 fn meet(machine: &dyn Machine, peers: &mut dyn Peers) -> Result<bool, Error> {
     let own = machine.invitation().map(|(invitation, name)| [&name[..], &invitation].concat());
-    let all = peers.gather(own.unwrap_or_default())?;
+    let all = peers::gather(peers, own.unwrap_or_default())?;
     let names: BTreeSet<&[u8]> = all.iter().filter_map(|card| card.get(..16)).collect();
     let Some(Ok(invitation)) = all[0].get(16..).map(Invitation::try_from) else { return Ok(false) };
     if names.len() < all.len() {

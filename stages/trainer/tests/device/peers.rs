@@ -24,10 +24,10 @@ impl Peers for Beside {
         2
     }
 
-    fn gather(&mut self, own: Vec<u8>) -> Result<Vec<Vec<u8>>, obvert_trainer::Error> {
-        self.1.send(own.clone()).unwrap();
-        let other = self.2.recv().unwrap();
-        Ok(if self.0 == 0 { vec![own, other] } else { vec![other, own] })
+    fn exchange(&mut self, mut parts: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, obvert_trainer::Error> {
+        self.1.send(std::mem::take(&mut parts[1 - self.0])).unwrap();
+        parts[1 - self.0] = self.2.recv().unwrap();
+        Ok(parts)
     }
 
     fn leave(self: Box<Self>) -> Result<(), obvert_trainer::Error> {
