@@ -34,7 +34,8 @@ def load(options):
     model = Decoder(task.MODELS[options.model], options.device, lora_dtype)
     if options.compile:
         for block in model.blocks:
-            block.compile()
+            # The shapes of one size of batch: after a larger one did not fit, not those of any.
+            block.compile(dynamic=False)
     return model, lambda model, wanted: setattr(model, "checkpointed", wanted)
 
 

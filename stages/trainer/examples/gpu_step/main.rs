@@ -2,7 +2,7 @@
 //! 16 on all seven projections, pairs of random tokens, their log-probs under the reference given.
 //!
 //! `cargo run --release -p obvert-trainer --features cuda --example gpu_step -- [--model llama-3.1-8b] [--pairs 16]
-//! [--prompt 1024] [--response 256] [--micro-tokens 24576] [--warmup 1] [--steps 5] [--ceiling TFLOPS] [--recompute]
+//! [--prompt 1024] [--response 256] [--micro-tokens 24576] [--warmup 1] [--steps 5] [--ceiling TFLOPS] [--recompute] [--name NAME]
 //! [--device cuda:0] [--tiny]`
 //!
 //! `--ceiling` is what large products reach on the machine; `--tiny` runs a small shape on the CPU.
@@ -30,6 +30,7 @@ const RANK: usize = 16;
 
 /// What is measured.
 struct Options {
+    name: String,
     model: String,
     work: Work,
     micro_tokens: usize,
@@ -99,6 +100,7 @@ impl Options {
         let [pairs, prompt, response] = sizes;
         let recompute = flag("--recompute");
         Ok(Self {
+            name: value("--name", "obvert".to_owned())?,
             model: value("--model", if tiny { "tiny" } else { "llama-3.1-8b" }.to_owned())?,
             work: Work {
                 pairs: value("--pairs", pairs)?,
@@ -120,7 +122,7 @@ impl Options {
         let total: f64 = flops.iter().map(|(_, flops)| flops).sum();
         let floor = self.ceiling.map(|ceiling| total / ceiling);
         json!({
-            "step": "obvert", "model": self.model, "device": self.device.to_string(),
+            "step": self.name, "model": self.model, "device": self.device.to_string(),
             "pairs": work.pairs, "prompt": work.prompt, "response": work.response, "rank": work.rank,
             "micro_tokens": self.micro_tokens, "activations": self.activations,
             "seconds_per_step": seconds,
