@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -43,9 +43,10 @@ pub struct Part {
     started: Started,
 }
 
-/// Processes that end with this one.
+/// Processes that end with this one, which holds the other ends of their inputs. They are kept apart from the processes, whose
+/// `wait` would close them.
 #[derive(Default)]
-struct Started(Vec<Child>);
+struct Started(Vec<Child>, Vec<ChildStdin>);
 
 impl Started {
     /// Fails where one has ended in another way than it should.
@@ -110,7 +111,9 @@ fn start(count: usize) -> anyhow::Result<Part> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(without_processes(std::env::args_os().skip(1)));
         command.env(STARTED, format!("{index} {}", hosts.join(" ")));
-        started.0.push(command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        started.1.extend(child.stdin.take());
+        started.0.push(child);
     }
     Part::new(hosts, 0, started)
 }
