@@ -15,6 +15,9 @@ use connect::Meeting;
 use exchange::Parts;
 use socket::{Lost, Socket};
 
+/// Between hearing that a process is lost, and ending for it.
+const MOURNING: Duration = Duration::from_millis(500);
+
 /// A process's place in a cluster: it listens there from now on, so that the others find it when they come.
 #[derive(Debug)]
 pub struct Seat {
@@ -157,9 +160,14 @@ impl Cluster {
         }
     }
 
+    /// What is to be said of an exchange that failed. Where a process is lost this one stays for a moment, so that the others
+    /// hear of that one before they hear of this.
     fn failure(&self) -> Error {
         match self.lost.first() {
-            Some(index) => Error::Lost { index, address: self.hosts[index].clone() },
+            Some(index) => {
+                std::thread::sleep(MOURNING);
+                Error::Lost { index, address: self.hosts[index].clone() }
+            }
             None => Error::Broken("a process left before its part was done".into()),
         }
     }

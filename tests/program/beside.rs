@@ -117,6 +117,7 @@ fn a_lost_process_ends_the_other_and_the_run_goes_on() {
         "{}",
         first.err
     );
+    assert!(!first.err.contains("panicked"), "{}", first.err);
     assert!(run.losses("out").len() < 50, "it was over before the process was lost");
     let again = run.done("out", &["--processes", "2"]);
     assert!(again.out.contains("going on after "), "{}", again.out);
