@@ -6,6 +6,7 @@ pub mod cluster;
 mod context;
 mod count;
 mod dataflow;
+mod feed;
 pub mod memo;
 pub mod model;
 pub mod pipeline;

@@ -15,10 +15,32 @@ use crate::{Error, RunContext, View};
 
 /// A row that a source could not read: what it found, and why that will not do.
 pub type BadRow = (String, String);
-/// The rows of a source, in order, as encoded records.
-pub type Rows = Box<dyn Iterator<Item = Result<Vec<u8>, BadRow>> + Send>;
+/// A row of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// What tells it from other rows: an edited row has the same.
+    pub key: Vec<u8>,
+    /// Its encoded record.
+    pub record: Result<Vec<u8>, BadRow>,
+}
+
+/// The rows of a source, in order.
+pub type Rows = Box<dyn Iterator<Item = Row> + Send>;
+
+/// Where rows come from.
+pub trait Source: Send + Sync {
+    /// The rows as they are now.
+    ///
+    /// # Errors
+    /// Says what is not there.
+    fn rows(&self) -> Result<Rows, String>;
+
+    /// A number that is another one once the rows may be others.
+    fn stamp(&self) -> u64;
+}
+
 /// Opens a source.
-pub type OpenSource = Arc<dyn Fn(&Value) -> Result<Rows, String> + Send + Sync>;
+pub type OpenSource = Arc<dyn Fn(&Value) -> Result<Arc<dyn Source>, String> + Send + Sync>;
 /// Opens a view.
 pub type OpenView = Arc<dyn Fn(&Value, &RunContext) -> Result<Box<dyn View>, String> + Send + Sync>;
 /// Finds what is wrong with a stage's settings in its plan that their schema cannot tell: the setting and the cause.
@@ -220,7 +242,7 @@ impl Entry {
             check(settings, plan)?;
         }
         let refused = match &self.body {
-            Body::Source(open) => open(settings).err(),
+            Body::Source(open) => open(settings).and_then(|source| source.rows()).err(),
             _ => self.runner(settings).and_then(Result::err).map(|e| e.0),
         };
         refused.map_or(Ok(()), |cause| Err(("path".into(), cause)))

@@ -1,6 +1,7 @@
 //! Runs a plan: opens models and memo, builds the dataflow on every worker, drives it until it is quiet.
 
 mod drive;
+mod follow;
 mod rejected;
 
 use std::path::PathBuf;
@@ -9,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::dataflow::{Applied, Ending, Graph, Node, Operator, Settlement, View};
+use crate::feed::Feed;
 use crate::memo::Memo;
 use crate::model::{Endpoint, Endpoints, Usage};
 use crate::pipeline::{Plan, StagePlan};
-use crate::registry::{Body, Rows};
+use crate::registry::{Body, Source};
 use crate::{Counts, Error, Registry, RunContext, StageCount};
 
 /// How to run a plan.
@@ -22,6 +24,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Set from outside to stop the run; what was paid is kept.
     pub interrupt: Arc<AtomicBool>,
+    /// Whether the run goes on when it is quiet, and follows its sources until it is interrupted.
+    pub watch: bool,
 }
 
 /// How a run ended.
@@ -54,7 +58,7 @@ struct Prepared {
     counts: Arc<Counts>,
     applied: Option<Applied>,
     view: Mutex<Option<Box<dyn View>>>,
-    rows: Mutex<Option<Rows>>,
+    source: Option<Arc<dyn Source>>,
     closes_loop: bool,
     admits: bool,
 }
@@ -68,6 +72,9 @@ struct Shared {
     failure: Failure,
     rejected: Mutex<Option<Box<dyn View>>>,
     max_failures: u64,
+    /// Where places of rows are kept.
+    state: PathBuf,
+    watch: bool,
 }
 
 /// The first thing that went wrong: the stage and the cause.
@@ -137,6 +144,8 @@ fn prepare(
         failure: Arc::default(),
         rejected: Mutex::new(Some(Box::new(rejected))),
         max_failures: plan.run.max_failures,
+        state: options.out.join("state"),
+        watch: options.watch,
     })
 }
 
@@ -160,15 +169,14 @@ fn prepare_stage(
         spreads: entry.admits,
         ending: ending.clone(),
     });
-    let (mut view, mut rows) = (None, None);
+    let (mut view, mut source) = (None, None);
     match &entry.body {
         Body::View(open) => view = Some(open(&stage.settings, context)?),
-        Body::Source(open) => rows = Some(open(&stage.settings)?),
+        Body::Source(open) => source = Some(open(&stage.settings)?),
         Body::Linked(..) | Body::Library(_) => {}
     }
     let (closes_loop, admits) = (entry.closes_loop, entry.admits);
-    let (view, rows) = (Mutex::new(view), Mutex::new(rows));
-    Ok(Prepared { plan: stage.clone(), counts, applied, view, rows, closes_loop, admits })
+    Ok(Prepared { plan: stage.clone(), counts, applied, view: Mutex::new(view), source, closes_loop, admits })
 }
 
 impl Shared {
@@ -211,15 +219,28 @@ impl Shared {
         if u64::try_from(rejected).is_ok_and(|rejected| rejected > self.max_failures) {
             let limit = self.max_failures;
             let cause = format!("{rejected} items were rejected (see rejected.jsonl), run.max_failures is {limit}");
-            let first = ("run".to_string(), cause);
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
-            self.ending.cut();
+            self.fail("run", cause);
         }
-        if self.interrupt.load(Relaxed) {
-            self.ending.cut();
-        }
-        if self.settlement.is_quiet() {
+        let interrupted = self.interrupt.load(Relaxed);
+        // A run that follows its sources is over when it is told so; what it has made by then is whole.
+        if self.settlement.is_quiet() && (interrupted || !self.watch) {
             self.ending.quiet();
+        } else if interrupted {
+            self.ending.cut();
         }
+    }
+
+    /// Ends the run for a reason of a stage.
+    fn fail(&self, stage: &str, cause: String) {
+        let first = (stage.to_string(), cause);
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
+        self.ending.cut();
+    }
+
+    /// The rows of a source, none of which is in the dataflow yet.
+    fn open_feed(&self, node: usize) -> std::io::Result<Feed> {
+        let folder = self.state.join("rows");
+        std::fs::create_dir_all(&folder)?;
+        Feed::open(node, &folder.join(format!("{}.keys", self.stages[node].plan.name)))
     }
 }

@@ -26,6 +26,9 @@ pub struct Arguments {
     /// Override a value: stage.key=value, run.workers=2, model.NAME.key=value.
     #[arg(long)]
     set: Vec<String>,
+    /// Go on when all is done: follow the inputs, and recompute what an edit changes, until Ctrl-C.
+    #[arg(long)]
+    watch: bool,
     /// Worker threads of the dataflow.
     #[arg(long)]
     workers: Option<usize>,
@@ -49,7 +52,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     ctrlc::set_handler(interrupted).context("cannot watch for Ctrl-C")?;
-    let options = Options { out: out.clone(), interrupt };
+    let options = Options { out: out.clone(), interrupt, watch: arguments.watch };
     let display = Display::default();
     let outcome = obvert_engine::run(plan, &registry, &options, |progress| display.show(progress));
     display.end();

@@ -58,7 +58,7 @@ impl View for Pairs {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), String> {
+    fn commit(&mut self) -> Result<(), String> {
         let pairs: Vec<Pair> = self.current.values().map(|(pair, _)| pair.clone()).collect();
         output::write_all(&self.folder, &pairs).map_err(|e| e.to_string())?;
         let mut found = self.findings.lock();

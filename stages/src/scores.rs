@@ -71,7 +71,7 @@ impl View for Scores {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), String> {
+    fn commit(&mut self) -> Result<(), String> {
         let mut rows = scores(&self.answers);
         // The base model first.
         rows.sort_by_key(|row| (row.model != "base", row.model.clone()));

@@ -3,7 +3,9 @@
 //! A path is a `.jsonl` or `.csv` file, either of them gzipped, or a folder: there every `.jsonl` and `.csv` file is read
 //! in the order of the names, and every `.txt` and `.md` file is one row `{"id": stem, "text": content}`.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use obvert_api::erased::encode;
 use obvert_api::record::{Persona, Profile};
 use obvert_api::{Json, PathSetting, Record};
 use obvert_engine::Registry;
-use obvert_engine::registry::{BadRow, Entry, Rows};
+use obvert_engine::registry::{BadRow, Entry, Row as Keyed, Rows, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -43,12 +45,45 @@ fn add<R: Record>(registry: &mut Registry, name: &str) {
     registry.add(name, entry);
 }
 
-fn open<R: Record>(settings: &Value) -> Result<Rows, String> {
+fn open<R: Record>(settings: &Value) -> Result<Arc<dyn Source>, String> {
     let settings = Files::deserialize(settings).map_err(|e| e.to_string())?;
-    let files = files(&settings.path.0)?;
-    let rows = files.into_iter().flat_map(|file| read(&file).unwrap_or_else(|e| one(unreadable(&file, e))));
-    let rows = rows.skip(settings.skip).take(settings.limit.unwrap_or(usize::MAX));
-    Ok(Box::new(rows.map(|row| row.and_then(record::<R>))))
+    Ok(Arc::new(FileSource { settings, read: keyed::<R> }))
+}
+
+/// Files of records of one type.
+struct FileSource {
+    settings: Files,
+    read: fn(Result<Row, BadRow>) -> Keyed,
+}
+
+impl Source for FileSource {
+    fn rows(&self) -> Result<Rows, String> {
+        let (files, read) = (files(&self.settings.path.0)?, self.read);
+        let rows = files.into_iter().flat_map(|file| self::read(&file).unwrap_or_else(|e| one(unreadable(&file, e))));
+        let rows = rows.skip(self.settings.skip).take(self.settings.limit.unwrap_or(usize::MAX));
+        Ok(Box::new(rows.map(read)))
+    }
+
+    fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for file in files(&self.settings.path.0).unwrap_or_default() {
+            let known = std::fs::metadata(&file).map(|known| (known.len(), known.modified().ok()));
+            (file, known.ok()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+/// A row with what it is known by: its `id`, or its text where it has none.
+fn keyed<R: Record>(row: Result<Row, BadRow>) -> Keyed {
+    let key = match &row {
+        Ok(Row { value, text, .. }) => match value.get("id") {
+            Some(id @ (Value::String(_) | Value::Number(_))) => id.to_string(),
+            _ => text.clone(),
+        },
+        Err((text, _)) => text.clone(),
+    };
+    Keyed { key: key.into_bytes(), record: row.and_then(record::<R>) }
 }
 
 /// A row as it stood, as JSON, and where it stood.
@@ -234,8 +269,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), content).unwrap();
         let settings = serde_json::json!({ "path": folder.path() });
-        let rows = open::<R>(&settings).unwrap();
-        rows.map(|row| row.map(|bytes| decode(&bytes).unwrap()).map_err(|(_, cause)| cause)).collect()
+        let rows = open::<R>(&settings).unwrap().rows().unwrap();
+        rows.map(|row| row.record.map(|bytes| decode(&bytes).unwrap()).map_err(|(_, cause)| cause)).collect()
     }
 
     #[test]
@@ -266,7 +301,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_a_source_is_named() {
-        let opened = |path: &str| open::<Json>(&serde_json::json!({ "path": path })).err().unwrap();
+        let opened = |path: &str| {
+            let source = open::<Json>(&serde_json::json!({ "path": path })).unwrap();
+            source.rows().err().unwrap()
+        };
         assert!(opened("/nowhere/rows.jsonl").starts_with("/nowhere/rows.jsonl: "));
         let folder = tempfile::tempdir().unwrap();
         assert!(opened(folder.path().to_str().unwrap()).contains("no .jsonl"));

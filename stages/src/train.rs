@@ -88,13 +88,28 @@ struct Trainee {
     waiting: BTreeMap<(u64, String), (Pair, isize)>,
     taken: BTreeMap<String, isize>,
     signals: Signals,
-    busy: bool,
+    /// Whether the learner knows of pairs, or of none yet, after the last end.
+    open: bool,
+    /// Ends that it was told and has made no adapter for yet.
+    ends: usize,
+    /// The adapter that it has made last.
+    newest: Option<Vec<u8>>,
 }
 
 impl Trainee {
     fn new(learner: Learner) -> Self {
-        let (waiting, taken, signals) = (BTreeMap::new(), BTreeMap::new(), Signals::default());
-        Trainee { learner: Some(learner), thread: None, to: None, made: None, waiting, taken, signals, busy: true }
+        Trainee {
+            learner: Some(learner),
+            thread: None,
+            to: None,
+            made: None,
+            waiting: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            signals: Signals::default(),
+            open: true,
+            ends: 0,
+            newest: None,
+        }
     }
 
     fn take_in(&mut self, change: Change) -> Result<(), String> {
@@ -103,6 +118,7 @@ impl Trainee {
             *copies += change.diff;
             if *copies == 0 {
                 tracing::warn!(pair = pair.id, "a pair was withdrawn after it was handed to the trainer");
+                self.open = true;
                 // As in `hand_over`.
                 let _ = self.to.as_ref().map(|to| to.send(Told::Withdrawn(pair.id)));
             }
@@ -122,9 +138,7 @@ impl Trainee {
     }
 
     fn hand_over(&mut self, settled: Settled) -> Result<(), String> {
-        let Some(to) = &self.to else {
-            return if self.waiting.is_empty() { Ok(()) } else { Err("pairs came after the last one".into()) };
-        };
+        let Some(to) = &self.to else { return Ok(()) };
         let final_below = |root: u64| match settled {
             Settled::Below(bound) => root < bound,
             Settled::All => true,
@@ -135,12 +149,29 @@ impl Trainee {
             self.taken.insert(id, copies);
             // Fails only when the learner has failed; `poll` reports why.
             let _ = to.send(Told::Pair(Arc::new(pair)));
+            self.open = true;
         }
-        if settled == Settled::All {
+        if settled == Settled::All && self.open {
             let _ = to.send(Told::End);
-            self.to = None;
+            (self.open, self.ends) = (false, self.ends + 1);
         }
         Ok(())
+    }
+
+    /// An adapter takes the place of the one before.
+    fn replace(&mut self, record: Vec<u8>, poll: &mut Poll) {
+        if self.newest.as_ref() == Some(&record) {
+            return;
+        }
+        if let Some(old) = self.newest.replace(record.clone()) {
+            // Where both were made since the last look nobody has seen the old one.
+            let unseen = poll.records.iter().position(|made| *made == old);
+            match unseen {
+                Some(at) => drop(poll.records.remove(at)),
+                None => poll.withdrawn.push(old),
+            }
+        }
+        poll.records.push(record);
     }
 
     fn join(&mut self) -> Result<(), String> {
@@ -176,13 +207,19 @@ impl View for Trainee {
     }
 
     fn poll(&mut self) -> Result<Poll, String> {
-        let mut records = Vec::new();
+        let mut poll = Poll::default();
         while let Some(made) = self.made.as_ref().and_then(|made| made.try_recv().ok()) {
             let adapter = made?;
-            self.busy = adapter.version == versions::BASE;
-            records.push(encode(&adapter).map_err(|e| e.0)?);
+            let record = encode(&adapter).map_err(|e| e.0)?;
+            if adapter.version == versions::BASE {
+                poll.records.push(record);
+            } else {
+                self.ends -= 1;
+                self.replace(record, &mut poll);
+            }
         }
-        Ok(Poll { records, busy: self.busy })
+        poll.busy = self.open || self.ends > 0;
+        Ok(poll)
     }
 
     fn finish(&mut self) -> Result<(), String> {

@@ -13,3 +13,4 @@ mod slow;
 mod sysbench;
 mod train;
 mod verbs;
+mod watch;

@@ -207,9 +207,8 @@ impl<'s> Builder<'s> {
     fn finish(self, rejected: Option<Box<dyn View>>) -> Built {
         let watched = self.watched("rejected".into(), rejected, Arc::default());
         let rows = differential_dataflow::collection::concatenate(self.scope, self.rejections);
-        let none = differential_dataflow::collection::concatenate(self.scope, Vec::<Events<'s>>::new());
-        let done = watch(rows, none, watched);
-        let busy = differential_dataflow::collection::concatenate(self.scope, self.all_busy).concat(done);
+        let busy = differential_dataflow::collection::concatenate(self.scope, self.all_busy);
+        let busy = busy.clone().concat(watch(rows, busy, watched));
         settle(busy, self.settlement, &self.probe);
         Built { sources: self.sources, probe: self.probe }
     }

@@ -1,5 +1,6 @@
 //! Stages that see a whole collection as it changes: sinks and the trainer.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub enum Settled {
 pub struct Poll {
     /// Records for the stages downstream.
     pub records: Vec<Vec<u8>>,
+    /// Records made before that hold no more.
+    pub withdrawn: Vec<Vec<u8>>,
     /// Still at work: the run goes on.
     pub busy: bool,
 }
@@ -75,7 +78,12 @@ pub trait View: Send {
     fn poll(&mut self) -> Result<Poll, String> {
         Ok(Poll::default())
     }
-    /// Called once, when nothing will change any more. This is where a sink replaces its files.
+    /// Called after changes, once what the view holds cannot change any more unless an input is edited. This is where a sink
+    /// replaces its files.
+    fn commit(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+    /// Called once, after the last commit, when nothing will change any more.
     fn finish(&mut self) -> Result<(), String> {
         Ok(())
     }
@@ -145,6 +153,12 @@ struct Watch {
     ledger: Ledger,
     closed: Tick,
     settled: Option<Settled>,
+    /// Whether the view holds changes that it has not committed.
+    uncommitted: bool,
+    /// Whether it has ever committed: a view of nothing does so at the end.
+    committed: bool,
+    /// Records that the view made, and their places.
+    made: HashMap<Vec<u8>, Place>,
     busy: bool,
     events: Vec<(Event, Tick, isize)>,
 }
@@ -156,7 +170,22 @@ impl Watch {
     fn new(watched: Watched) -> Self {
         let Watched { name, view, counts, ending, fail } = watched;
         let (changes, events, ledger) = (Vec::new(), Vec::new(), Ledger::default());
-        Watch { name, view, counts, ending, fail, changes, ledger, closed: 0, settled: None, busy: false, events }
+        Watch {
+            name,
+            view,
+            counts,
+            ending,
+            fail,
+            changes,
+            ledger,
+            closed: 0,
+            settled: None,
+            uncommitted: false,
+            committed: false,
+            made: HashMap::new(),
+            busy: false,
+            events,
+        }
     }
 
     fn start(&mut self, waker: Waker) {
@@ -176,7 +205,11 @@ impl Watch {
             let settled = self.ledger.lowest().map_or(Settled::All, Settled::Below);
             if !changes.is_empty() || self.settled != Some(settled) {
                 self.settled = Some(settled);
+                self.uncommitted |= !changes.is_empty();
                 self.guarded(|view| view.update(changes, settled));
+                if settled == Settled::All && self.uncommitted {
+                    self.commit();
+                }
             }
         }
         self.poll(front);
@@ -217,10 +250,16 @@ impl Watch {
         let Some(poll) = self.guarded(|view| view.poll()) else {
             return;
         };
-        self.counts.finish(0, poll.records.len() as isize);
-        for (index, record) in poll.records.into_iter().enumerate() {
-            let item = Item { place: Place { root: index as u64, lap: 0 }, bytes: Bytes::from(record) };
-            self.events.push((Event::Out(item), front, 1));
+        self.counts.finish(0, poll.records.len() as isize - poll.withdrawn.len() as isize);
+        for record in poll.withdrawn {
+            if let Some(place) = self.made.remove(&record) {
+                self.events.push((Event::Out(Item { place, bytes: Bytes::from(record) }), front, -1));
+            }
+        }
+        for record in poll.records {
+            let place = Place { root: self.made.len() as u64, lap: 0 };
+            self.made.insert(record.clone(), place);
+            self.events.push((Event::Out(Item { place, bytes: Bytes::from(record) }), front, 1));
         }
         if poll.busy != self.busy {
             self.busy = poll.busy;
@@ -234,9 +273,17 @@ impl Watch {
             self.guarded(|view| view.abandon());
             self.view = None;
         } else if next.is_none() {
+            if self.uncommitted || !self.committed {
+                self.commit();
+            }
             self.guarded(|view| view.finish());
             self.view = None;
         }
+    }
+
+    fn commit(&mut self) {
+        (self.uncommitted, self.committed) = (false, true);
+        self.guarded(|view| view.commit());
     }
 
     /// Does something with the view; a view that fails or panics ends the run and is not asked again.

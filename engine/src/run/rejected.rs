@@ -82,7 +82,7 @@ impl View for Rejections {
         self.write()
     }
 
-    fn finish(&mut self) -> Result<(), String> {
+    fn commit(&mut self) -> Result<(), String> {
         self.write()
     }
 }

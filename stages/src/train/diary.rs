@@ -44,9 +44,10 @@ impl Diary {
         Ok(())
     }
 
-    /// Begins again.
-    pub(super) fn clear(&mut self) -> Result<(), String> {
-        self.log.go_back(0).map_err(|e| e.to_string())
+    /// Forgets what came after so many updates.
+    pub(super) fn go_back(&mut self, step: u64) -> Result<(), String> {
+        self.findings.lock().metrics.retain(|row| row.get("step").is_none_or(|at| *at <= step as f64));
+        self.log.go_back(step).map_err(|e| e.to_string())
     }
 
     /// An update was made.

@@ -9,6 +9,7 @@ use super::mirrors::Unit;
 use crate::findings::Skipped;
 
 /// The share of dialogues that is held out, and their pairs so far. A dialogue's id decides, not when it comes.
+#[derive(Clone)]
 pub(super) struct Held {
     share: f64,
     seed: u64,

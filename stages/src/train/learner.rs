@@ -10,6 +10,7 @@ use std::time::Instant;
 use obvert_api::abi::reason_of;
 use obvert_api::record::{Adapter, Pair};
 use obvert_engine::RunContext;
+use obvert_trainer::checkpoint::State;
 use obvert_trainer::checkpoints::Checkpoints;
 use obvert_trainer::reference::ReferenceCache;
 use obvert_trainer::{TokenPair, Trainer};
@@ -43,6 +44,16 @@ pub(super) struct Learner {
     versions: Versions,
     diary: Diary,
     signals: Signals,
+    /// What the learner goes back to where pairs come after the end.
+    before_end: Option<Before>,
+}
+
+/// Where a learner stood when it was told the end. What it does then, down to a short batch, is what a run does that ends
+/// there: with more pairs to come it has to be taken back, so that the adapter is the one of a run that had them all.
+struct Before {
+    state: State,
+    cursor: Cursor,
+    stream: Stream,
 }
 
 /// What the dataflow signals to a learner beside the pairs, at once.
@@ -81,34 +92,51 @@ impl Learner {
             diary: Diary::open(context.folder(), trainer.steps(), findings)?,
             trainer,
             signals: Signals::default(),
+            before_end: None,
         })
     }
 
-    /// Learns until it is told the end, or to stop, or until nobody tells it anything any more.
+    /// Learns until it is told to stop, or until nobody tells it anything any more; each time that it is told the end it makes an
+    /// adapter.
     pub(super) fn learn(mut self, told: Receiver<Told>, signals: Signals, tell: impl Fn(Result<Adapter, String>)) {
         self.signals = signals;
         tell(Ok(Versions::base()));
-        let learned = catch_unwind(AssertUnwindSafe(|| match self.follow(told)? {
-            true => self.versions.save(&self.trainer).map(Some),
-            false => self.save().map(|()| None),
-        }));
-        match learned.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)) {
-            Ok(None) => {}
-            Ok(Some(adapter)) => tell(Ok(adapter)),
-            Err(cause) => tell(Err(cause)),
+        let learned = catch_unwind(AssertUnwindSafe(|| self.follow(told, &tell)));
+        if let Err(cause) = learned.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)) {
+            tell(Err(cause));
         }
     }
 
-    /// Whether the end was told and reached.
-    fn follow(&mut self, told: Receiver<Told>) -> Result<bool, String> {
+    fn follow(&mut self, told: Receiver<Told>, tell: &impl Fn(Result<Adapter, String>)) -> Result<(), String> {
         while let (false, Ok(message)) = (self.stopped(), told.recv()) {
             match message {
-                Told::Pair(pair) => self.stream.push(pair, &self.encoder).map_or(Ok(()), |batch| self.take(batch))?,
-                Told::Withdrawn(id) => self.stream.forget(&id),
-                Told::End => return self.drain(),
+                Told::Pair(pair) => {
+                    self.go_back()?;
+                    self.stream.push(pair, &self.encoder).map_or(Ok(()), |batch| self.take(batch))?;
+                }
+                Told::Withdrawn(id) => {
+                    self.go_back()?;
+                    self.stream.forget(&id);
+                }
+                Told::End => {
+                    if !self.drain()? {
+                        break;
+                    }
+                    tell(Ok(self.versions.save(&self.trainer)?));
+                }
             }
         }
-        Ok(false)
+        // At the end a checkpoint was saved before the last batch.
+        if self.before_end.is_none() { self.save() } else { Ok(()) }
+    }
+
+    /// Takes back what was done at an end that was none.
+    fn go_back(&mut self) -> Result<(), String> {
+        let Some(Before { state, cursor, stream }) = self.before_end.take() else { return Ok(()) };
+        let step = state.step;
+        self.trainer.resume(state).map_err(|e| e.to_string())?;
+        (self.cursor, self.stream) = (cursor, stream);
+        self.diary.go_back(step)
     }
 
     fn stopped(&self) -> bool {
@@ -117,6 +145,8 @@ impl Learner {
 
     /// Takes what is left in the stream; whether it came to the end of it.
     fn drain(&mut self) -> Result<bool, String> {
+        let state = self.trainer.state().map_err(|e| e.to_string())?;
+        let before = Before { state, cursor: self.cursor.clone(), stream: self.stream.clone() };
         while let Some(batch) = self.stream.pop() {
             if self.stopped() {
                 return Ok(false);
@@ -138,6 +168,7 @@ impl Learner {
         let single = self.stream.single();
         single.iter().for_each(|pair| self.skip(pair, "its mirror, which iopo needs, did not come"));
         self.diary.tell(&self.counted());
+        self.before_end = Some(before);
         Ok(true)
     }
 
@@ -163,7 +194,7 @@ impl Learner {
         let adapter = self.settings.adapter(&self.policy).map_err(|e| e.to_string())?;
         self.trainer.start_over(adapter).map_err(|e| e.to_string())?;
         self.cursor = Cursor::new(&self.settings, &self.policy);
-        self.diary.clear()?;
+        self.diary.go_back(0)?;
         for batch in self.passed.take().unwrap_or_default().0 {
             if self.stopped() {
                 break;

@@ -9,7 +9,7 @@ use obvert_api::record::{Pair, id_of};
 pub(super) type Unit = Vec<Arc<Pair>>;
 
 /// Pairs whose mirror has not come yet: several where the same answers to a turn were paired more than once.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Mirrors {
     waiting: HashMap<String, VecDeque<Arc<Pair>>>,
 }

@@ -15,6 +15,7 @@ use super::settings::Train;
 use super::shuffle::Shuffle;
 
 /// The way.
+#[derive(Clone)]
 pub(super) struct Stream {
     /// Where pairs wait for their mirrors, if the loss takes them two by two.
     mirrors: Option<Mirrors>,

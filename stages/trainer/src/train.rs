@@ -103,6 +103,15 @@ impl<F: Real> Trainer<F> {
         Ok(())
     }
 
+    /// All that [`Trainer::resume`] needs to come back to where it is.
+    ///
+    /// # Errors
+    /// What a device reports.
+    pub fn state(&self) -> Result<State<F>, Error> {
+        let (adapter, moments) = (self.adapter()?.into_owned(), self.learner.moments()?.into_owned());
+        Ok(State { adapter, moments, step: self.done })
+    }
+
     /// Begins again with another adapter, a fresh optimizer and no updates made.
     ///
     /// # Errors
