@@ -83,12 +83,27 @@ fn edits_are_followed_to_what_a_fresh_run_makes() {
             left(folder.path(), "out").is_some_and(|found| found.0 == *pairs && (at > 1 || found.1 == *adapter))
         });
     }
+    // The pairs are there; the trainer may still be at work on them.
     let ran = interrupt(child);
-    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.code == 0 || ran.err.contains("interrupted"), "{}\n{}", ran.out, ran.err);
     assert!(left(folder.path(), "out").unwrap().0 == expected[3].0);
     // What was there before costs nothing again.
     let ran = done(folder.path(), &["run", "slow.toml", "--out", "out"]);
     assert_eq!(counts(&ran, "respond")[4], 0, "{}", ran.out);
+}
+
+/// A run that follows its inputs and has nothing to do ends as a whole one when it is told to.
+#[test]
+fn a_quiet_run_that_is_interrupted_is_whole() {
+    let (folder, _) = editable();
+    done(folder.path(), &["run", "slow.toml", "--out", "whole"]);
+    let whole = left(folder.path(), "whole").unwrap();
+    let mut child = start(folder.path());
+    wait_for(&mut child, || left(folder.path(), "out").is_some_and(|found| found == whole));
+    // The adapter is written before the run hears of it.
+    std::thread::sleep(Duration::from_secs(2));
+    let ran = interrupt(child);
+    assert!(ran.code == 0 && ran.out.contains("everything is in"), "{}\n{}", ran.out, ran.err);
 }
 
 /// A row keeps its place from run to run, so that what was trained on stays the beginning of what is trained on.
