@@ -106,6 +106,25 @@ fn a_quiet_run_that_is_interrupted_is_whole() {
     assert!(ran.code == 0 && ran.out.contains("everything is in"), "{}\n{}", ran.out, ran.err);
 }
 
+/// Also by a run that goes on: its trainer is ahead of what it is told, and pairs come after it has caught up at the end.
+#[test]
+fn a_run_that_goes_on_takes_more_rows_as_a_fresh_one_would() {
+    let (folder, profiles) = editable();
+    done(folder.path(), &["run", "slow.toml", "--out", "fresh"]);
+    let expected = left(folder.path(), "fresh").unwrap();
+    write(folder.path(), &profiles[..3]);
+    done(folder.path(), &["run", "slow.toml", "--out", "out"]);
+    let before = left(folder.path(), "out").unwrap();
+    assert!(before != expected);
+    let mut child = start(folder.path());
+    // Until the run has gone through what is there, its files are those of the first one.
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(left(folder.path(), "out").unwrap() == before);
+    write(folder.path(), &profiles[..5]);
+    wait_for(&mut child, || left(folder.path(), "out").is_some_and(|found| found == expected));
+    interrupt(child);
+}
+
 /// A row keeps its place from run to run, so that what was trained on stays the beginning of what is trained on.
 #[test]
 fn an_edit_between_two_runs_is_recomputed_alone() {

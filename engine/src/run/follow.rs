@@ -1,8 +1,11 @@
 //! Follows the sources of a run while it goes on: a source that may have changed is read again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+
+use obvert_api::abi::reason_of;
 
 use super::Shared;
 use crate::registry::{Row, Source};
@@ -43,6 +46,7 @@ impl Followed<'_> {
             return true;
         }
         self.stamp = stamp;
-        to.send((self.node, self.source.rows().map(Iterator::collect))).is_ok()
+        let rows = catch_unwind(AssertUnwindSafe(|| self.source.rows().map(Iterator::collect)));
+        to.send((self.node, rows.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)))).is_ok()
     }
 }

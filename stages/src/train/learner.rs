@@ -54,6 +54,8 @@ struct Before {
     state: State,
     cursor: Cursor,
     stream: Stream,
+    /// Of a resumed trainer that the sequence had not caught up with.
+    passed: Option<(Vec<Batch<Unit>>, Cursor)>,
 }
 
 /// What the dataflow signals to a learner beside the pairs, at once.
@@ -132,10 +134,10 @@ impl Learner {
 
     /// Takes back what was done at an end that was none.
     fn go_back(&mut self) -> Result<(), String> {
-        let Some(Before { state, cursor, stream }) = self.before_end.take() else { return Ok(()) };
+        let Some(Before { state, cursor, stream, passed }) = self.before_end.take() else { return Ok(()) };
         let step = state.step;
         self.trainer.resume(state).map_err(|e| e.to_string())?;
-        (self.cursor, self.stream) = (cursor, stream);
+        (self.cursor, self.stream, self.passed) = (cursor, stream, passed);
         self.diary.go_back(step)
     }
 
@@ -146,7 +148,8 @@ impl Learner {
     /// Takes what is left in the stream; whether it came to the end of it.
     fn drain(&mut self) -> Result<bool, String> {
         let state = self.trainer.state().map_err(|e| e.to_string())?;
-        let before = Before { state, cursor: self.cursor.clone(), stream: self.stream.clone() };
+        let (cursor, stream, passed) = (self.cursor.clone(), self.stream.clone(), self.passed.clone());
+        let before = Before { state, cursor, stream, passed };
         while let Some(batch) = self.stream.pop() {
             if self.stopped() {
                 return Ok(false);
