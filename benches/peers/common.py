@@ -1,10 +1,21 @@
 """What the peers share: the file of pairs, the order of batches, and how a step is reported."""
 
+import argparse
 import json
 import resource
 from pathlib import Path
 
 BATCH = 4  # pairs per step
+
+
+def parser(doc):
+    """What every trainer is told."""
+    options = argparse.ArgumentParser(description=doc)
+    for name in ("--model", "--adapter", "--pairs"):
+        options.add_argument(name, required=True)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--steps", type=int, default=3)
+    return options
 
 
 def read_pairs(path):

@@ -4,20 +4,16 @@ The reference's log-probs are computed once and not timed; the head is applied t
 rejected go through the model as one batch of equal length without an attention mask, so sdpa takes its causal path.
 """
 
-import argparse
 import os
 import time
 
+from common import batch_of, parser, read_pairs, report_peak, report_step, sequences
+
 
 def arguments():
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--model", required=True)
-    options.add_argument("--adapter", required=True)
-    options.add_argument("--pairs", required=True)
+    options = parser(__doc__)
     options.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     options.add_argument("--lora-dtype", choices=["f32", "bf16"], help="of the adapter; f32 by default")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--steps", type=int, default=3)
     return options.parse_args()
 
 
@@ -27,8 +23,6 @@ if __name__ == "__main__":
 
 import torch
 import torch.nn.functional as F
-
-from common import batch_of, read_pairs, report_peak, report_step, sequences
 
 BETA = 0.1
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}

@@ -5,23 +5,13 @@ would have made (`prompt_ids`, `chosen_ids`, `rejected_ids`). And the adapter's 
 made: given a trained adapter, TRL takes a frozen copy of it as reference, where the reference here is the bare model.
 """
 
-import argparse
 import os
 import time
 
-
-def arguments():
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--model", required=True)
-    options.add_argument("--adapter", required=True)
-    options.add_argument("--pairs", required=True)
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--steps", type=int, default=3)
-    return options.parse_args()
-
+from common import BATCH, parser, read_pairs, report_peak, report_step, sequences
 
 if __name__ == "__main__":
-    options = arguments()
+    options = parser(__doc__).parse_args()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is loaded
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing is fetched or reported
@@ -33,8 +23,6 @@ from datasets import Dataset
 from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer
-
-from common import BATCH, read_pairs, report_peak, report_step, sequences
 
 
 class Ids(DPOTrainer):

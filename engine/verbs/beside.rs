@@ -1,6 +1,5 @@
 //! Processes of one command that work side by side, on this machine or on several.
 
-use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -49,11 +48,20 @@ pub struct Part {
 struct Started(Vec<Child>, Vec<ChildStdin>);
 
 impl Started {
-    /// Fails where one has ended in another way than it should.
-    fn check(&mut self, may_end: bool) -> anyhow::Result<()> {
+    /// Fails where one has ended.
+    fn all_run(&mut self) -> anyhow::Result<()> {
+        let ended = |(at, child): (usize, &mut Child)| child.try_wait().map(|status| Some((at, status?))).transpose();
+        match self.0.iter_mut().enumerate().find_map(ended).transpose()? {
+            Some((at, status)) => bail!("process {} ended with {status}", at + 1),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until all have ended; fails where one ends otherwise than well.
+    fn end(&mut self) -> anyhow::Result<()> {
         for (at, child) in self.0.iter_mut().enumerate() {
-            let status = if may_end { Some(child.wait()?) } else { child.try_wait()? };
-            if let Some(status) = status.filter(|status| !may_end || !status.success()) {
+            let status = child.wait()?;
+            if !status.success() {
                 bail!("process {} ended with {status}", at + 1);
             }
         }
@@ -109,23 +117,13 @@ fn start(count: usize) -> anyhow::Result<Part> {
     let mut started = Started::default();
     for index in 1..count {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(without_processes(std::env::args_os().skip(1)));
-        command.env(STARTED, format!("{index} {}", hosts.join(" ")));
+        // It is told its part otherwise, which goes before what the arguments say of it.
+        command.args(std::env::args_os().skip(1)).env(STARTED, format!("{index} {}", hosts.join(" ")));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
         started.1.extend(child.stdin.take());
         started.0.push(child);
     }
     Part::new(hosts, 0, started)
-}
-
-/// The arguments of a process that is one of several.
-fn without_processes(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut skip = false;
-    let keep = |argument: &OsString| {
-        let drop = std::mem::replace(&mut skip, argument == "--processes");
-        !drop && argument != "--processes" && !argument.as_encoded_bytes().starts_with(b"--processes=")
-    };
-    arguments.filter(keep).collect()
 }
 
 impl Part {
@@ -150,7 +148,7 @@ impl Part {
         let joining = std::thread::spawn(move || seat.join(work, DEADLINE));
         while !joining.is_finished() {
             // One that has ended will not come.
-            self.started.check(false)?;
+            self.started.all_run()?;
             std::thread::sleep(Duration::from_millis(20));
         }
         let cluster = joining.join().map_err(|_| anyhow::anyhow!("joining the other processes panicked"))?;
@@ -159,18 +157,6 @@ impl Part {
 
     /// Waits for the end of the processes that this one started, which is near.
     pub fn end(mut self) -> anyhow::Result<()> {
-        self.started.check(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_number_of_processes_is_not_handed_on() {
-        let without = |arguments: &[&str]| without_processes(arguments.iter().map(OsString::from));
-        assert_eq!(without(&["train", "--processes", "2", "--out", "o"]), ["train", "--out", "o"]);
-        assert_eq!(without(&["train", "--processes=2", "--out", "o"]), ["train", "--out", "o"]);
+        self.started.end()
     }
 }

@@ -8,7 +8,7 @@ use bytemuck::Pod;
 use half::bf16;
 
 use crate::error::Error;
-use crate::machine::{Argument, Kind, Launch, Machine, Memory, Operand, Product};
+use crate::machine::{Argument, Kind, Launch, Machine, Operand, Product};
 
 /// What activations and frozen weights can be stored as.
 pub trait Stored: Pod + Send + Sync {
@@ -99,14 +99,6 @@ impl<F: Stored> Device<F> {
     /// The machine itself.
     pub fn machine(&self) -> &dyn Machine {
         self.machine.as_ref()
-    }
-
-    /// How much memory there is.
-    ///
-    /// # Errors
-    /// What the machine says.
-    pub fn memory(&self) -> Result<Memory, Error> {
-        self.machine.memory()
     }
 
     /// Runs a kernel: blocks, threads of each, bytes of shared memory, and its arguments in order.

@@ -15,4 +15,4 @@ pub mod sources;
 
 pub use array::{Array, Device, Stored};
 pub use error::Error;
-pub use machine::{Argument, Launch, Machine, Memory, Product};
+pub use machine::{Argument, Launch, Machine, Product};

@@ -39,11 +39,11 @@ pub trait Machine: Debug + Send + Sync {
     /// Names the kernel and the launch.
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error>;
 
-    /// How much memory there is.
+    /// The most bytes that were allocated at a time.
     ///
     /// # Errors
     /// What the machine says.
-    fn memory(&self) -> Result<Memory, Error>;
+    fn most_used(&self) -> Result<usize, Error>;
 
     /// What machines of several processes need to meet, and the name that tells this one from all others; nothing where it
     /// cannot form a group.
@@ -78,17 +78,6 @@ pub trait Machine: Debug + Send + Sync {
 pub const INVITATION: usize = 128;
 /// Where machines of several processes meet.
 pub type Invitation = [u8; INVITATION];
-
-/// A machine's memory, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// What can be allocated.
-    pub free: usize,
-    /// What the machine has.
-    pub total: usize,
-    /// The most that was allocated at a time.
-    pub most_used: usize,
-}
 
 /// A kernel's launch.
 #[derive(Clone, Copy, Debug)]

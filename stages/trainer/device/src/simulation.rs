@@ -16,7 +16,7 @@ use half::bf16;
 
 use crate::array::{Device, Stored};
 use crate::error::Error;
-use crate::machine::{Argument, Kind, Launch, Machine, Memory, Operand, Product};
+use crate::machine::{Argument, Kind, Launch, Machine, Operand, Product};
 use crate::sources::{COMMON, SOURCES};
 
 /// The order in which the threads of a block take turns. A result that depends on it lacks a barrier. In the first two a warp
@@ -241,8 +241,8 @@ impl Machine for Simulation {
         talk.from.read_exact(bytes).map_err(|error| machine_error(&error))
     }
 
-    fn memory(&self) -> Result<Memory, Error> {
-        Ok(Memory { free: usize::MAX, total: usize::MAX, most_used: self.talk().used.most })
+    fn most_used(&self) -> Result<usize, Error> {
+        Ok(self.talk().used.most)
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use obvert_device::machine::{Invitation, Memory};
+use obvert_device::machine::Invitation;
 use obvert_device::{Device, Error, Launch, Machine, Product};
 use obvert_trainer::Trainer;
 use obvert_trainer::peers::{Alone, Peers};
@@ -91,8 +91,8 @@ impl Machine for Sociable {
         self.machine.machine().launch(launch)
     }
 
-    fn memory(&self) -> Result<Memory, Error> {
-        self.machine.machine().memory()
+    fn most_used(&self) -> Result<usize, Error> {
+        self.machine.machine().most_used()
     }
 
     fn multiply(&self, product: &Product) -> Result<(), Error> {

@@ -40,7 +40,7 @@ fn the_memory_plan_is_what_is_allocated() {
         };
         let plan = MemoryPlan::of_model::<bf16>(model, planned);
         // The simulation needs no library for products.
-        let (planned, used) = (plan.total() - (32 << 20), device.memory().unwrap().most_used);
+        let (planned, used) = (plan.total() - (32 << 20), device.machine().most_used().unwrap());
         eprintln!("{name}: {planned} bytes planned, {used} used");
         assert!(used <= planned && planned <= used * 21 / 20, "{name}: {planned} bytes planned, {used} used\n{plan}");
     }

@@ -22,7 +22,7 @@ use half::bf16;
 
 use crate::array::{Device, Stored};
 use crate::error::Error;
-use crate::machine::{Argument, Invitation, Launch, Machine, Memory, Product};
+use crate::machine::{Argument, Invitation, Launch, Machine, Product};
 use crate::sources::{SOURCES, kernels};
 use group::Group;
 use products::Products;
@@ -220,7 +220,7 @@ impl Machine for Cuda {
         copied.and_then(|()| self.finish()).map_err(|error| self.later(&error))
     }
 
-    fn memory(&self) -> Result<Memory, Error> {
+    fn most_used(&self) -> Result<usize, Error> {
         self.current()?;
         let mut most_used = 0_u64;
         // SAFETY: the device exists, its default pool too, and the attribute is a u64.
@@ -229,8 +229,7 @@ impl Machine for Cuda {
             let used = CU_MEMPOOL_ATTR_USED_MEM_HIGH;
             pool.and_then(|pool| result::mem_pool::get_attribute(pool, used, (&raw mut most_used).cast()))
         };
-        let (free, total) = read.and_then(|()| self.context.mem_get_info()).map_err(|error| self.later(&error))?;
-        Ok(Memory { free, total, most_used: most_used as usize })
+        read.map(|()| most_used as usize).map_err(|error| self.later(&error))
     }
 
     fn launch(&self, launch: &Launch<'_>) -> Result<(), Error> {
