@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::gguf::{GgufFile, Value};
 use super::quant::GgmlType;
-use crate::{Config, Error, Family, Matrix, Quantised, Weight};
+use super::safetensors::half;
+use crate::{Config, Error, Family, Quantised, Weight};
 
 /// The rotary factors of Llama 3.1 and 3.2 were made with these (`_generate_rope_factors` in llama.cpp's converter
 /// writes the factors only).
@@ -57,10 +58,7 @@ pub(super) fn stored(file: &GgufFile, config: &Config, name: &str) -> Result<Opt
     }
     let bytes = reordered(file, config, (name, &gguf), shape, bytes)?;
     Ok(Some(match kind {
-        GgmlType::BF16 => {
-            let data = bytes.as_chunks().0.iter().map(|bytes| half::bf16::from_le_bytes(*bytes)).collect();
-            Weight::Half(Matrix { rows, cols, data })
-        }
+        GgmlType::BF16 => half(rows, cols, &bytes),
         kind => Weight::Quantised(Quantised { kind, rows, cols, bytes }),
     }))
 }

@@ -67,8 +67,7 @@ impl SafetensorsFile {
             return Ok(None);
         }
         let (_, shape, bytes) = self.read(name)?;
-        let data = bytes.as_chunks().0.iter().map(|bytes| half::bf16::from_le_bytes(*bytes)).collect();
-        Ok(Some(Weight::Half(Matrix { rows: shape[0], cols: shape[1], data })))
+        Ok(Some(half(shape[0], shape[1], &bytes)))
     }
 
     fn read(&self, name: &str) -> Result<(Dtype, &[usize], Vec<u8>), Error> {
@@ -102,4 +101,10 @@ pub(super) fn f16s(bytes: &[u8]) -> Vec<f32> {
 /// Little-endian bfloat16 values, widened.
 pub(super) fn bf16s(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<2>().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f32()).collect()
+}
+
+/// A matrix of little-endian bfloat16 values.
+pub(super) fn half(rows: usize, cols: usize, bytes: &[u8]) -> Weight<f32> {
+    let data = bytes.as_chunks().0.iter().map(|bytes| half::bf16::from_le_bytes(*bytes)).collect();
+    Weight::Half(Matrix { rows, cols, data })
 }
