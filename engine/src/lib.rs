@@ -12,6 +12,7 @@ pub mod model;
 pub mod pipeline;
 pub mod registry;
 mod run;
+pub mod spool;
 pub mod stage;
 
 pub use context::RunContext;

@@ -2,6 +2,7 @@
 
 mod drive;
 mod follow;
+mod intake;
 mod rejected;
 
 use std::path::PathBuf;
@@ -9,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::dataflow::{Applied, Ending, Graph, Node, Operator, Settlement, View};
+use obvert_api::erased::Kind;
+
+use crate::dataflow::{Applied, Ending, Graph, Limit, Node, Operator, Settlement, View, Within};
 use crate::feed::Feed;
 use crate::memo::Memo;
 use crate::model::{Endpoint, Endpoints, Usage};
@@ -59,6 +62,8 @@ struct Prepared {
     applied: Option<Applied>,
     view: Mutex<Option<Box<dyn View>>>,
     source: Option<Arc<dyn Source>>,
+    /// Its records are more than side records of others.
+    primary: bool,
     closes_loop: bool,
     admits: bool,
 }
@@ -133,12 +138,13 @@ fn prepare(
         };
         stages.push(prepare_stage(stage, registry, &context, &ending).map_err(failed)?);
     }
-    let runners =
-        stages.iter().map(|s| (s.plan.name.clone(), s.applied.as_ref().map(|a| (Arc::clone(&a.runner), a.grouped))));
+    mark_primary(&mut stages);
+    let reader = |applied: &Applied| (Arc::clone(&applied.runner), applied.grouped.is_some());
+    let runners = stages.iter().map(|stage| (stage.plan.name.clone(), stage.applied.as_ref().map(reader)));
     let rejected = rejected::Rejections::new(options.out.join("rejected.jsonl"), runners.collect());
     Ok(Shared {
         stages,
-        settlement: Settlement::new(plan.run.dialogues),
+        settlement: Settlement::new(plan.run.dialogues, Limit { records: plan.run.records, bytes: plan.run.bytes }),
         ending,
         interrupt: Arc::clone(&options.interrupt),
         failure: Arc::default(),
@@ -147,6 +153,17 @@ fn prepare(
         state: options.out.join("state"),
         watch: options.watch,
     })
+}
+
+/// Marks the stages whose records reach a view by other ways than as side records.
+fn mark_primary(stages: &mut [Prepared]) {
+    let views = stages.iter().map(|stage| stage.applied.is_none() && stage.source.is_none());
+    let mut open: Vec<usize> = views.enumerate().filter_map(|(node, is_view)| is_view.then_some(node)).collect();
+    while let Some(node) = open.pop() {
+        if !std::mem::replace(&mut stages[node].primary, true) {
+            open.extend(&stages[node].plan.from);
+        }
+    }
 }
 
 fn prepare_stage(
@@ -161,7 +178,7 @@ fn prepare_stage(
     let applied = applied.map(|(runner, build)| Applied {
         name: stage.name.clone(),
         runner,
-        grouped: entry.grouped(),
+        grouped: entry.manifest().filter(|manifest| manifest.kind == Kind::Group).map(Within::of),
         build,
         endpoints: Arc::clone(&context.endpoints),
         counts: Arc::clone(&counts),
@@ -176,7 +193,8 @@ fn prepare_stage(
         Body::Linked(..) | Body::Library(_) => {}
     }
     let (closes_loop, admits) = (entry.closes_loop, entry.admits);
-    Ok(Prepared { plan: stage.clone(), counts, applied, view: Mutex::new(view), source, closes_loop, admits })
+    let view = Mutex::new(view);
+    Ok(Prepared { plan: stage.clone(), counts, applied, view, source, primary: false, closes_loop, admits })
 }
 
 impl Shared {
@@ -204,6 +222,7 @@ impl Shared {
             nodes: self.stages.iter().map(node).collect(),
             settlement: Arc::clone(&self.settlement),
             ending: self.ending.clone(),
+            spill: self.spill(),
             fail: Arc::new(move |stage, cause| {
                 let first = (stage.to_string(), cause);
                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(first);
@@ -241,6 +260,12 @@ impl Shared {
     fn open_feed(&self, node: usize) -> std::io::Result<Feed> {
         let folder = self.state.join("rows");
         std::fs::create_dir_all(&folder)?;
-        Feed::open(node, &folder.join(format!("{}.keys", self.stages[node].plan.name)))
+        let spill = self.watch.then(|| self.spill());
+        Feed::open(node, &folder.join(format!("{}.keys", self.stages[node].plan.name)), spill.as_deref())
+    }
+
+    /// Where what need not be in memory is put while the run lasts.
+    fn spill(&self) -> PathBuf {
+        self.state.join("spill")
     }
 }

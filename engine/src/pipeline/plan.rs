@@ -25,6 +25,10 @@ pub struct RunSettings {
     pub workers: usize,
     /// Dialogues in play at once.
     pub dialogues: usize,
+    /// Rows of each source that may be outstanding at once: let in, and not yet done with by all that depends on them.
+    pub records: usize,
+    /// Bytes of such rows; a larger one goes alone.
+    pub bytes: u64,
     /// How many items may fail before the run stops.
     pub max_failures: u64,
     /// Added to the seed of every draw: another number gives another run of the same pipeline.
@@ -33,7 +37,7 @@ pub struct RunSettings {
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { workers: 1, dialogues: 64, max_failures: u64::MAX, seed: 0 }
+        Self { workers: 1, dialogues: 64, records: 4096, bytes: 64 << 20, max_failures: u64::MAX, seed: 0 }
     }
 }
 

@@ -33,7 +33,7 @@ const TOP_LEVEL: [&str; 5] = ["name", "plugins", "run", "model", "stage"];
 static RUN_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     let from = |minimum: u64| json!({ "type": "integer", "minimum": minimum });
     json!({ "type": "object", "additionalProperties": false, "properties": {
-        "workers": from(1), "dialogues": from(1), "max_failures": from(0), "seed": from(0),
+        "workers": from(1), "dialogues": from(1), "records": from(1), "bytes": from(1), "max_failures": from(0), "seed": from(0),
     } })
 });
 
@@ -117,6 +117,8 @@ impl<'a> Resolver<'a> {
         RunSettings {
             workers: size("workers").unwrap_or(default.workers),
             dialogues: size("dialogues").unwrap_or(default.dialogues),
+            records: size("records").unwrap_or(default.records),
+            bytes: number("bytes").unwrap_or(default.bytes),
             max_failures: number("max_failures").unwrap_or(default.max_failures),
             seed: number("seed").unwrap_or(default.seed),
         }
