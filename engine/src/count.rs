@@ -70,8 +70,10 @@ impl Counts {
         self.most_bytes.fetch_max(bytes, Relaxed);
     }
 
-    pub(crate) fn rejections(&self) -> i64 {
-        self.rejected.load(Relaxed)
+    /// Items handled, one way or the other, and those of them that were set aside.
+    pub(crate) fn handled(&self) -> (i64, i64) {
+        let rejected = self.rejected.load(Relaxed);
+        (self.done.load(Relaxed) + rejected, rejected)
     }
 
     /// The counts now.
@@ -82,7 +84,7 @@ impl Counts {
             inputs: self.items.load(Relaxed),
             done: self.done.load(Relaxed),
             outputs: self.records.load(Relaxed),
-            rejected: self.rejections(),
+            rejected: self.rejected.load(Relaxed),
             calls: self.calls.load(Relaxed),
             memo_hits: self.memo_hits.load(Relaxed),
             most_records: self.most_records.load(Relaxed),

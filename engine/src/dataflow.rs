@@ -20,12 +20,13 @@ mod port;
 mod settle;
 mod view;
 
-pub(crate) use apply::{Applied, Within};
+pub(crate) use apply::{Applied, Asked, Trace, Within};
 pub(crate) use build::{Built, Graph, Node, Operator, Source, build};
 pub(crate) use credit::Limit;
 pub(crate) use ending::Ending;
 pub(crate) use item::{Busy, Item, Place, Rejected, Rejection};
 pub(crate) use settle::Settlement;
+pub(crate) use view::OnFailure;
 pub use view::{Change, Poll, Settled, View, Waker};
 
 /// The engine's clock: a counter, never wall time.

@@ -14,14 +14,14 @@ use super::item::{Busy, Bytes, Item, Place, Rejected};
 use super::port::{Port, open_tick};
 use super::{Items, Made, Tick, Update};
 use crate::count::Counts;
-use crate::memo::{self, Key};
-use crate::model::{Endpoints, ReplyTo, Submitted, Ticket};
+use crate::memo::{Identity, Key};
+use crate::model::{Call, Endpoints, ReplyTo, Submitted, Ticket};
 use crate::stage::{Runner, Work};
 
 /// A stage as its operator needs it.
 #[derive(Clone)]
 pub(crate) struct Applied {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) runner: Arc<dyn Runner>,
     /// Items are encoded invocations: of groups of such an extent. Else they are records.
     pub(crate) grouped: Option<Within>,
@@ -33,7 +33,20 @@ pub(crate) struct Applied {
     pub(crate) seed: u64,
     /// The n-th record of an item gets a root of its own: each begins a dialogue.
     pub(crate) spreads: bool,
+    /// Is told of every call that is asked for; none is made then.
+    pub(crate) trace: Option<Trace>,
     pub(crate) ending: Ending,
+}
+
+/// Looks at calls instead of making them.
+pub(crate) type Trace = Arc<dyn Fn(Asked<'_>) + Send + Sync>;
+
+/// A call that an item asks for.
+pub(crate) struct Asked<'a> {
+    pub(crate) stage: &'a Applied,
+    pub(crate) item: &'a Item,
+    pub(crate) request: &'a Request,
+    pub(crate) identity: &'a Identity,
 }
 
 /// How far the records of a group may lie apart.
@@ -60,7 +73,7 @@ pub(crate) fn home(root: u64) -> u64 {
 /// The operator.
 pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Made<'s> {
     let scope = input.scope();
-    let mut builder = OperatorBuilder::new(stage.name.clone(), scope);
+    let mut builder = OperatorBuilder::new(stage.name.to_string(), scope);
     let route = Exchange::new(|(item, _, _): &Update<Item>| home(item.place.root));
     let mut input = builder.new_input(input.inner, route);
     let (items, made) = Port::new(&mut builder);
@@ -272,7 +285,7 @@ impl State {
         for request in &mut requests {
             request.sampling.seed = request.sampling.seed.wrapping_add(self.stage.seed);
         }
-        let asked = requests.iter().map(|request| self.recall(request)).collect::<Result<Vec<_>, _>>();
+        let asked = requests.iter().map(|request| self.recall(&run.item, request)).collect::<Result<Vec<_>, _>>();
         match asked {
             Err(reason) => self.conclude_rejected(run, reason),
             Ok(asked) if asked.iter().all(|(_, reply)| reply.is_some()) => {
@@ -282,18 +295,22 @@ impl State {
                 return Some(run);
             }
             Ok(_) if run.net < 0 => self.conclude_rejected(run, "its replies are gone from the memo".into()),
+            Ok(_) if self.stage.trace.is_some() => self.conclude_rejected(run, "its calls are not made".into()),
             Ok(asked) => self.wait(run, requests, asked),
         }
         None
     }
 
-    fn recall(&self, request: &Request) -> Result<(Key, Option<Reply>), String> {
+    fn recall(&self, item: &Item, request: &Request) -> Result<(Identity, Option<Reply>), String> {
         let endpoint = self.stage.endpoints.get(&request.model)?;
-        let key = memo::key(&self.stage.build, &endpoint.model().identity(), request);
-        Ok((key, endpoint.recall(&key)?))
+        let identity = endpoint.identify(&self.stage.build, request);
+        if let Some(trace) = &self.stage.trace {
+            trace(Asked { stage: &self.stage, item, request, identity: &identity });
+        }
+        Ok((identity, endpoint.recall(&identity.key)?))
     }
 
-    fn wait(&mut self, run: Run, requests: Vec<Request>, asked: Vec<(Key, Option<Reply>)>) {
+    fn wait(&mut self, run: Run, requests: Vec<Request>, asked: Vec<(Identity, Option<Reply>)>) {
         // Another copy of it that came at the same time waits already.
         if let Some(job) = self.jobs.get_mut(&run.item) {
             (job.net, job.at) = (job.net + run.net, job.at.max(run.at));
@@ -303,10 +320,10 @@ impl State {
             self.busy.push((Busy::with(&run.item), run.at, 1));
         }
         let mut calls = Vec::new();
-        for (index, (request, (key, reply))) in requests.into_iter().zip(&asked).enumerate() {
+        for (index, (request, (identity, reply))) in requests.into_iter().zip(&asked).enumerate() {
             match reply {
                 Some(_) => self.stage.counts.hit(),
-                None => calls.push(self.call(&run.item, index, *key, request)),
+                None => calls.push(self.call(&run.item, index, *identity, request)),
             }
         }
         let asked = asked.into_iter().map(|(_, reply)| reply.map(Ok)).collect();
@@ -315,18 +332,19 @@ impl State {
     }
 
     /// Queues the call for the item's request of that index.
-    fn call(&mut self, item: &Item, index: usize, key: Key, request: Request) -> (Key, String, Ticket) {
+    fn call(&mut self, item: &Item, index: usize, identity: Identity, request: Request) -> (Key, String, Ticket) {
         self.issued += 1;
         self.tickets.insert(self.issued, (item.clone(), index));
         let (Place { root, lap }, model) = (item.place, request.model.clone());
         if let Ok(endpoint) = self.stage.endpoints.get(&model) {
-            match endpoint.submit(key, request, lap, root, self.issued, Arc::clone(&self.reply_to)) {
+            let call = Call { identity, request, stage: Arc::clone(&self.stage.name), root, lap };
+            match endpoint.submit(call, self.issued, Arc::clone(&self.reply_to)) {
                 Submitted::Queued => self.stage.counts.call(),
                 Submitted::Known => self.stage.counts.hit(),
                 Submitted::Joined => {}
             }
         }
-        (key, model, self.issued)
+        (identity.key, model, self.issued)
     }
 
     /// Forgets an item that was withdrawn while it waited, and its calls that have not begun; replies still on their

@@ -182,7 +182,7 @@ impl<'s> Builder<'s> {
         let (members, unknown) = keys(self.inputs(from), Ask::Members);
         let (sides, unknown_sides) = keys(self.inputs(with), Ask::Sides);
         let grouping = Grouping {
-            name: applied.name.clone(),
+            name: applied.name.to_string(),
             within_row: applied.grouped == Some(Within::Row),
             spill: self.graph.spill.clone(),
             ending: self.graph.ending.clone(),

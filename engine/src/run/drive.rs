@@ -29,9 +29,9 @@ pub(super) fn drive(shared: Arc<Shared>, workers: usize) -> Result<(), Error> {
 fn run_worker(worker: &mut Worker, shared: &Arc<Shared>) {
     let driven = catch_unwind(AssertUnwindSafe(|| drive_worker(worker, shared)));
     if driven.is_err() {
-        shared.ending.lose();
+        shared.stop.ending.lose();
     }
-    if shared.ending.is_lost() {
+    if shared.stop.ending.is_lost() {
         worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
     }
     if let Err(panic) = driven {
@@ -45,7 +45,7 @@ fn drive_worker(worker: &mut Worker, shared: &Arc<Shared>) {
     let mut intake = (worker.index() == 0).then(|| Intake::begin(shared, &mut built));
     let mut tick = 0;
     let mut ticked = Instant::now();
-    while !shared.ending.is_closing() {
+    while !shared.stop.ending.is_closing() {
         // A tick is closed before more is taken in: only then are credits known to be back.
         let closed = tick == 0 || !built.probe.less_than(&tick);
         let fed = closed && intake.as_mut().is_some_and(|intake| intake.go_on(shared, &mut built, tick));
@@ -60,7 +60,7 @@ fn drive_worker(worker: &mut Worker, shared: &Arc<Shared>) {
         }
     }
     drop(built.sources);
-    while worker.has_dataflows() && !shared.ending.is_lost() {
+    while worker.has_dataflows() && !shared.stop.ending.is_lost() {
         worker.step_or_park(Some(PARK));
     }
 }

@@ -48,7 +48,7 @@ struct Unwanted;
 impl Reader {
     fn follow(&self, shared: &Shared, source: &Arc<dyn Source>, mut feed: Feed) {
         let mut known = None;
-        while !shared.ending.is_closing() {
+        while !shared.stop.ending.is_closing() {
             // Before reading: what is written meanwhile is seen the next time.
             let stamp = Some(source.stamp());
             if known != stamp {

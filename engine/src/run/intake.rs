@@ -93,7 +93,7 @@ impl Taken {
             self.lowest = None;
             self.set_mark(source, None);
         } else {
-            shared.fail(name, cause);
+            shared.stop.fail(name, cause);
         }
     }
 
