@@ -13,6 +13,7 @@ mod scores;
 mod session;
 mod session_profile;
 mod source;
+mod spool;
 mod sysbench;
 mod train;
 
