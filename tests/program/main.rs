@@ -6,6 +6,7 @@
 mod beside;
 mod changelog;
 mod common;
+mod corrections;
 mod merge;
 mod quickstart;
 mod refused;
