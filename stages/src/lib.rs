@@ -1,6 +1,7 @@
 //! The built-in stages, one per file.
 
 pub mod beside;
+mod correct;
 mod exam;
 mod findings;
 mod ifeval;
@@ -13,8 +14,10 @@ mod scores;
 mod session;
 mod session_profile;
 mod source;
+mod spool;
 mod sysbench;
 mod train;
+mod veto;
 
 pub use findings::{Findings, Found, Skipped};
 pub use policy::{Policy, Shelf};
@@ -36,6 +39,8 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     add_map::<session_profile::SessionProfile>(registry);
     add_map::<sysbench::SysbenchProfiles>(registry);
     add_group::<sysbench::SysbenchJudged>(registry);
+    add_group::<correct::Correct>(registry);
+    add_group::<veto::Vetoes>(registry);
     pairs::register(registry, findings);
     train::register(registry, &shelf, findings);
     scores::register(registry, findings);

@@ -4,15 +4,16 @@
 //! pairs and facts that already hold. Whole files are replaced atomically ([`Error`] names the file that could not
 //! be); only the two logs that grow while a trainer runs, [`metrics`] and [`tensorboard`], are appended to.
 
-mod atomic;
+pub(crate) mod atomic;
 pub mod card;
+pub(crate) mod growing;
 pub mod jsonl;
 pub mod llama_factory;
 pub mod metrics;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod report;
-mod row;
+pub(crate) mod row;
 mod side_by_side;
 mod summary;
 mod template;
@@ -20,21 +21,25 @@ pub mod tensorboard;
 pub mod train_log;
 
 pub use side_by_side::side_by_side;
-pub use summary::{CASES, Case, PairsSummary, summary};
+pub use summary::{CASES, Case, PairsSummary, Tally, summary};
 
 use std::path::{Path, PathBuf};
 
 use obvert_api::record::Pair;
 
-/// Writes every format of the pairs into a folder: `pairs.jsonl`, `pairs.parquet`, `llama-factory/`.
+/// Writes every format of the pairs into a folder: `pairs.jsonl`, `pairs.parquet`, `llama-factory/`. `pairs` gives them from
+/// the beginning for each, so that a large set can stay where it is.
 ///
 /// # Errors
-/// The first file that could not be written.
-pub fn write_all(folder: &Path, pairs: &[Pair]) -> Result<(), Error> {
-    jsonl::write_pairs(&folder.join("pairs.jsonl"), pairs)?;
+/// The first file that could not be written; the first pair that could not be read.
+pub fn write_all<I>(folder: &Path, pairs: impl Fn() -> I) -> Result<(), Error>
+where
+    I: IntoIterator<Item = Result<Pair, Error>>,
+{
+    jsonl::write_pairs(&folder.join("pairs.jsonl"), pairs())?;
     #[cfg(feature = "parquet")]
-    parquet::write_pairs(&folder.join("pairs.parquet"), pairs)?;
-    llama_factory::write_pairs(&folder.join("llama-factory"), pairs)
+    parquet::write_pairs(&folder.join("pairs.parquet"), pairs())?;
+    llama_factory::write_pairs(&folder.join("llama-factory"), pairs())
 }
 
 /// Replaces a file as a whole.
@@ -74,6 +79,14 @@ pub enum Error {
         /// The cause.
         source: ::parquet::errors::ParquetError,
     },
+    /// What a file holds is not what this program left in it.
+    #[error("{}: {cause}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// A page could not be filled in.
     #[error("{}: {source:#}", path.display())]
     Page {
@@ -106,13 +119,13 @@ pub enum Error {
 
 impl Error {
     /// For `map_err` on calls of the file system.
-    fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.to_path_buf();
         move |source| Error::Io { path, source }
     }
 
     /// For `map_err` on calls of serde_json, whose errors wrap those of the writer.
-    fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Error {
+    pub(crate) fn json(path: &Path) -> impl FnOnce(serde_json::Error) -> Error {
         let path = path.to_path_buf();
         move |source| Error::Json { path, source }
     }

@@ -1,39 +1,132 @@
-//! `pairs`: the sink that keeps `pairs/` equal to the current set of pairs, in every format.
+//! `pairs`: the sink that keeps `pairs/` equal to the current set of pairs, in every format, and notes what changes.
+//!
+//! The pairs themselves lie on disk. A commit costs what changed since the one before: it is made in `changes.jsonl`, and the
+//! whole files follow behind, each replaced at once. A line of the last commit may be taken back while that is being made, if the
+//! process is killed; a line of an earlier one never is.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod changelog;
+mod commits;
+mod replacing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use obvert_api::Record;
 use obvert_api::erased::decode;
 use obvert_api::record::Pair;
 use obvert_engine::registry::Entry;
-use obvert_engine::{Change, Registry, Settled, View};
+use obvert_engine::{Change, Poll, Registry, Settled, View, Waker};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::findings::Findings;
-use crate::output;
+use crate::output::Error;
+use crate::spool::{At, Key, Spool};
+use changelog::Changelog;
+use commits::Name;
+use replacing::Replacing;
 
 /// `pairs` has no settings: it writes every format.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {}
 
-struct Pairs {
-    folder: PathBuf,
-    current: BTreeMap<(u64, String), (Pair, isize)>,
-    findings: Findings,
-}
-
 pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |_: &serde_json::Value, context: &obvert_engine::RunContext| {
-        let folder = context.folder().join("pairs");
-        Ok(Box::new(Pairs { folder, current: BTreeMap::new(), findings: findings.clone() }) as Box<dyn View>)
+        let (folder, state) = (context.folder().join("pairs"), context.out.join("state").join(&context.stage));
+        let pairs = Pairs::open(&folder, &state, &findings).map_err(|e| e.to_string())?;
+        Ok(Box::new(pairs) as Box<dyn View>)
     };
     let entry = Entry::view(Pair::NAME, schemars::schema_for!(Settings).to_value(), Arc::new(open));
     registry.add("pairs", entry);
+}
+
+struct Pairs {
+    current: Spool,
+    /// The pairs that came since the last commit.
+    came: BTreeSet<Key>,
+    /// The pairs that went since, and where they are to be named from.
+    gone: BTreeMap<Key, Gone>,
+    changelog: Changelog,
+    replacing: Replacing,
+    /// The last commit, once this process has made one or found that there was nothing to commit.
+    committed: Option<u64>,
+    /// The commit whose set was last handed to be written by this process: what an earlier one left is not known.
+    replaced: Option<u64>,
+}
+
+/// A pair that was committed and is not in the set.
+#[derive(Clone, Copy)]
+enum Gone {
+    /// It still lies at this place.
+    Held(At),
+    /// An earlier process committed it, and this one was not told of it (yet). The list of commits names it.
+    Listed(At),
+}
+
+impl Pairs {
+    /// The set of the last commit, in `folder`. `state` with an extension names what is kept to go on from.
+    fn open(folder: &Path, state: &Path, findings: &Findings) -> Result<Self, Error> {
+        let of = |extension: &str| state.with_added_extension(extension);
+        let (changelog, committed) = Changelog::open(&folder.join("changes.jsonl"), &of("commits"))?;
+        Ok(Pairs {
+            current: Spool::open(&of("spool"))?,
+            came: BTreeSet::new(),
+            gone: committed.into_iter().map(|(key, at)| (key, Gone::Listed(at))).collect(),
+            changelog,
+            replacing: Replacing::new(folder.into(), findings.clone()),
+            committed: None,
+            replaced: None,
+        })
+    }
+
+    /// What comes and goes again, or goes and comes again, is as it was committed.
+    fn take_in(&mut self, change: &Change) -> Result<(), String> {
+        let pair: Pair = decode(&change.record).map_err(|e| e.0)?;
+        let key = Key::new(change.root, &pair.id, &change.record);
+        let before = self.current.find(&key);
+        self.current.change(key, &change.record, change.diff).map_err(|e| e.to_string())?;
+        match (before, self.current.find(&key)) {
+            (None, Some(_)) if self.gone.remove(&key).is_none() => drop(self.came.insert(key)),
+            (Some(at), None) if !self.came.remove(&key) => drop(self.gone.insert(key, Gone::Held(at))),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_committed(&self) -> bool {
+        self.came.is_empty() && self.gone.is_empty()
+    }
+
+    /// Writes down what changed: first what went, so that a new version of a pair follows the old one.
+    fn note(&mut self) -> Result<(), Error> {
+        for (key, gone) in std::mem::take(&mut self.gone) {
+            let name = match gone {
+                Gone::Held(at) => Name::of(&self.current.pair(at)?),
+                Gone::Listed(at) => self.changelog.name(at)?,
+            };
+            self.changelog.gone(key, &name)?;
+        }
+        for key in std::mem::take(&mut self.came) {
+            if let Some(at) = self.current.find(&key) {
+                self.changelog.came(key, &self.current.pair(at)?)?;
+            }
+        }
+        self.changelog.commit()
+    }
+
+    /// Begins to replace the files, if they are of another set than the committed one and that is at hand.
+    fn replace(&mut self) -> Result<(), String> {
+        if self.replacing.is_idle()? && self.is_committed() && self.replaced != self.committed {
+            self.replacing.begin(self.current.snapshot().map_err(|e| e.to_string())?);
+            self.replaced = self.committed;
+        }
+        Ok(())
+    }
 }
 
 impl View for Pairs {
@@ -41,30 +134,33 @@ impl View for Pairs {
         decode::<Pair>(record).map(drop).map_err(|e| e.0)
     }
 
+    fn start(&mut self, waker: Waker) {
+        self.replacing.wake(waker);
+    }
+
     fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
-        for change in changes {
-            let pair: Pair = decode(&change.record).map_err(|e| e.0)?;
-            let key = (change.root, pair.id.clone());
-            let (held, copies) = self.current.entry(key.clone()).or_insert_with(|| (pair.clone(), 0));
-            // A new version of a pair may come before its old one goes, under the same id.
-            if change.diff > 0 {
-                *held = pair;
-            }
-            *copies += change.diff;
-            if *copies == 0 {
-                self.current.remove(&key);
-            }
-        }
-        Ok(())
+        changes.iter().try_for_each(|change| self.take_in(change))
     }
 
     fn commit(&mut self) -> Result<(), String> {
-        let pairs: Vec<Pair> = self.current.values().map(|(pair, _)| pair.clone()).collect();
-        output::write_all(&self.folder, &pairs).map_err(|e| e.to_string())?;
-        let mut found = self.findings.lock();
-        found.pairs = output::summary(&pairs);
-        found.example =
-            pairs.into_iter().max_by_key(|pair| (pair.case != 6, pair.g.min(4), std::cmp::Reverse(pair.turn)));
-        Ok(())
+        if !self.is_committed() {
+            self.note().map_err(|e| e.to_string())?;
+        }
+        self.committed = Some(self.changelog.number());
+        self.current.compact().map_err(|e| e.to_string())
+    }
+
+    fn poll(&mut self) -> Result<Poll, String> {
+        self.replace().map(|()| Poll::default())
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.replacing.wait()?;
+        self.replace()?;
+        self.replacing.wait()
+    }
+
+    fn abandon(&mut self) -> Result<(), String> {
+        self.finish()
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 use obvert_api::erased::encode;
-use obvert_api::record::{Persona, Profile};
+use obvert_api::record::{Correction, Persona, Profile, Veto};
 use obvert_api::{Json, PathSetting, Record};
 use obvert_engine::Registry;
 use obvert_engine::registry::{BadRow, Entry, Row as Keyed, Rows, Source};
@@ -33,10 +33,12 @@ struct Files {
     skip: usize,
 }
 
-/// Adds the sources `profiles`, `personas` and `rows` (any JSON).
+/// Adds the sources `profiles`, `personas`, `corrections`, `vetoes` and `rows` (any JSON).
 pub(crate) fn register(registry: &mut Registry) {
     add::<Profile>(registry, "profiles");
     add::<Persona>(registry, "personas");
+    add::<Correction>(registry, "corrections");
+    add::<Veto>(registry, "vetoes");
     add::<Json>(registry, "rows");
 }
 
@@ -106,11 +108,18 @@ fn unreadable(path: &Path, error: std::io::Error) -> Result<Row, BadRow> {
 
 fn record<R: Record>(row: Row) -> Result<Vec<u8>, BadRow> {
     let Row { text, value, at } = row;
-    // A table's cells are texts; where the record wants more than that, those that hold JSON stand for it.
-    let typed =
-        serde_json::from_value::<R>(value.clone()).or_else(|e| serde_json::from_value(unfolded(value)).or(Err(e)));
+    // A table's cells are texts; where the record wants more than that, those that hold JSON stand for it, or a number is read.
+    let typed = serde_json::from_value::<R>(value.clone())
+        .or_else(|error| serde_json::from_value(unfolded(value.clone())).ok().or_else(|| cells(&value)).ok_or(error));
     let record = typed.map_err(|e| format!("{at}: not a {}: {e}", R::NAME));
     record.and_then(|record| encode(&record).map_err(|e| format!("{at}: {e}"))).map_err(|cause| (text, cause))
+}
+
+/// A record of numbers, truth values and texts; an empty cell is no value.
+fn cells<R: Record>(row: &Value) -> Option<R> {
+    let fields = row.as_object()?;
+    let (names, cells) = (fields.keys().collect(), fields.values().map(Value::as_str).collect::<Option<_>>()?);
+    csv::StringRecord::deserialize(&cells, Some(&names)).ok()
 }
 
 fn unfolded(value: Value) -> Value {
@@ -290,6 +299,19 @@ mod tests {
         let first = found[0].as_ref().unwrap();
         assert_eq!((first.text.as_str(), first.queries.len()), ("likes tea", 2));
         assert!(found[1].as_ref().unwrap_err().contains("row 2"), "{found:?}");
+    }
+
+    #[test]
+    fn a_table_says_what_is_wrong() {
+        let text = b"dialogue,turn,sample,constraint,satisfied,reason,response\n7,1,2,tea,false,\"no, it is\",\n\
+            7,1,3,tea,,,Tea.\n7,1,x,tea,true,,\n";
+        let found = rows::<Correction>("corrections.csv", text);
+        let read = |row: &Result<Correction, String>| {
+            row.as_ref().map(|c| (c.dialogue.clone(), c.sample, c.satisfied, c.response.clone())).ok()
+        };
+        assert_eq!(read(&found[0]), Some(("7".into(), 2, Some(false), None)));
+        assert_eq!(read(&found[1]), Some(("7".into(), 3, None, Some("Tea.".into()))));
+        assert!(found[2].as_ref().unwrap_err().contains("row 3: not a Correction"), "{found:?}");
     }
 
     #[test]

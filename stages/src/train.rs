@@ -234,11 +234,11 @@ impl View for Trainee {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use obvert_api::record::Pair;
 
     /// A pair of a dialogue, with little in it.
-    pub(super) fn pair(id: &str, dialogue: &str) -> Pair {
+    pub(crate) fn pair(id: &str, dialogue: &str) -> Pair {
         let pair = serde_json::json!({
             "id": id, "dialogue": dialogue, "turn": 0, "profile": "p", "prompt": [], "chosen": "", "rejected": "",
             "g": 1, "case": 6, "constraints": [], "chosen_sample": 0, "rejected_sample": 1, "chosen_model": "m",

@@ -89,6 +89,11 @@ fn pairs() -> Vec<Pair> {
     vec![pair(), mirror(&pair()), perfect]
 }
 
+/// Pairs as writers take them.
+fn read(pairs: &[Pair]) -> impl Iterator<Item = Result<Pair, Error>> {
+    pairs.iter().cloned().map(Ok)
+}
+
 /// What every row must hold, from the pair and not from the code under test.
 fn expected_row(pair: &Pair) -> Value {
     let word = |v: Option<bool>| v.map_or("n/a", |v| if v { "yes" } else { "no" });
@@ -126,9 +131,9 @@ fn names(dir: &TempDir) -> Vec<String> {
 fn jsonl_holds_every_column_of_every_pair() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("pairs.jsonl");
-    jsonl::write_pairs(&path, &pairs()).unwrap();
+    jsonl::write_pairs(&path, read(&pairs())).unwrap();
     assert_eq!(lines(&path), pairs().iter().map(expected_row).collect::<Vec<_>>());
-    jsonl::write_pairs(&path, &[]).unwrap();
+    jsonl::write_pairs(&path, read(&[])).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "");
     assert_eq!(names(&dir), ["pairs.jsonl"]);
 }
@@ -139,13 +144,13 @@ fn parquet_holds_the_same_rows_under_a_schema_without_nulls() {
     let path = dir.path().join("pairs.parquet");
     // More than one batch.
     let many: Vec<Pair> = pairs().into_iter().cycle().take(3000).collect();
-    parquet::write_pairs(&path, &many).unwrap();
+    parquet::write_pairs(&path, read(&many)).unwrap();
     let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap();
     assert!(reader.schema().fields().iter().all(|field| !field.is_nullable()));
     let rows: Vec<Value> =
         reader.build().unwrap().flat_map(|batch| arrow_rows(&arrow_array::StructArray::from(batch.unwrap()))).collect();
     assert_eq!(rows, many.iter().map(expected_row).collect::<Vec<_>>());
-    parquet::write_pairs(&path, &[]).unwrap();
+    parquet::write_pairs(&path, read(&[])).unwrap();
     let empty = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap();
     assert_eq!((empty.metadata().file_metadata().num_rows(), empty.schema().fields().len()), (0, 13));
 }
@@ -175,7 +180,7 @@ fn arrow_values(column: &dyn arrow_array::Array) -> Vec<Value> {
 #[test]
 fn llama_factory_gets_rows_that_its_converter_accepts() {
     let dir = tempdir().unwrap();
-    llama_factory::write_pairs(dir.path(), &pairs()).unwrap();
+    llama_factory::write_pairs(dir.path(), read(&pairs())).unwrap();
     let rows: Vec<Value> = serde_json::from_slice(&fs::read(dir.path().join("rpo.json")).unwrap()).unwrap();
     assert_eq!(rows.len(), 3);
     assert_eq!(
@@ -192,7 +197,7 @@ fn llama_factory_gets_rows_that_its_converter_accepts() {
     let info: Value = serde_json::from_slice(&fs::read(dir.path().join("dataset_info.json")).unwrap()).unwrap();
     assert_eq!(info["rpo"]["file_name"], "rpo.json");
     assert_eq!(info["rpo"]["ranking"], true);
-    llama_factory::write_pairs(dir.path(), &[]).unwrap();
+    llama_factory::write_pairs(dir.path(), read(&[])).unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("rpo.json")).unwrap(), "[]\n");
 }
 
@@ -209,7 +214,7 @@ fn llama_factory_refuses_rows_that_would_be_skipped() {
         let dir = tempdir().unwrap();
         let prompt = roles.iter().map(|role| Message::new(role, "text")).collect();
         let rows = [pair(), Pair { id: "bad".into(), prompt, ..pair() }];
-        let error = llama_factory::write_pairs(dir.path(), &rows).unwrap_err();
+        let error = llama_factory::write_pairs(dir.path(), read(&rows)).unwrap_err();
         assert!(matches!(&error, Error::Pair { pair, .. } if pair == "bad"), "{error}");
         assert!(error.to_string().contains(cause), "{error} should say: {cause}");
         assert_eq!(names(&dir), [""; 0], "nothing may be left of a refused file");
@@ -220,12 +225,12 @@ fn llama_factory_refuses_rows_that_would_be_skipped() {
 fn a_file_that_cannot_be_written_is_named_and_the_old_one_stays() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("rpo.json");
-    llama_factory::write_pairs(dir.path(), &pairs()).unwrap();
+    llama_factory::write_pairs(dir.path(), read(&pairs())).unwrap();
     let before = fs::read(&path).unwrap();
-    llama_factory::write_pairs(dir.path(), &[pair(), Pair { prompt: vec![], ..pair() }]).unwrap_err();
+    llama_factory::write_pairs(dir.path(), read(&[pair(), Pair { prompt: vec![], ..pair() }])).unwrap_err();
     assert_eq!(fs::read(&path).unwrap(), before);
     let below = path.join("pairs.jsonl");
-    let error = jsonl::write_pairs(&below, &pairs()).unwrap_err();
+    let error = jsonl::write_pairs(&below, read(&pairs())).unwrap_err();
     assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
 }
 
@@ -235,7 +240,7 @@ fn both_directions_count_once() {
     assert_eq!((counts.pairs, counts.unordered), (3, 2));
     assert_eq!(counts.by_case, [0, 1, 0, 0, 0, 1]);
     assert_eq!(counts.by_g, BTreeMap::from([(1, 1), (2, 1)]));
-    assert_eq!(summary(&[]), Default::default());
+    assert_eq!(summary(&[] as &[Pair]), Default::default());
     let nonsense = Pair { case: 9, ..pair() };
     assert_eq!(summary(&[nonsense]).by_case, [0; 6]);
 }

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod beside;
+mod changelog;
 mod common;
+mod corrections;
 mod merge;
 mod quickstart;
 mod refused;

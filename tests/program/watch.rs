@@ -11,7 +11,7 @@ use crate::common::{Ran, counts, done, program, repository};
 use crate::slow::prepared;
 
 /// The pipeline on profiles of its own, which can be edited.
-fn editable() -> (TempDir, Vec<String>) {
+pub fn editable() -> (TempDir, Vec<String>) {
     let folder = prepared();
     let original = repository("pipelines/quickstart/profiles.jsonl").display().to_string();
     let pipeline = fs::read_to_string(folder.path().join("slow.toml")).unwrap();
@@ -22,32 +22,32 @@ fn editable() -> (TempDir, Vec<String>) {
 }
 
 /// Replaces the profiles at once, as editors do.
-fn write(folder: &Path, profiles: &[String]) {
+pub fn write(folder: &Path, profiles: &[String]) {
     fs::write(folder.join("new"), profiles.join("\n")).unwrap();
     fs::rename(folder.join("new"), folder.join("profiles.jsonl")).unwrap();
 }
 
 /// The third row goes, the second says something else under its id, and two come after the others.
-fn edited(profiles: &[String]) -> Vec<String> {
+pub fn edited(profiles: &[String]) -> Vec<String> {
     let id = |row: &str| serde_json::from_str::<serde_json::Value>(row).unwrap()["id"].to_string();
     let second = profiles[7].replace(&id(&profiles[7]), &id(&profiles[1]));
     [&profiles[0], &second, &profiles[3], &profiles[4], &profiles[5], &profiles[6]].map(String::clone).into()
 }
 
-fn start(folder: &Path) -> Child {
+pub fn start(folder: &Path) -> Child {
     let mut command = program(folder, &["run", "slow.toml", "--out", "out", "--watch"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// What a run leaves, apart from the times in it.
-fn left(folder: &Path, out: &str) -> Option<(String, Vec<u8>)> {
+pub fn left(folder: &Path, out: &str) -> Option<(String, Vec<u8>)> {
     let pairs = fs::read_to_string(folder.join(out).join("pairs/pairs.jsonl")).ok()?;
     let adapter = fs::read(folder.join(out).join("adapter/adapter_model.safetensors")).ok()?;
     Some((pairs, adapter))
 }
 
 /// Waits for what a run that goes on is to leave.
-fn wait_for(child: &mut Child, is_there: impl Fn() -> bool) {
+pub fn wait_for(child: &mut Child, is_there: impl Fn() -> bool) {
     let begin = Instant::now();
     while !is_there() {
         assert!(child.try_wait().unwrap().is_none(), "the run has ended");
@@ -56,7 +56,7 @@ fn wait_for(child: &mut Child, is_there: impl Fn() -> bool) {
     }
 }
 
-fn interrupt(child: Child) -> Ran {
+pub fn interrupt(child: Child) -> Ran {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     child.wait_with_output().unwrap().into()
 }

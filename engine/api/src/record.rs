@@ -3,10 +3,12 @@
 //! A record is self-contained: a stage sees one record (or one group of them) and nothing else. Ids are stable:
 //! they derive from content and lineage, so that the same input gives the same ids in every run.
 
+mod correction;
 mod dialogue;
 mod pair;
 mod profile;
 
+pub use correction::{Correction, Veto};
 pub use dialogue::{Judged, Message, Response, Session, Turn, Verdict};
 pub use pair::{Adapter, Pair, PairConstraint};
 pub use profile::{Constraint, Persona, Profile, Reversal};

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use super::Error;
 
 /// What a file's content is written to.
-pub(super) type Out = BufWriter<File>;
+pub(crate) type Out = BufWriter<File>;
 
 /// Writes `path` by way of a temporary file in the same folder, which is created if it is missing.
 ///
 /// The temporary name is fixed, so what a killed process left is overwritten by the next; two processes must not
 /// write the same path at once.
-pub(super) fn write(path: &Path, content: impl FnOnce(&mut Out) -> Result<(), Error>) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, content: impl FnOnce(&mut Out) -> Result<(), Error>) -> Result<(), Error> {
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let temporary = temporary_for(path);
@@ -41,18 +41,19 @@ fn temporary_for(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a file is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes the rename itself survive a power cut.
+/// Makes a folder's names, and so a rename in it, survive a power cut.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> Result<(), Error> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
     File::open(folder).and_then(|opened| opened.sync_all()).map_err(Error::io(folder))
 }
 
 /// Folders cannot be opened as files here; the rename is as durable as the system makes it.
 #[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> Result<(), Error> {
+pub(crate) fn sync_folder(_folder: &Path) -> Result<(), Error> {
     Ok(())
 }

@@ -35,7 +35,10 @@ struct Said<'a> {
 }
 
 /// Writes `rpo.json` and `dataset_info.json` into `dir`. Nothing is written unless every row passes.
-pub fn write_pairs(dir: &Path, pairs: &[Pair]) -> Result<(), Error> {
+///
+/// # Errors
+/// The first pair that breaks a rule or could not be read; what the file system reports.
+pub fn write_pairs(dir: &Path, pairs: impl IntoIterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
     let file = dir.join(FILE);
     atomic::write(&file, |out| rows(&file, out, pairs))?;
     let info = dir.join("dataset_info.json");
@@ -48,16 +51,16 @@ fn dataset_info() -> serde_json::Value {
 }
 
 /// A JSON array with one row a line.
-fn rows(path: &Path, out: &mut atomic::Out, pairs: &[Pair]) -> Result<(), Error> {
-    let mut before: &[u8] = b"[\n";
+fn rows(path: &Path, out: &mut atomic::Out, pairs: impl IntoIterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
+    let (mut before, mut end): (&[u8], &[u8]) = (b"[\n", b"[]\n");
     for pair in pairs {
-        let row = Row::from(pair);
+        let pair = pair?;
+        let row = Row::from(&pair);
         check(&row).map_err(|rule| Error::Pair { path: path.into(), pair: pair.id.clone(), rule })?;
         out.write_all(before).map_err(Error::io(path))?;
         serde_json::to_writer(&mut *out, &row).map_err(Error::json(path))?;
-        before = b",\n";
+        (before, end) = (b",\n", b"\n]\n");
     }
-    let end: &[u8] = if pairs.is_empty() { b"[]\n" } else { b"\n]\n" };
     out.write_all(end).map_err(Error::io(path))
 }
 

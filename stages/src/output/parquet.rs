@@ -17,16 +17,30 @@ use super::{Error, atomic};
 /// Rows turned into arrays at a time: bounds what is held beside the pairs, and the 2 GiB of one text column.
 const ROWS_PER_BATCH: usize = 1024;
 
+/// Bytes of a row group, encoded: what the writer holds until it ends the group.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
 /// Writes all pairs, compressed with zstd. No column is nullable; integers are 32 bits wide.
-pub fn write_pairs(path: &Path, pairs: &[Pair]) -> Result<(), Error> {
+///
+/// # Errors
+/// The first pair that could not be read; what the writer or the file system reports.
+pub fn write_pairs(path: &Path, pairs: impl IntoIterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
     let level = ZstdLevel::try_new(3).map_err(Error::parquet(path))?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
     let schema = Arc::new(schema());
     atomic::write(path, |out| {
         let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(Error::parquet(path))?;
-        for chunk in pairs.chunks(ROWS_PER_BATCH) {
-            let batch = batch(schema.clone(), chunk).map_err(Error::parquet(path))?;
+        let mut pairs = pairs.into_iter();
+        loop {
+            let rows = pairs.by_ref().take(ROWS_PER_BATCH).collect::<Result<Vec<Pair>, Error>>()?;
+            if rows.is_empty() {
+                break;
+            }
+            let batch = batch(schema.clone(), &rows).map_err(Error::parquet(path))?;
             writer.write(&batch).map_err(Error::parquet(path))?;
+            if writer.in_progress_size() >= ROW_GROUP_BYTES {
+                writer.flush().map_err(Error::parquet(path))?;
+            }
         }
         writer.close().map(drop).map_err(Error::parquet(path))
     })

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// One directed pair; the fields are the columns, in their order.
 #[derive(Serialize)]
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// The system prompt x_S, the history and the query; ends with the user.
     pub prompt: &'a [Message],
     /// One assistant message.
@@ -32,14 +32,14 @@ pub(super) struct Row<'a> {
 
 /// A message of the assistant.
 #[derive(Serialize)]
-pub(super) struct Said<'a> {
+pub(crate) struct Said<'a> {
     pub role: &'a str,
     pub content: &'a str,
 }
 
 /// One constraint; `chosen` and `rejected` are the verdicts on the original: `yes`, `no` or `n/a`.
 #[derive(Serialize)]
-pub(super) struct ConstraintRow<'a> {
+pub(crate) struct ConstraintRow<'a> {
     pub id: &'a str,
     /// As it stands in x_S.
     pub text: &'a str,
@@ -52,7 +52,7 @@ pub(super) struct ConstraintRow<'a> {
 
 /// Where the two responses come from.
 #[derive(Serialize)]
-pub(super) struct Provenance<'a> {
+pub(crate) struct Provenance<'a> {
     pub chosen_model: &'a str,
     pub chosen_sample: u32,
     /// Whether the model ended the response itself, rather than the limit of tokens.

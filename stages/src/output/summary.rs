@@ -1,6 +1,8 @@
 //! Counts over pairs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{Hash, Hasher};
 
 use obvert_api::record::Pair;
 use serde::Serialize;
@@ -40,17 +42,36 @@ pub struct PairsSummary {
 }
 
 /// Counts pairs; both directions of one pair count once in `unordered`, `by_case` and `by_g`.
-pub fn summary(pairs: &[Pair]) -> PairsSummary {
-    let mut summary = PairsSummary { pairs: pairs.len() as u64, ..PairsSummary::default() };
-    let mut seen = BTreeSet::new();
-    for pair in pairs.iter().filter(|pair| seen.insert(responses(pair))) {
-        summary.unordered += 1;
-        *summary.by_g.entry(pair.g).or_default() += 1;
-        if let Some(count) = usize::from(pair.case).checked_sub(1).and_then(|i| summary.by_case.get_mut(i)) {
+pub fn summary<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> PairsSummary {
+    let mut tally = Tally::default();
+    pairs.into_iter().for_each(|pair| tally.add(pair));
+    tally.summary
+}
+
+/// Counts pairs one by one.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// The counts so far.
+    pub summary: PairsSummary,
+    /// Hashes of what two directions share, to hold little of a large set.
+    seen: HashSet<u64>,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, pair: &Pair) {
+        self.summary.pairs += 1;
+        let mut hasher = DefaultHasher::new();
+        responses(pair).hash(&mut hasher);
+        if !self.seen.insert(hasher.finish()) {
+            return;
+        }
+        self.summary.unordered += 1;
+        *self.summary.by_g.entry(pair.g).or_default() += 1;
+        if let Some(count) = usize::from(pair.case).checked_sub(1).and_then(|i| self.summary.by_case.get_mut(i)) {
             *count += 1;
         }
     }
-    summary
 }
 
 /// What two directions of a pair share: the turn and the set of the two responses.

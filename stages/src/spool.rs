@@ -1,0 +1,277 @@
+//! Pairs in their order, on disk: what a view holds of a large set in memory is an index of some seventy bytes a pair.
+//!
+//! The file is scratch. It has no name, so it goes with the process however that ends; a run that is started again is told all
+//! records again and fills another one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use obvert_api::erased::decode;
+use obvert_api::record::{Pair, id_of};
+use serde::{Deserialize, Serialize};
+
+use crate::output::Error;
+
+/// Bytes that are written at a time.
+const CHUNK: usize = 1 << 20;
+/// Bytes of withdrawn records that are not worth a new file.
+const GARBAGE: u64 = 64 << 20;
+
+/// What tells a version of a pair from all others; the order of keys is that of the pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Key(
+    /// The source row that it came from.
+    pub(crate) u64,
+    /// Its id.
+    pub(crate) u64,
+    /// Hash of the record.
+    pub(crate) u64,
+);
+
+impl Key {
+    pub(crate) fn new(root: u64, id: &str, record: &[u8]) -> Self {
+        let hash = blake3::hash(record);
+        let content = hash.as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes);
+        Key(root, number(id), content)
+    }
+}
+
+/// An id as a number: those of the engine are one, others are hashed.
+fn number(id: &str) -> u64 {
+    let parsed = |id: &str| u64::from_str_radix(id, 16).ok().filter(|number| format!("{number:016x}") == id);
+    parsed(id).or_else(|| parsed(&id_of(&[id]))).unwrap_or_default()
+}
+
+/// Where a record lies in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) offset: u64,
+    pub(crate) length: u32,
+}
+
+impl At {
+    /// The bytes there.
+    pub(crate) fn read(self, file: &File) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length as usize];
+        file.read_exact_at(&mut bytes, self.offset)?;
+        Ok(bytes)
+    }
+}
+
+/// A record's place, and how often it came.
+#[derive(Clone, Copy)]
+struct Slot {
+    offset: u64,
+    length: u32,
+    copies: i32,
+}
+
+impl Slot {
+    fn at(&self) -> At {
+        At { offset: self.offset, length: self.length }
+    }
+}
+
+/// The set.
+pub(crate) struct Spool {
+    path: PathBuf,
+    file: Arc<File>,
+    /// The file's end, which is not written yet.
+    tail: Vec<u8>,
+    written: u64,
+    index: BTreeMap<Key, Slot>,
+    /// Bytes of the records in the index.
+    live: u64,
+}
+
+impl Spool {
+    /// An empty set, in a file that was at `path` for a moment.
+    ///
+    /// # Errors
+    /// As of all that follow: what the file system reports.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        let file = Arc::new(nameless(path)?);
+        Ok(Spool { path: path.into(), file, tail: Vec::new(), written: 0, index: BTreeMap::new(), live: 0 })
+    }
+
+    /// Takes in copies of a record, or takes them away. What was at a place stays there until `compact`.
+    pub(crate) fn change(&mut self, key: Key, record: &[u8], diff: isize) -> Result<(), Error> {
+        let mut slot = match self.index.get(&key) {
+            Some(slot) => *slot,
+            None => self.append(record)?,
+        };
+        slot.copies += diff as i32;
+        if slot.copies == 0 {
+            self.index.remove(&key);
+            self.live -= u64::from(slot.length);
+        } else {
+            self.index.insert(key, slot);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, record: &[u8]) -> Result<Slot, Error> {
+        let (offset, length) = (self.written + self.tail.len() as u64, record.len() as u32);
+        self.tail.extend_from_slice(record);
+        self.live += u64::from(length);
+        if self.tail.len() >= CHUNK {
+            self.flush()?;
+        }
+        Ok(Slot { offset, length, copies: 0 })
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.file.write_all_at(&self.tail, self.written).map_err(Error::io(&self.path))?;
+        self.written += self.tail.len() as u64;
+        self.tail.clear();
+        Ok(())
+    }
+
+    /// Where the record is, if it is in the set.
+    pub(crate) fn find(&self, key: &Key) -> Option<At> {
+        self.index.get(key).filter(|slot| slot.copies > 0).map(Slot::at)
+    }
+
+    /// The pair at a place.
+    pub(crate) fn pair(&mut self, at: At) -> Result<Pair, Error> {
+        self.flush()?;
+        read(&self.file, &self.path, at)
+    }
+
+    /// The set as it is now: what comes after leaves it untouched.
+    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
+        self.flush()?;
+        let places = self.index.values().filter(|slot| slot.copies > 0).map(Slot::at).collect();
+        Ok(Snapshot { path: self.path.clone(), file: Arc::clone(&self.file), places })
+    }
+
+    /// Moves to a new file where most of this one is of withdrawn records. Places from before are void then.
+    pub(crate) fn compact(&mut self) -> Result<(), Error> {
+        let garbage = self.written + self.tail.len() as u64 - self.live;
+        if garbage <= self.live.max(GARBAGE) { Ok(()) } else { self.rewrite() }
+    }
+
+    fn rewrite(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        let failed = |source| Error::Io { path: self.path.clone(), source };
+        let file = nameless(&self.path)?;
+        let (mut out, mut end) = (BufWriter::with_capacity(CHUNK, &file), 0);
+        for slot in self.index.values_mut() {
+            out.write_all(&slot.at().read(&self.file).map_err(failed)?).map_err(failed)?;
+            slot.offset = end;
+            end += u64::from(slot.length);
+        }
+        out.flush().map_err(failed)?;
+        drop(out);
+        (self.file, self.written) = (Arc::new(file), end);
+        Ok(())
+    }
+}
+
+/// A set as it was: to be read on any thread, in order.
+pub(crate) struct Snapshot {
+    path: PathBuf,
+    file: Arc<File>,
+    places: Vec<At>,
+}
+
+impl Snapshot {
+    /// The pairs, in the order of their keys.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = Result<Pair, Error>> {
+        self.places.iter().map(|at| read(&self.file, &self.path, *at))
+    }
+}
+
+fn read(file: &File, path: &Path, at: At) -> Result<Pair, Error> {
+    let record = at.read(file).map_err(Error::io(path))?;
+    decode(&record).map_err(|e| Error::Refused { path: path.into(), cause: e.0 })
+}
+
+/// A file for reading and writing that no folder lists.
+fn nameless(path: &Path) -> Result<File, Error> {
+    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(Error::io(path))?;
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
+    let file = file.map_err(Error::io(path))?;
+    fs::remove_file(path).map_err(Error::io(path))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use obvert_api::erased::encode;
+    use obvert_trainer::random::SplitMix64;
+
+    use super::*;
+    use crate::train::tests::pair;
+
+    /// A version of pair `id` of row `root`, with so many characters in it.
+    fn record(root: u64, id: u64, size: usize) -> (Key, Vec<u8>) {
+        let id = format!("{id:016x}");
+        let bytes = encode(&Pair { chosen: "x".repeat(size), ..pair(&id, "d") }).unwrap();
+        (Key::new(root, &id, &bytes), bytes)
+    }
+
+    fn held(spool: &mut Spool) -> Vec<(String, usize)> {
+        let snapshot = spool.snapshot().unwrap();
+        snapshot.pairs().map(|pair| pair.unwrap()).map(|pair| (pair.id, pair.chosen.len())).collect()
+    }
+
+    #[test]
+    fn a_set_is_what_a_map_would_hold_and_a_snapshot_stays_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(&folder.path().join("state/x.spool")).unwrap();
+        let (mut naive, mut random) = (BTreeMap::<Key, (isize, String, usize)>::new(), SplitMix64(1));
+        let mut earlier = None;
+        for step in 0..3000 {
+            let (id, size) = (random.below(40) as u64, random.below(3));
+            let (key, bytes) = record(random.below(4) as u64, id, size);
+            let copies = naive.get(&key).map_or(0, |held| held.0);
+            let diff = if copies > 0 && random.below(2) == 0 { -1 } else { 1 };
+            spool.change(key, &bytes, diff).unwrap();
+            naive.insert(key, (copies + diff, format!("{id:016x}"), size));
+            naive.retain(|_, held| held.0 != 0);
+            assert_eq!(spool.find(&key).is_some(), naive.contains_key(&key));
+            if step % 500 == 499 {
+                let expected: Vec<_> = naive.values().map(|(_, id, size)| (id.clone(), *size)).collect();
+                assert_eq!(held(&mut spool), expected);
+                let before = earlier.replace((spool.snapshot().unwrap(), expected));
+                spool.rewrite().unwrap();
+                assert_eq!(spool.written, spool.live);
+                let Some((snapshot, expected)) = before else { continue };
+                let found: Vec<_> = snapshot.pairs().map(|p| p.unwrap()).map(|p| (p.id, p.chosen.len())).collect();
+                assert_eq!(found, expected);
+            }
+        }
+        assert_eq!(fs::read_dir(folder.path().join("state")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_mostly_garbage_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(&folder.path().join("x.spool")).unwrap();
+        for id in 0..100 {
+            let (key, bytes) = record(0, id, 1 << 20);
+            spool.change(key, &bytes, 1).unwrap();
+            if id >= 2 {
+                spool.change(key, &bytes, -1).unwrap();
+            }
+            spool.compact().unwrap();
+            assert!(spool.written <= 68 << 20, "{}", spool.written);
+        }
+        assert_eq!(held(&mut spool).len(), 2);
+    }
+
+    /// Pairs stand in the order of their ids where these are the engine's own, as in files of earlier versions.
+    #[test]
+    fn keys_are_in_the_order_of_ids() {
+        let mut ids: Vec<String> = (0..50).map(|n: u32| id_of(&[&n.to_string()])).collect();
+        ids.sort();
+        assert!(ids.windows(2).all(|two| number(&two[0]) < number(&two[1])));
+        assert_ne!(number("f"), number("000000000000000f"));
+        assert_eq!(number("another"), number("another"));
+    }
+}
