@@ -5,6 +5,7 @@ mod correct;
 mod exam;
 mod findings;
 mod ifeval;
+mod jsonl;
 mod next;
 pub mod output;
 mod pairs;
@@ -41,6 +42,7 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     add_group::<sysbench::SysbenchJudged>(registry);
     add_group::<correct::Correct>(registry);
     add_group::<veto::Vetoes>(registry);
+    jsonl::register(registry);
     pairs::register(registry, findings);
     train::register(registry, &shelf, findings);
     scores::register(registry, findings);

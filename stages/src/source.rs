@@ -43,7 +43,7 @@ pub(crate) fn register(registry: &mut Registry) {
 }
 
 fn add<R: Record>(registry: &mut Registry, name: &str) {
-    let entry = Entry::source(R::NAME, schemars::schema_for!(Files).to_value(), Arc::new(open::<R>));
+    let entry = Entry::source::<R>(schemars::schema_for!(Files).to_value(), Arc::new(open::<R>));
     registry.add(name, entry);
 }
 
