@@ -22,6 +22,7 @@ mod veto;
 
 pub use findings::{Findings, Found, Skipped};
 pub use policy::{Policy, Shelf};
+pub use source::add_source;
 
 use obvert_api::erased::{create_group, create_map, group_manifest, map_manifest};
 use obvert_api::{Group, Map};
