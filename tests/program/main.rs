@@ -16,3 +16,4 @@ mod sysbench;
 mod train;
 mod verbs;
 mod watch;
+mod withdrawn;
