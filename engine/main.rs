@@ -27,6 +27,10 @@ enum Verb {
         #[arg(long)]
         set: Vec<String>,
     },
+    /// Say which model calls a record asks for, whether the memo has them, and if not, what differs.
+    Explain(verbs::explain::Arguments),
+    /// Show what a run's memo of model calls holds, or prune it.
+    Memo(verbs::memo::Arguments),
     /// Draw a pipeline.
     Graph {
         /// The pipeline file.
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Check { pipeline, set } => verbs::graph::check(&pipeline, &set),
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
+        Verb::Explain(arguments) => verbs::explain::explain(&arguments),
+        Verb::Memo(arguments) => verbs::memo::memo(&arguments),
         Verb::Train(arguments) => verbs::train::train(&arguments),
         Verb::Memory(arguments) => verbs::memory::memory(&arguments),
         Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),

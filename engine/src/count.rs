@@ -11,6 +11,8 @@ pub struct Counts {
     rejected: AtomicI64,
     calls: AtomicU64,
     memo_hits: AtomicU64,
+    most_records: AtomicU64,
+    most_bytes: AtomicU64,
 }
 
 /// The counts of one stage at one moment; `inputs = done + rejected` once nothing waits.
@@ -32,6 +34,10 @@ pub struct StageCount {
     pub calls: u64,
     /// Model calls answered from the memo.
     pub memo_hits: u64,
+    /// Rows of a source that were outstanding at once, at most: let in, and not yet done with by all that depends on them.
+    pub most_records: u64,
+    /// Their bytes, at most.
+    pub most_bytes: u64,
 }
 
 impl Counts {
@@ -58,8 +64,16 @@ impl Counts {
         self.memo_hits.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn rejections(&self) -> i64 {
-        self.rejected.load(Relaxed)
+    /// So many rows and bytes of a source are outstanding.
+    pub(crate) fn hold(&self, (records, bytes): (usize, u64)) {
+        self.most_records.fetch_max(records as u64, Relaxed);
+        self.most_bytes.fetch_max(bytes, Relaxed);
+    }
+
+    /// Items handled, one way or the other, and those of them that were set aside.
+    pub(crate) fn handled(&self) -> (i64, i64) {
+        let rejected = self.rejected.load(Relaxed);
+        (self.done.load(Relaxed) + rejected, rejected)
     }
 
     /// The counts now.
@@ -70,9 +84,11 @@ impl Counts {
             inputs: self.items.load(Relaxed),
             done: self.done.load(Relaxed),
             outputs: self.records.load(Relaxed),
-            rejected: self.rejections(),
+            rejected: self.rejected.load(Relaxed),
             calls: self.calls.load(Relaxed),
             memo_hits: self.memo_hits.load(Relaxed),
+            most_records: self.most_records.load(Relaxed),
+            most_bytes: self.most_bytes.load(Relaxed),
         }
     }
 }

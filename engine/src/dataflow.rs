@@ -3,28 +3,46 @@
 //! Time is a `u64` tick that says nothing but "these changes belong together". A stage that waits for a model holds no
 //! tick open: its replies land at the newest tick (`apply`). So at every tick the replies present answer a subset of
 //! the requests present, and no slow call delays anything but what depends on it. Whether something is still at work is
-//! therefore data too: the collection of [`Event::Busy`] rows, by root (the source row that it all came from) and lap
-//! (how often it went around the turn loop).
+//! therefore data too: the collection of [`Busy`] rows, by root (the source row that it all came from) and lap (how often it
+//! went around the turn loop).
 
 mod admit;
 mod apply;
 mod build;
+mod credit;
 mod ending;
 mod group;
 mod item;
+mod keyed;
+mod ledger;
+mod members;
+mod port;
 mod settle;
 mod view;
 
-pub(crate) use apply::Applied;
-pub(crate) use build::{Built, Graph, Node, Operator, build};
+pub(crate) use apply::{Applied, Asked, Trace, Within};
+pub(crate) use build::{Built, Graph, Node, Operator, Source, build};
+pub(crate) use credit::Limit;
 pub(crate) use ending::Ending;
-pub(crate) use item::{Event, Item, Place, Rejection};
+pub(crate) use item::{Busy, Item, Place, Rejected, Rejection};
 pub(crate) use settle::Settlement;
+pub(crate) use view::OnFailure;
 pub use view::{Change, Poll, Settled, View, Waker};
 
 /// The engine's clock: a counter, never wall time.
 pub(crate) type Tick = u64;
+/// A change: of what, when, by how many copies.
+pub(crate) type Update<D> = (D, Tick, isize);
 /// A collection of items with their multiplicities.
 pub(crate) type Items<'s> = differential_dataflow::VecCollection<'s, Tick, Item, isize>;
-/// A collection of what a stage did.
-pub(crate) type Events<'s> = differential_dataflow::VecCollection<'s, Tick, Event, isize>;
+/// A collection of what is at work.
+pub(crate) type Busys<'s> = differential_dataflow::VecCollection<'s, Tick, Busy, isize>;
+/// A collection of items that were set aside.
+pub(crate) type Rejects<'s> = differential_dataflow::VecCollection<'s, Tick, Rejected, isize>;
+
+/// What an operator makes.
+pub(crate) struct Made<'s> {
+    pub(crate) items: Items<'s>,
+    pub(crate) busy: Busys<'s>,
+    pub(crate) rejected: Rejects<'s>,
+}

@@ -12,13 +12,14 @@ pub mod model;
 pub mod pipeline;
 pub mod registry;
 mod run;
+pub mod spool;
 pub mod stage;
 
 pub use context::RunContext;
 pub use count::{Counts, StageCount};
 pub use dataflow::{Change, Poll, Settled, View, Waker};
 pub use registry::Registry;
-pub use run::{Options, Outcome, Progress, run};
+pub use run::{Explained, Options, Outcome, Progress, explain, run};
 
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use obvert_api::{Reply, Request};
 
-pub use endpoint::{Endpoint, ReplyTo, Submitted, Ticket, Usage};
+pub(crate) use endpoint::Named;
+pub use endpoint::{Call, Endpoint, Explanation, Limits, ReplyTo, Submitted, Ticket, Usage};
 pub use scripted::Scripted;
 
 /// Something that answers requests.

@@ -253,21 +253,20 @@ impl Entry {
         match &self.body {
             Body::Linked(create, manifest) => Some(create(settings).map(|stage| {
                 let build = format!("{} {}", manifest.name, manifest.version);
-                (Arc::new(Builtin(stage)) as Arc<dyn Runner>, build)
+                (Arc::new(Builtin { stage, kind: manifest.kind }) as Arc<dyn Runner>, build)
             })),
             Body::Library(library) => Some(library.create(settings).map(|runner| (runner, library.build.clone()))),
             Body::Source(_) | Body::View(_) => None,
         }
     }
 
-    /// Whether the stage handles groups.
-    pub(crate) fn grouped(&self) -> bool {
-        let manifest = match &self.body {
-            Body::Linked(_, manifest) => manifest,
-            Body::Library(library) => &library.manifest,
-            Body::Source(_) | Body::View(_) => return false,
-        };
-        manifest.kind == obvert_api::erased::Kind::Group
+    /// What the stage says of itself; nothing for a source or a view.
+    pub(crate) fn manifest(&self) -> Option<&Manifest> {
+        match &self.body {
+            Body::Linked(_, manifest) => Some(manifest),
+            Body::Library(library) => Some(&library.manifest),
+            Body::Source(_) | Body::View(_) => None,
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! One file per verb, and what several need.
 
 mod beside;
+pub mod explain;
 pub mod graph;
 pub mod logprobs;
+pub mod memo;
 pub mod memory;
 pub mod merge;
 mod model;

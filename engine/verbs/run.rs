@@ -52,7 +52,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     };
     ctrlc::set_handler(interrupted).context("cannot watch for Ctrl-C")?;
-    let options = Options { out: out.clone(), interrupt, watch: arguments.watch };
+    let mut options = Options::new(out.clone());
+    (options.interrupt, options.watch) = (interrupt, arguments.watch);
     let display = Display::default();
     let outcome = obvert_engine::run(plan, &registry, &options, |progress| display.show(progress));
     display.end();

@@ -15,6 +15,7 @@ impl Group for Exam {
     type In = Session;
     type With = Adapter;
     type Out = Session;
+    const WITHIN_ROW: bool = true;
 
     fn key(&self, session: &Session) -> String {
         session.dialogue.clone()

@@ -28,6 +28,7 @@ impl Group for Next {
     type In = Judged;
     type With = Nothing;
     type Out = Session;
+    const WITHIN_ROW: bool = true;
 
     fn key(&self, judged: &Judged) -> String {
         judged.response.turn.id()

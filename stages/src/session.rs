@@ -27,6 +27,7 @@ impl Group for Sessions {
     type In = Profile;
     type With = Persona;
     type Out = Session;
+    const WITHIN_ROW: bool = true;
 
     fn key(&self, profile: &Profile) -> String {
         profile.id.clone()

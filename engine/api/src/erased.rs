@@ -16,6 +16,9 @@ pub struct Manifest {
     pub version: String,
     /// Map or group.
     pub kind: Kind,
+    /// See [`Group::WITHIN_ROW`].
+    #[serde(default)]
+    pub within_row: bool,
     /// Record type of the input.
     pub input: String,
     /// Record type of the side input.
@@ -148,6 +151,7 @@ pub fn map_manifest<M: Map>(version: &str) -> Manifest {
         name: M::NAME.into(),
         version: version.into(),
         kind: Kind::Map,
+        within_row: true,
         input: M::In::NAME.into(),
         with: None,
         output: M::Out::NAME.into(),
@@ -161,6 +165,7 @@ pub fn group_manifest<G: Group>(version: &str) -> Manifest {
         name: G::NAME.into(),
         version: version.into(),
         kind: Kind::Group,
+        within_row: G::WITHIN_ROW,
         input: G::In::NAME.into(),
         with: (G::With::NAME != Nothing::NAME).then(|| G::With::NAME.into()),
         output: G::Out::NAME.into(),

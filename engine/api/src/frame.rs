@@ -11,6 +11,8 @@
 
 use crate::{Error, Invocation, Operation, Reply};
 
+/// The end of an invocation without replies.
+const NO_REPLIES: [u8; 4] = [0; 4];
 const MAGIC: u32 = u32::from_le_bytes(*b"OBV1");
 /// Records are encoded with bincode 2's standard configuration.
 pub const CODEC_BINCODE: u8 = 1;
@@ -39,6 +41,39 @@ impl Writer {
         self.count += 1;
     }
 
+    /// Adds a run of a map on a record, with the replies so far.
+    pub fn run_map(&mut self, record: &[u8], replies: &[Reply]) -> Result<(), Error> {
+        self.item(|bytes| {
+            put(bytes, b"");
+            put_list(bytes, &[record]);
+            put_list(bytes, &[]);
+            put_replies(bytes, replies)
+        })
+    }
+
+    /// Adds a run of a group on an invocation that was encoded without replies, with the replies so far.
+    pub fn run_group(&mut self, invocation: &[u8], replies: &[Reply]) -> Result<(), Error> {
+        self.item(|bytes| {
+            bytes.extend_from_slice(invocation.strip_suffix(&NO_REPLIES).unwrap_or(invocation));
+            put_replies(bytes, replies)
+        })
+    }
+
+    /// Adds an item whose payload `fill` appends; none if that fails.
+    fn item(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<(), Error> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        let filled = fill(&mut self.bytes);
+        if filled.is_err() {
+            self.bytes.truncate(start);
+            return filled;
+        }
+        let length = (self.bytes.len() - start - 4) as u32;
+        self.bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        self.count += 1;
+        Ok(())
+    }
+
     /// The finished batch.
     pub fn finish(mut self) -> Vec<u8> {
         self.bytes[16..20].copy_from_slice(&self.count.to_le_bytes());
@@ -52,10 +87,7 @@ pub fn encode_invocation(key: &str, records: &[&[u8]], with: &[&[u8]], replies: 
     put(&mut bytes, key.as_bytes());
     put_list(&mut bytes, records);
     put_list(&mut bytes, with);
-    bytes.extend_from_slice(&(replies.len() as u32).to_le_bytes());
-    for reply in replies {
-        put(&mut bytes, &serde_json::to_vec(reply).map_err(Error::new)?);
-    }
+    put_replies(&mut bytes, replies)?;
     Ok(bytes)
 }
 
@@ -105,6 +137,14 @@ fn put_list(bytes: &mut Vec<u8>, items: &[&[u8]]) {
     items.iter().for_each(|item| put(bytes, item));
 }
 
+fn put_replies(bytes: &mut Vec<u8>, replies: &[Reply]) -> Result<(), Error> {
+    bytes.extend_from_slice(&(replies.len() as u32).to_le_bytes());
+    for reply in replies {
+        put(bytes, &serde_json::to_vec(reply).map_err(Error::new)?);
+    }
+    Ok(())
+}
+
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -144,8 +184,9 @@ mod tests {
     fn batch() -> Vec<u8> {
         let reply = Reply { text: "yes".into(), prompt_tokens: 3, reply_tokens: 1, finished: true };
         let mut writer = Writer::new(Operation::Run, "Turn");
-        writer.record(&encode_invocation("k", &[b"one", b""], &[b"side"], &[reply]).unwrap());
-        writer.record(&encode_invocation("", &[b"two"], &[], &[]).unwrap());
+        let group = encode_invocation("k", &[b"one", b""], &[b"side"], &[]).unwrap();
+        writer.run_group(&group, &[reply]).unwrap();
+        writer.run_map(b"two", &[]).unwrap();
         writer.finish()
     }
 
@@ -157,6 +198,7 @@ mod tests {
         let first = decode_invocation(items[0]).unwrap();
         assert_eq!((first.key, first.records, first.with), ("k", vec![&b"one"[..], b""], vec![&b"side"[..]]));
         assert_eq!(first.replies[0].text, "yes");
+        assert_eq!(items[1], encode_invocation("", &[b"two"], &[], &[]).unwrap());
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub trait Map: DeserializeOwned + JsonSchema + Send + Sync + 'static {
 /// A stage that handles all records of a key together, again whenever the group changes. Its settings are its fields.
 ///
 /// **Contract**: as for [`Map`], and all key functions are pure. Records of a group come in a fixed order that does
-/// not depend on arrival. A group is run when nothing upstream is still at work on its turn.
+/// not depend on arrival. See [`Group::WITHIN_ROW`] for when a group is run.
 pub trait Group: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The `type` by which pipelines name the stage.
     const NAME: &'static str;
@@ -87,6 +87,9 @@ pub trait Group: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     type With: Record;
     /// The record it makes.
     type Out: Record;
+    /// Whether all records of a group come from one row of a source. Such a group is run as soon as nothing is at work on its
+    /// turn; any other waits until nothing at all is at work upstream, since the next row may belong to it.
+    const WITHIN_ROW: bool = false;
 
     /// Refuses settings that their types alone cannot rule out.
     fn validate(&self) -> Result<(), Error> {

@@ -6,71 +6,71 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use differential_dataflow::{AsCollection, Hashable};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::operator::Operator as _;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::ending::Ending;
-use super::item::{Event, Item};
-use super::{Events, Items, Settlement, Tick};
+use super::item::{Busy, Item, Place};
+use super::port::{Port, open_tick};
+use super::{Busys, Items, Settlement, Tick, Update};
 
 /// The operator; all of it happens on the first worker.
-pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, ending: Ending) -> Events<'s> {
+pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, ending: Ending) -> (Items<'s>, Busys<'s>) {
     let scope = input.scope();
-    let route = Exchange::new(|_: &(Item, Tick, isize)| 0);
-    input
-        .inner
-        .unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(route, "admit", move |capability, info| {
-            settlement.wake_on_release(scope.worker().sync_activator_for(info.address.to_vec()));
-            let mut front: Option<Capability<Tick>> = Some(capability);
-            let mut gate = Gate::default();
-            move |(input, frontier), output| {
-                let mut changes = Vec::new();
-                input.for_each(|_, data| changes.append(data));
-                let Some(capability) = front.as_mut() else {
-                    return;
-                };
-                gate.change(changes);
-                gate.open(&settlement, *capability.time());
-                output.session(&*capability).give_iterator(gate.events.drain(..));
-                match frontier.frontier().first() {
-                    Some(time) if !ending.is_closing() => capability.downgrade(time),
-                    _ => front = None,
-                }
-            }
-        })
-        .as_collection()
+    let mut builder = OperatorBuilder::new("admit".into(), scope);
+    let mut input = builder.new_input(input.inner, Exchange::new(|_: &Update<Item>| 0));
+    let (items, admitted) = Port::new(&mut builder);
+    let (busy, waiting) = Port::new(&mut builder);
+    settlement.wake_on_release(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    builder.build(move |mut capabilities| {
+        let (mut items, mut busy) = (items.hold(&mut capabilities), busy.hold(&mut capabilities));
+        let mut gate = Gate::default();
+        move |frontiers| {
+            let mut changes = Vec::new();
+            input.for_each(|_, data| changes.append(data));
+            let Some(front) = items.front() else { return };
+            gate.change(changes);
+            gate.open(&settlement, front);
+            items.give(&mut gate.items);
+            busy.give(&mut gate.busy);
+            let next = open_tick(frontiers, &ending);
+            items.advance(next);
+            busy.advance(next);
+        }
+    });
+    (admitted, waiting)
 }
 
 #[derive(Default)]
 struct Gate {
     waiting: BTreeMap<Item, (Tick, isize)>,
-    inside: HashMap<Item, isize>,
-    events: Vec<(Event, Tick, isize)>,
+    /// Copies of those inside, by place and hash.
+    inside: HashMap<(Place, u64), isize>,
+    items: Vec<Update<Item>>,
+    busy: Vec<Update<Busy>>,
 }
 
 impl Gate {
-    fn change(&mut self, mut changes: Vec<(Item, Tick, isize)>) {
+    fn change(&mut self, mut changes: Vec<Update<Item>>) {
         differential_dataflow::consolidation::consolidate_updates(&mut changes);
         for (item, at, net) in changes {
-            if let Some(inside) = self.inside.get_mut(&item) {
+            let known = (item.place, item.hash());
+            if let Some(inside) = self.inside.get_mut(&known) {
                 *inside += net;
                 if *inside == 0 {
-                    self.inside.remove(&item);
+                    self.inside.remove(&known);
                 }
-                self.events.push((Event::Out(item), at, net));
+                self.items.push((item, at, net));
                 continue;
             }
             let (since, copies) = self.waiting.entry(item.clone()).or_insert((at, 0));
             (*since, *copies) = ((*since).max(at), *copies + net);
             if *copies == net {
-                self.events.push((Event::Busy(item.place, item.hashed()), at, 1));
+                self.busy.push((Busy::with(&item), at, 1));
             }
             if *copies == 0 {
                 self.waiting.remove(&item);
-                self.events.push((Event::Busy(item.place, item.hashed()), at, -1));
+                self.busy.push((Busy::with(&item), at, -1));
             }
         }
     }
@@ -79,13 +79,13 @@ impl Gate {
     fn open(&mut self, settlement: &Settlement, front: Tick) {
         while let Some(next) = self.waiting.first_entry() {
             let at = next.get().0.max(front);
-            if !settlement.admit(next.key().place.root, at) {
+            if !settlement.admit_dialogue(next.key().place.root, at) {
                 return;
             }
             let (item, (_, net)) = next.remove_entry();
-            self.events.push((Event::Busy(item.place, item.hashed()), at, -1));
-            self.events.push((Event::Out(item.clone()), at, net));
-            self.inside.insert(item, net);
+            self.busy.push((Busy::with(&item), at, -1));
+            self.inside.insert((item.place, item.hash()), net);
+            self.items.push((item, at, net));
         }
     }
 }

@@ -4,29 +4,27 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use differential_dataflow::{AsCollection, Hashable};
-use obvert_api::{Error, Outcome, Reply, Request, frame};
-use timely::container::CapacityContainerBuilder;
+use obvert_api::{Error, Manifest, Outcome, Reply, Request};
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::operator::Operator as _;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
 
 use super::ending::Ending;
-use super::item::{Bytes, Event, Item, Place};
-use super::{Events, Items, Tick};
+use super::item::{Busy, Bytes, Item, Place, Rejected};
+use super::port::{Port, open_tick};
+use super::{Items, Made, Tick, Update};
 use crate::count::Counts;
-use crate::memo::{self, Key};
-use crate::model::{Endpoints, ReplyTo, Submitted, Ticket};
-use crate::stage::Runner;
+use crate::memo::{Identity, Key};
+use crate::model::{Call, Endpoints, ReplyTo, Submitted, Ticket};
+use crate::stage::{Runner, Work};
 
 /// A stage as its operator needs it.
 #[derive(Clone)]
 pub(crate) struct Applied {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) runner: Arc<dyn Runner>,
-    /// Items are encoded invocations (groups) rather than records (maps).
-    pub(crate) grouped: bool,
+    /// Items are encoded invocations: of groups of such an extent. Else they are records.
+    pub(crate) grouped: Option<Within>,
     /// What the stage's code is: part of the key of every call it makes.
     pub(crate) build: String,
     pub(crate) endpoints: Arc<Endpoints>,
@@ -35,39 +33,74 @@ pub(crate) struct Applied {
     pub(crate) seed: u64,
     /// The n-th record of an item gets a root of its own: each begins a dialogue.
     pub(crate) spreads: bool,
+    /// Is told of every call that is asked for; none is made then.
+    pub(crate) trace: Option<Trace>,
     pub(crate) ending: Ending,
 }
 
-/// The operator. **Invariant**: `front` never passes a time that may still arrive, so everything that lands late lands
-/// at a tick where its input is present, and a retraction takes effect at its own tick.
-pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Events<'s> {
-    let route = Exchange::new(|(item, _, _): &(Item, Tick, isize)| item.hashed());
-    let name = stage.name.clone();
+/// Looks at calls instead of making them.
+pub(crate) type Trace = Arc<dyn Fn(Asked<'_>) + Send + Sync>;
+
+/// A call that an item asks for.
+pub(crate) struct Asked<'a> {
+    pub(crate) stage: &'a Applied,
+    pub(crate) item: &'a Item,
+    pub(crate) request: &'a Request,
+    pub(crate) identity: &'a Identity,
+}
+
+/// How far the records of a group may lie apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Within {
+    /// All come from one row of a source.
+    Row,
+    /// Any record may belong to any group.
+    All,
+}
+
+impl Within {
+    /// That of a group stage.
+    pub(crate) fn of(manifest: &Manifest) -> Self {
+        if manifest.within_row { Within::Row } else { Within::All }
+    }
+}
+
+/// Where the work on an item is done: always the same worker for all of a root, so that a record's withdrawal finds it.
+pub(crate) fn home(root: u64) -> u64 {
+    root.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+}
+
+/// The operator.
+pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Made<'s> {
     let scope = input.scope();
-    input
-        .inner
-        .unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(route, &name, move |capability, info| {
-            let wake = scope.worker().sync_activator_for(info.address.to_vec());
-            let mut state = State::new(stage, wake);
-            let mut front: Option<Capability<Tick>> = Some(capability);
-            move |(input, frontier), output| {
-                let mut changes = Vec::new();
-                input.for_each(|_, data| changes.append(data));
-                let Some(capability) = front.as_mut() else {
-                    return;
-                };
-                state.change(changes);
-                state.answer(*capability.time());
-                let mut session = output.session(&*capability);
-                session.give_iterator(state.events.drain(..));
-                drop(session);
-                match frontier.frontier().first() {
-                    Some(time) if !state.stage.ending.is_closing() => capability.downgrade(time),
-                    _ => front = None,
-                }
-            }
-        })
-        .as_collection()
+    let mut builder = OperatorBuilder::new(stage.name.to_string(), scope);
+    let route = Exchange::new(|(item, _, _): &Update<Item>| home(item.place.root));
+    let mut input = builder.new_input(input.inner, route);
+    let (items, made) = Port::new(&mut builder);
+    let (busy, at_work) = Port::new(&mut builder);
+    let (rejected, set_aside) = Port::new(&mut builder);
+    let wake = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
+    builder.build(move |mut capabilities| {
+        let mut items = items.hold(&mut capabilities);
+        let mut busy = busy.hold(&mut capabilities);
+        let mut rejected = rejected.hold(&mut capabilities);
+        let mut state = State::new(stage, wake);
+        move |frontiers| {
+            let mut changes = Vec::new();
+            input.for_each(|_, data| changes.append(data));
+            let Some(front) = items.front() else { return };
+            state.change(changes);
+            state.answer(front);
+            items.give(&mut state.items);
+            busy.give(&mut state.busy);
+            rejected.give(&mut state.rejected);
+            let next = open_tick(frontiers, &state.stage.ending);
+            items.advance(next);
+            busy.advance(next);
+            rejected.advance(next);
+        }
+    });
+    Made { items: made, busy: at_work, rejected: set_aside }
 }
 
 /// Rounds of requests that one item may take: a stage that never stops asking is broken.
@@ -104,7 +137,9 @@ struct State {
     failed: HashMap<Item, (String, isize)>,
     tickets: HashMap<Ticket, (Item, usize)>,
     issued: Ticket,
-    events: Vec<(Event, Tick, isize)>,
+    items: Vec<Update<Item>>,
+    busy: Vec<Update<Busy>>,
+    rejected: Vec<Update<Rejected>>,
     replies: Receiver<(Ticket, Result<Reply, String>)>,
     reply_to: ReplyTo,
 }
@@ -123,16 +158,21 @@ impl State {
             failed: HashMap::new(),
             tickets: HashMap::new(),
             issued: 0,
-            events: Vec::new(),
+            items: Vec::new(),
+            busy: Vec::new(),
+            rejected: Vec::new(),
             replies,
             reply_to,
         }
     }
 
     /// Takes in changes of the input.
-    fn change(&mut self, mut changes: Vec<(Item, Tick, isize)>) {
-        differential_dataflow::consolidation::consolidate_updates(&mut changes);
-        changes.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
+    fn change(&mut self, mut changes: Vec<Update<Item>>) {
+        // What comes and goes at once costs no call.
+        if changes.iter().any(|(_, _, net)| *net < 0) {
+            differential_dataflow::consolidation::consolidate_updates(&mut changes);
+            changes.sort_by_key(|(_, at, _)| *at);
+        }
         let mut due = Vec::new();
         for (item, at, net) in changes {
             self.stage.counts.take(net);
@@ -201,24 +241,13 @@ impl State {
     /// Runs the stage until every item has its outcome or waits.
     fn run(&mut self, mut due: Vec<Run>) {
         while !due.is_empty() {
-            let payloads: Vec<_> = due.iter().map(|run| self.payload(run)).collect();
-            let outcomes = self.stage.runner.run(&payloads);
+            let work: Vec<_> = due.iter().map(|run| Work { item: &run.item.bytes.0, replies: &run.replies }).collect();
+            let outcomes = self.stage.runner.run(&work);
             let round = std::mem::take(&mut due);
             for (run, outcome) in round.into_iter().zip(outcomes) {
                 due.extend(self.conclude(run, outcome));
             }
         }
-    }
-
-    fn payload(&self, run: &Run) -> Vec<u8> {
-        let replies = &run.replies;
-        let encoded = if self.stage.grouped {
-            frame::decode_invocation(&run.item.bytes.0)
-                .and_then(|group| frame::encode_invocation(group.key, &group.records, &group.with, replies))
-        } else {
-            frame::encode_invocation("", &[&run.item.bytes.0], &[], replies)
-        };
-        encoded.unwrap_or_default()
     }
 
     /// Acts on an outcome; a run that the memo can go on with at once is due again.
@@ -243,7 +272,7 @@ impl State {
             let Place { root, lap } = run.item.place;
             let root = if self.stage.spreads { root + index as u64 } else { root };
             let item = Item { place: Place { root, lap }, bytes: Bytes::from(record) };
-            self.events.push((Event::Out(item), run.at, run.net));
+            self.items.push((item, run.at, run.net));
         }
     }
 
@@ -256,7 +285,7 @@ impl State {
         for request in &mut requests {
             request.sampling.seed = request.sampling.seed.wrapping_add(self.stage.seed);
         }
-        let asked = requests.iter().map(|request| self.recall(request)).collect::<Result<Vec<_>, _>>();
+        let asked = requests.iter().map(|request| self.recall(&run.item, request)).collect::<Result<Vec<_>, _>>();
         match asked {
             Err(reason) => self.conclude_rejected(run, reason),
             Ok(asked) if asked.iter().all(|(_, reply)| reply.is_some()) => {
@@ -266,26 +295,35 @@ impl State {
                 return Some(run);
             }
             Ok(_) if run.net < 0 => self.conclude_rejected(run, "its replies are gone from the memo".into()),
+            Ok(_) if self.stage.trace.is_some() => self.conclude_rejected(run, "its calls are not made".into()),
             Ok(asked) => self.wait(run, requests, asked),
         }
         None
     }
 
-    fn recall(&self, request: &Request) -> Result<(Key, Option<Reply>), String> {
+    fn recall(&self, item: &Item, request: &Request) -> Result<(Identity, Option<Reply>), String> {
         let endpoint = self.stage.endpoints.get(&request.model)?;
-        let key = memo::key(&self.stage.build, &endpoint.model().identity(), request);
-        Ok((key, endpoint.recall(&key)?))
+        let identity = endpoint.identify(&self.stage.build, request);
+        if let Some(trace) = &self.stage.trace {
+            trace(Asked { stage: &self.stage, item, request, identity: &identity });
+        }
+        Ok((identity, endpoint.recall(&identity.key)?))
     }
 
-    fn wait(&mut self, run: Run, requests: Vec<Request>, asked: Vec<(Key, Option<Reply>)>) {
+    fn wait(&mut self, run: Run, requests: Vec<Request>, asked: Vec<(Identity, Option<Reply>)>) {
+        // Another copy of it that came at the same time waits already.
+        if let Some(job) = self.jobs.get_mut(&run.item) {
+            (job.net, job.at) = (job.net + run.net, job.at.max(run.at));
+            return;
+        }
         if !run.busy {
-            self.events.push((busy(&run.item), run.at, 1));
+            self.busy.push((Busy::with(&run.item), run.at, 1));
         }
         let mut calls = Vec::new();
-        for (index, (request, (key, reply))) in requests.into_iter().zip(&asked).enumerate() {
+        for (index, (request, (identity, reply))) in requests.into_iter().zip(&asked).enumerate() {
             match reply {
                 Some(_) => self.stage.counts.hit(),
-                None => calls.push(self.call(&run.item, index, *key, request)),
+                None => calls.push(self.call(&run.item, index, *identity, request)),
             }
         }
         let asked = asked.into_iter().map(|(_, reply)| reply.map(Ok)).collect();
@@ -294,18 +332,19 @@ impl State {
     }
 
     /// Queues the call for the item's request of that index.
-    fn call(&mut self, item: &Item, index: usize, key: Key, request: Request) -> (Key, String, Ticket) {
+    fn call(&mut self, item: &Item, index: usize, identity: Identity, request: Request) -> (Key, String, Ticket) {
         self.issued += 1;
         self.tickets.insert(self.issued, (item.clone(), index));
         let (Place { root, lap }, model) = (item.place, request.model.clone());
         if let Ok(endpoint) = self.stage.endpoints.get(&model) {
-            match endpoint.submit(key, request, lap, root, self.issued, Arc::clone(&self.reply_to)) {
+            let call = Call { identity, request, stage: Arc::clone(&self.stage.name), root, lap };
+            match endpoint.submit(call, self.issued, Arc::clone(&self.reply_to)) {
                 Submitted::Queued => self.stage.counts.call(),
                 Submitted::Known => self.stage.counts.hit(),
                 Submitted::Joined => {}
             }
         }
-        (key, model, self.issued)
+        (identity.key, model, self.issued)
     }
 
     /// Forgets an item that was withdrawn while it waited, and its calls that have not begun; replies still on their
@@ -324,7 +363,7 @@ impl State {
 
     fn reject(&mut self, item: Item, reason: String, at: Tick, net: isize) {
         self.stage.counts.reject(net);
-        self.events.push((Event::Rejected(item, reason), at, net));
+        self.rejected.push(((item, reason), at, net));
     }
 
     fn settle_if(&mut self, busy: bool, item: &Item, at: Tick) {
@@ -334,10 +373,6 @@ impl State {
     }
 
     fn settle(&mut self, item: &Item, at: Tick) {
-        self.events.push((busy(item), at, -1));
+        self.busy.push((Busy::with(item), at, -1));
     }
-}
-
-fn busy(item: &Item) -> Event {
-    Event::Busy(item.place, item.hashed())
 }

@@ -1,21 +1,24 @@
 //! Connects the operators as the plan says.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use differential_dataflow::collection::concatenate;
 use differential_dataflow::input::InputSession;
 use differential_dataflow::operators::iterate::Variable;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::probe::Handle;
 
 use super::admit::admit;
-use super::apply::{Applied, apply};
+use super::apply::{Applied, Within, apply};
 use super::ending::Ending;
-use super::group::group;
-use super::item::{Event, Item, Place, Rejection};
+use super::group::{Grouping, group};
+use super::item::{Busy, Bytes, Item, Place, Rejected, Rejection};
+use super::keyed::{Ask, keyed};
 use super::settle::{Settlement, settle};
 use super::view::{OnFailure, View, Watched, watch};
-use super::{Events, Items, Tick};
+use super::{Busys, Items, Made, Tick, Update};
 use crate::count::Counts;
 
 /// What a node of the graph does.
@@ -47,25 +50,46 @@ pub(crate) struct Graph {
     pub(crate) settlement: Arc<Settlement>,
     pub(crate) ending: Ending,
     pub(crate) fail: OnFailure,
+    /// Where operators put what does not fit into memory.
+    pub(crate) spill: PathBuf,
     /// Receives rejections on the first worker.
     pub(crate) rejected: Option<Box<dyn View>>,
 }
 
+/// What a source is fed through.
+pub(crate) struct Source {
+    pub(crate) node: usize,
+    pub(crate) items: InputSession<Tick, Item, isize>,
+    pub(crate) busy: InputSession<Tick, Busy, isize>,
+    pub(crate) rejected: InputSession<Tick, Rejected, isize>,
+}
+
+impl Source {
+    /// Sends off what was fed; what is fed from now on happens at `tick`.
+    pub(crate) fn advance_to(&mut self, tick: Tick) {
+        self.items.advance_to(tick);
+        self.items.flush();
+        self.busy.advance_to(tick);
+        self.busy.flush();
+        self.rejected.advance_to(tick);
+        self.rejected.flush();
+    }
+}
+
 /// The handles by which a worker drives its part.
 pub(crate) struct Built {
-    /// One input per source, by node.
-    pub(crate) sources: Vec<(usize, InputSession<Tick, Event, isize>)>,
+    pub(crate) sources: Vec<Source>,
     /// Passes a tick when everything of it is done.
     pub(crate) probe: Handle<Tick>,
 }
 
 /// Builds the graph in `scope`. All workers must build the same one.
-pub(crate) fn build<'s>(scope: Scope<'s, Tick>, graph: Graph) -> Built {
+pub(crate) fn build<'s>(scope: Scope<'s, Tick>, mut graph: Graph) -> Built {
     let upstream: Vec<BTreeSet<usize>> = (0..graph.nodes.len()).map(|node| upstream(&graph.nodes, node)).collect();
     let order = order(&graph.nodes, &upstream);
-    let Graph { nodes, settlement, ending, fail, rejected } = graph;
-    let mut builder = Builder::new(scope, &nodes, settlement, ending, fail);
-    let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
+    let rejected = graph.rejected.take();
+    let mut nodes: Vec<Option<Node>> = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
+    let mut builder = Builder::new(scope, &nodes, graph);
     for index in order {
         if let Some(node) = nodes[index].take() {
             builder.node(index, node, &upstream[index]);
@@ -75,43 +99,34 @@ pub(crate) fn build<'s>(scope: Scope<'s, Tick>, graph: Graph) -> Built {
 }
 
 /// Where the next laps go, and the laps as they come back.
-type Loop<'s> = (Variable<'s, Tick, Vec<(Item, Tick, isize)>>, Items<'s>);
+type Loop<'s> = (Variable<'s, Tick, Vec<Update<Item>>>, Items<'s>);
 
 struct Builder<'s> {
     scope: Scope<'s, Tick>,
-    settlement: Arc<Settlement>,
-    ending: Ending,
-    fail: OnFailure,
+    /// What all nodes share; its nodes are taken out.
+    graph: Graph,
     outputs: Vec<Option<Items<'s>>>,
-    busy: Vec<Option<Events<'s>>>,
+    busy: Vec<Option<Busys<'s>>>,
     /// What is under way between two laps, by the node that closes the loop.
-    under_way: Vec<Option<Events<'s>>>,
+    under_way: Vec<Option<Busys<'s>>>,
     loops: Vec<Option<Loop<'s>>>,
-    all_busy: Vec<Events<'s>>,
+    all_busy: Vec<Busys<'s>>,
     rejections: Vec<Items<'s>>,
-    sources: Vec<(usize, InputSession<Tick, Event, isize>)>,
+    sources: Vec<Source>,
     probe: Handle<Tick>,
 }
 
 impl<'s> Builder<'s> {
-    fn new(
-        scope: Scope<'s, Tick>,
-        nodes: &[Node],
-        settlement: Arc<Settlement>,
-        ending: Ending,
-        fail: OnFailure,
-    ) -> Self {
-        let looped = |node: &Node| {
-            node.closes_loop.then(|| {
+    fn new(scope: Scope<'s, Tick>, nodes: &[Option<Node>], graph: Graph) -> Self {
+        let looped = |node: &Option<Node>| {
+            node.as_ref().is_some_and(|node| node.closes_loop).then(|| {
                 let (variable, back) = Variable::new(scope, 1);
                 (variable, back)
             })
         };
         Builder {
             scope,
-            settlement,
-            ending,
-            fail,
+            graph,
             outputs: nodes.iter().map(|_| None).collect(),
             busy: nodes.iter().map(|_| None).collect(),
             under_way: nodes.iter().map(|_| None).collect(),
@@ -124,45 +139,64 @@ impl<'s> Builder<'s> {
     }
 
     fn node(&mut self, index: usize, node: Node, upstream: &BTreeSet<usize>) {
-        let events = match node.operator {
-            Operator::Source => {
-                let mut input = InputSession::new();
-                let events = input.to_collection(self.scope);
-                self.sources.push((index, input));
-                events
+        let (closes_loop, admits) = (node.closes_loop, node.admits);
+        let made = match node.operator {
+            Operator::Source => self.source(index),
+            Operator::Apply(applied) if applied.grouped.is_some() => {
+                let groups = self.grouped(&node.from, &node.with, &applied, upstream);
+                let made = apply(groups.items, applied);
+                let (busy, rejected) = (made.busy.concat(groups.busy), made.rejected.concat(groups.rejected));
+                Made { items: made.items, busy, rejected }
             }
-            Operator::Apply(applied) => {
-                let input = self.inputs(&node.from);
-                if applied.grouped {
-                    let with = (!node.with.is_empty()).then(|| self.inputs(&node.with));
-                    let (busy, counts) = (self.busy_of(upstream), Arc::clone(&node.counts));
-                    let (groups, rejected) = group(input, with, busy, Arc::clone(&applied.runner), counts);
-                    apply(groups, applied).concat(rejected)
-                } else {
-                    apply(input, applied)
-                }
-            }
+            Operator::Apply(applied) => apply(self.inputs(&node.from), applied),
             Operator::Watch(view) => {
                 let under_way = upstream.iter().filter_map(|node| self.under_way[*node].clone());
                 let busy = self.busy_of(upstream).concatenate(under_way.collect::<Vec<_>>());
                 watch(self.inputs(&node.from), busy, self.watched(node.name, view, node.counts))
             }
         };
-        let events = if node.admits {
-            let gate = admit(outs(events.clone()), Arc::clone(&self.settlement), self.ending.clone());
-            events.filter(|event| !matches!(event, Event::Out(_))).concat(gate)
+        let made = if admits {
+            let (settlement, ending) = (Arc::clone(&self.graph.settlement), self.graph.ending.clone());
+            let (items, waiting) = admit(made.items, settlement, ending);
+            Made { items, busy: made.busy.concat(waiting), rejected: made.rejected }
         } else {
-            events
+            made
         };
-        self.record(index, node.closes_loop, events);
+        self.record(index, closes_loop, made);
     }
 
-    fn record(&mut self, index: usize, closes_loop: bool, events: Events<'s>) {
-        let busy = events.clone().filter(|event| matches!(event, Event::Busy(..)));
-        self.all_busy.push(busy.clone());
-        self.busy[index] = Some(busy);
-        self.rejections.push(events.clone().flat_map(move |event| rejection(index, event)));
-        let mut output = outs(events);
+    fn source(&mut self, node: usize) -> Made<'s> {
+        let (mut items, mut busy, mut rejected) = (InputSession::new(), InputSession::new(), InputSession::new());
+        let made = Made {
+            items: items.to_collection(self.scope),
+            busy: busy.to_collection(self.scope),
+            rejected: rejected.to_collection(self.scope),
+        };
+        self.sources.push(Source { node, items, busy, rejected });
+        made
+    }
+
+    /// The invocations of a group stage, what they wait for, and the records whose keys cannot be told.
+    fn grouped(&self, from: &[usize], with: &[usize], applied: &Applied, upstream: &BTreeSet<usize>) -> Made<'s> {
+        let keys = |input, ask| keyed(input, ask, applied);
+        let (members, unknown) = keys(self.inputs(from), Ask::Members);
+        let (sides, unknown_sides) = keys(self.inputs(with), Ask::Sides);
+        let grouping = Grouping {
+            name: applied.name.to_string(),
+            within_row: applied.grouped == Some(Within::Row),
+            spill: self.graph.spill.clone(),
+            ending: self.graph.ending.clone(),
+            fail: Arc::clone(&self.graph.fail),
+        };
+        let (items, busy) = group(members, sides, self.busy_of(upstream), grouping);
+        Made { items, busy, rejected: unknown.concat(unknown_sides) }
+    }
+
+    fn record(&mut self, index: usize, closes_loop: bool, made: Made<'s>) {
+        self.all_busy.push(made.busy.clone());
+        self.busy[index] = Some(made.busy);
+        self.rejections.push(made.rejected.flat_map(move |rejected| rejection(index, rejected)));
+        let mut output = made.items;
         if closes_loop {
             output = output.map(|item| Item { place: Place { lap: item.place.lap + 1, ..item.place }, ..item });
             self.close(index, output.clone());
@@ -171,7 +205,7 @@ impl<'s> Builder<'s> {
     }
 
     fn watched(&self, name: String, view: Option<Box<dyn View>>, counts: Arc<Counts>) -> Watched {
-        Watched { name, view, counts, ending: self.ending.clone(), fail: Arc::clone(&self.fail) }
+        Watched { name, view, counts, ending: self.graph.ending.clone(), fail: Arc::clone(&self.graph.fail) }
     }
 
     /// Leads the next laps back. What is under way between two ticks is at work: else a dialogue would look finished
@@ -180,10 +214,7 @@ impl<'s> Builder<'s> {
         let Some((variable, back)) = self.loops[index].take() else {
             return;
         };
-        let hashed = |item: Item| {
-            let hash = differential_dataflow::Hashable::hashed(&item);
-            Event::Busy(item.place, hash)
-        };
+        let hashed = |item: Item| Busy::with(&item);
         let under_way = next.clone().map(hashed).concat(back.map(hashed).negate());
         self.all_busy.push(under_way.clone());
         self.under_way[index] = Some(under_way);
@@ -196,39 +227,29 @@ impl<'s> Builder<'s> {
             let looped = self.loops[from].as_ref().map(|(_, back)| back.clone());
             self.outputs[from].clone().or(looped)
         });
-        differential_dataflow::collection::concatenate(self.scope, all.collect::<Vec<_>>())
+        concatenate(self.scope, all.collect::<Vec<_>>())
     }
 
-    fn busy_of(&self, upstream: &BTreeSet<usize>) -> Events<'s> {
+    fn busy_of(&self, upstream: &BTreeSet<usize>) -> Busys<'s> {
         let all: Vec<_> = upstream.iter().filter_map(|node| self.busy[*node].clone()).collect();
-        differential_dataflow::collection::concatenate(self.scope, all)
+        concatenate(self.scope, all)
     }
 
     fn finish(self, rejected: Option<Box<dyn View>>) -> Built {
         let watched = self.watched("rejected".into(), rejected, Arc::default());
-        let rows = differential_dataflow::collection::concatenate(self.scope, self.rejections);
-        let busy = differential_dataflow::collection::concatenate(self.scope, self.all_busy);
-        let busy = busy.clone().concat(watch(rows, busy, watched));
-        settle(busy, self.settlement, &self.probe);
+        let rows = concatenate(self.scope, self.rejections);
+        let busy = concatenate(self.scope, self.all_busy);
+        let busy = busy.clone().concat(watch(rows, busy, watched).busy);
+        settle(busy, self.graph.settlement, &self.probe);
         Built { sources: self.sources, probe: self.probe }
     }
 }
 
 /// An item set aside, as a row for the view of rejections.
-fn rejection(stage: usize, event: Event) -> Option<Item> {
-    let Event::Rejected(item, reason) = event else {
-        return None;
-    };
+fn rejection(stage: usize, (item, reason): Rejected) -> Option<Item> {
     let place = item.place;
     let row: Rejection = (stage, item.bytes.0.to_vec(), reason);
-    serde_json::to_vec(&row).ok().map(|bytes| Item { place, bytes: bytes.into() })
-}
-
-fn outs<'s>(events: Events<'s>) -> Items<'s> {
-    events.flat_map(|event| match event {
-        Event::Out(item) => Some(item),
-        _ => None,
-    })
+    serde_json::to_vec(&row).ok().map(|bytes| Item { place, bytes: Bytes::from(bytes) })
 }
 
 /// Nodes so that every input comes first, loop edges apart; views come after all that is upstream of them.

@@ -1,116 +1,185 @@
 //! Brings the records of a key together, and the side records that they look up.
 //!
-//! A record joins its group only when nothing upstream is at work on its place (root and lap) any more: so a group is
-//! never run on a part of its turn. Places, not roots, because the next lap is at work while this one is grouped.
+//! A group changes in two steps: what it was is withdrawn at the tick of the change, what it is comes when it is complete.
+//! A group within a row is complete when nothing upstream is at work on the places (root and lap) that changed it; places, not
+//! roots, because the next lap is at work while this one is grouped. Any other is when nothing upstream is at work at all.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::PathBuf;
 
 use differential_dataflow::VecCollection;
-use obvert_api::{Operation, frame};
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Broadcast;
 
-use super::item::{Bytes, Event, Item, Place};
-use super::{Events, Items, Tick};
-use crate::count::Counts;
-use crate::stage::Runner;
+use super::ending::Ending;
+use super::item::{Busy, Bytes, Item, Place};
+use super::keyed::Keyed;
+use super::ledger::Ledger;
+use super::members::Groups;
+use super::port::{Port, open_tick};
+use super::view::OnFailure;
+use super::{Busys, Items, Tick, Update};
 
-/// One entry of a group: from the input (0) or the side input (1).
-type Member = (u8, Item);
-/// A record with its group's key and the key of the side records that it looks up.
-type Keyed = (Item, Bytes, Option<Bytes>);
+/// Bytes of members that a stage keeps in memory on each worker; older ones lie on disk.
+const IN_MEMORY: usize = 64 << 20;
 
-/// Groups `input` (held back while `busy`) with what it looks up in `with`; each item of the first result is one
-/// invocation. Records whose keys cannot be told are the second result, set aside.
+/// What the operator needs besides its inputs.
+pub(crate) struct Grouping {
+    pub(crate) name: String,
+    /// All records of a group come from one row.
+    pub(crate) within_row: bool,
+    /// Where members are put that do not fit into memory.
+    pub(crate) spill: PathBuf,
+    pub(crate) ending: Ending,
+    pub(crate) fail: OnFailure,
+}
+
+type Records<'s> = VecCollection<'s, Tick, Keyed, isize>;
+
+/// Each item of the result is one invocation.
 pub(crate) fn group<'s>(
-    input: Items<'s>,
-    with: Option<Items<'s>>,
-    busy: Events<'s>,
-    runner: Arc<dyn Runner>,
-    counts: Arc<Counts>,
-) -> (Items<'s>, Events<'s>) {
-    let (keyed, mut rejected) = keyed(input, Arc::clone(&runner), &counts);
-    let ready = ready(keyed, busy);
-    let mut members = ready.clone().map(|(item, key, _)| (key, (0, item)));
-    if let Some(with) = with {
-        let (offers, unknown) = asked(with, &counts, move |record| ask(&*runner, Operation::WithKey, record));
-        rejected = rejected.concat(unknown);
-        members = members.concat(sides(ready, offers));
+    members: Records<'s>,
+    sides: Records<'s>,
+    busy: Busys<'s>,
+    grouping: Grouping,
+) -> (Items<'s>, Busys<'s>) {
+    let mut builder = OperatorBuilder::new(format!("{} groups", grouping.name), members.scope());
+    let mut members = builder.new_input(members.inner, Exchange::new(|(keyed, _, _): &Update<Keyed>| hash(&keyed.key)));
+    let mut sides = builder.new_input(sides.inner.broadcast(), Pipeline);
+    let mut busy = builder.new_input(busy.inner.broadcast(), Pipeline);
+    let (items, invocations) = Port::new(&mut builder);
+    let (waiting, at_work) = Port::new(&mut builder);
+    builder.build(move |mut capabilities| {
+        let (mut items, mut waiting) = (items.hold(&mut capabilities), waiting.hold(&mut capabilities));
+        let mut state = State::new(grouping);
+        move |frontiers| {
+            members.for_each(|_, data| {
+                data.drain(..).for_each(|(keyed, at, net)| state.change(at).members.push((keyed, net)))
+            });
+            sides.for_each(|_, data| {
+                data.drain(..).for_each(|(keyed, at, net)| state.change(at).sides.push((keyed, net)))
+            });
+            busy.for_each(|_, data| state.ledger.take(data));
+            let Some(front) = items.front() else { return };
+            let next = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            if next.is_none_or(|next| next > front) {
+                state.close(next, front);
+            }
+            items.give(&mut state.items);
+            waiting.give(&mut state.busy);
+            let next = open_tick(frontiers, &state.grouping.ending);
+            items.advance(next);
+            waiting.advance(next);
+        }
+    });
+    (invocations, at_work)
+}
+
+fn hash(key: &Bytes) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What changes at one tick.
+#[derive(Default)]
+struct Change {
+    members: Vec<(Keyed, isize)>,
+    sides: Vec<(Keyed, isize)>,
+}
+
+/// A group whose invocation is withdrawn.
+#[derive(Default)]
+struct Dirty {
+    /// Where it changed.
+    places: BTreeSet<Place>,
+    /// The row that stands for it while it waits for all that is at work.
+    busy: Option<Busy>,
+}
+
+/// **Invariant**: a group that is not dirty is downstream as it is.
+struct State {
+    grouping: Grouping,
+    groups: Groups,
+    ledger: Ledger,
+    changes: BTreeMap<Tick, Change>,
+    dirty: BTreeMap<Bytes, Dirty>,
+    items: Vec<Update<Item>>,
+    busy: Vec<Update<Busy>>,
+}
+
+impl State {
+    fn new(grouping: Grouping) -> Self {
+        let groups = Groups::new(&grouping.spill, IN_MEMORY);
+        let (ledger, changes, dirty) = (Ledger::default(), BTreeMap::new(), BTreeMap::new());
+        State { grouping, groups, ledger, changes, dirty, items: Vec::new(), busy: Vec::new() }
     }
-    let invocations = members.reduce(|key, entries, output: &mut Vec<(Item, isize)>| {
-        output.extend(invocation(key, entries.iter().map(|(member, _)| *member)).map(|item| (item, 1)));
-    });
-    (invocations.map(|(_, item)| item), rejected)
-}
 
-/// What the stage answers to an operation on a record; a record that it has no answer for belongs nowhere.
-fn ask(runner: &dyn Runner, operation: Operation, record: &[u8]) -> Result<Option<Bytes>, String> {
-    let answer = runner.ask(operation, &[record]).into_iter().next();
-    let answer = answer.unwrap_or_else(|| Err(obvert_api::Error::new("the stage gave no answer")));
-    answer.map(|key| key.map(Bytes::from)).map_err(|error| error.0)
-}
+    fn change(&mut self, at: Tick) -> &mut Change {
+        self.changes.entry(at).or_default()
+    }
 
-fn keyed<'s>(
-    input: Items<'s>,
-    runner: Arc<dyn Runner>,
-    counts: &Arc<Counts>,
-) -> (VecCollection<'s, Tick, Keyed, isize>, Events<'s>) {
-    let (keyed, rejected) = asked(input, counts, move |record| {
-        let key = ask(&*runner, Operation::Key, record)?;
-        let wanted = ask(&*runner, Operation::LooksUp, record)?;
-        Ok(key.map(|key| (key, wanted)))
-    });
-    (keyed.map(|(item, (key, wanted))| (item, key, wanted)), rejected)
-}
-
-/// Items with the answer to a question; those for which there is an error instead are counted and set aside.
-fn asked<'s, A: differential_dataflow::ExchangeData>(
-    items: Items<'s>,
-    counts: &Arc<Counts>,
-    question: impl Fn(&[u8]) -> Result<Option<A>, String> + 'static,
-) -> (VecCollection<'s, Tick, (Item, A), isize>, Events<'s>) {
-    let counts = Arc::clone(counts);
-    let answers = items.map(move |item| (question(&item.bytes.0), item));
-    let known = answers.clone().flat_map(|(answer, item)| answer.ok().flatten().map(|answer| (item, answer)));
-    let rejected = answers.flat_map(|(answer, item)| answer.err().map(|reason| Event::Rejected(item, reason)));
-    let counted = rejected.inspect(move |(_, _, net)| {
-        counts.take(*net);
-        counts.reject(*net);
-    });
-    (known, counted)
-}
-
-fn ready<'s>(input: VecCollection<'s, Tick, Keyed, isize>, busy: Events<'s>) -> VecCollection<'s, Tick, Keyed, isize> {
-    let places = busy.flat_map(|event| match event {
-        Event::Busy(place, _) => Some(place),
-        _ => None,
-    });
-    let placed = input.map(|(item, key, wanted)| (item.place, (item.bytes, key, wanted)));
-    placed.antijoin(places.distinct()).map(|(place, (bytes, key, wanted))| (Item { place, bytes }, key, wanted))
-}
-
-/// The side records that a group's records look up, as members of the group.
-fn sides<'s>(
-    ready: VecCollection<'s, Tick, Keyed, isize>,
-    offers: VecCollection<'s, Tick, (Item, Bytes), isize>,
-) -> VecCollection<'s, Tick, (Bytes, Member), isize> {
-    let wants = ready.flat_map(|(_, key, wanted)| wanted.map(|wanted| (wanted, key))).distinct();
-    let offers = offers.map(|(item, key)| (key, item));
-    wants.join_map(offers, |_, key, item| (key.clone(), (1, item.clone())))
-}
-
-/// The invocation on a group; none for a group of side records only. Members come in their own order, which does not
-/// depend on arrival.
-fn invocation<'a>(key: &Bytes, members: impl Iterator<Item = &'a Member>) -> Option<Item> {
-    let (mut records, mut with) = (Vec::new(), Vec::new());
-    let mut place: Option<Place> = None;
-    for (port, item) in members {
-        if *port == 0 {
-            place = place.or(Some(item.place));
-            records.push(&*item.bytes.0);
-        } else {
-            with.push(&*item.bytes.0);
+    /// Takes in what happened before `next`, and runs the groups that are complete now.
+    fn close(&mut self, next: Option<Tick>, front: Tick) {
+        let closed = next.unwrap_or(Tick::MAX);
+        let later = self.changes.split_off(&closed);
+        let due = std::mem::replace(&mut self.changes, later);
+        let last = due.keys().next_back().copied().unwrap_or(front);
+        let done = due.into_iter().try_for_each(|(at, change)| self.take_in(at, change)).and_then(|()| {
+            self.ledger.advance(closed);
+            self.run(next.map_or(last.max(front), |next| next - 1))
+        });
+        if let Err(error) = done {
+            (self.grouping.fail)(&self.grouping.name, format!("{}: {error}", self.grouping.spill.display()));
         }
     }
-    let key = String::from_utf8_lossy(&key.0);
-    let bytes = frame::encode_invocation(&key, &records, &with, &[]).ok()?;
-    Some(Item { place: place?, bytes: Bytes::from(bytes) })
+
+    fn take_in(&mut self, at: Tick, Change { members, sides }: Change) -> io::Result<()> {
+        for (side, net) in sides {
+            for key in self.groups.wanting(&side.key) {
+                self.withdraw(key, None, at)?;
+            }
+            self.groups.change_side(&side.key, side.item, net);
+        }
+        for (member, net) in members {
+            self.withdraw(member.key.clone(), Some(member.item.place), at)?;
+            self.groups.change(member, net)?;
+        }
+        Ok(())
+    }
+
+    /// Withdraws a group as it was, unless it is withdrawn already.
+    fn withdraw(&mut self, key: Bytes, place: Option<Place>, at: Tick) -> io::Result<()> {
+        if let Some(dirty) = self.dirty.get_mut(&key) {
+            dirty.places.extend(place);
+            return Ok(());
+        }
+        let was = self.groups.invocation(&key)?;
+        let spans = !self.grouping.within_row;
+        let place_of = spans.then(|| place.or(was.as_ref().map(|item| item.place))).flatten();
+        let busy = place_of.map(|place| Busy { place, what: hash(&key), credited: false });
+        self.busy.extend(busy.clone().map(|busy| (busy, at, 1)));
+        self.items.extend(was.map(|item| (item, at, -1)));
+        self.dirty.insert(key, Dirty { places: place.into_iter().collect(), busy });
+        Ok(())
+    }
+
+    /// Sends on the groups that are complete.
+    fn run(&mut self, at: Tick) -> io::Result<()> {
+        let (ledger, within_row) = (&self.ledger, self.grouping.within_row);
+        let quiet = ledger.is_empty();
+        let complete = |dirty: &Dirty| quiet || within_row && !dirty.places.iter().any(|place| ledger.holds(*place));
+        let complete: Vec<_> = self.dirty.extract_if(.., |_, dirty| complete(dirty)).collect();
+        for (key, dirty) in complete {
+            self.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
+            match self.groups.invocation(&key)? {
+                Some(item) => self.items.push((item, at, 1)),
+                None => self.groups.tidy(&key)?,
+            }
+        }
+        Ok(())
+    }
 }

@@ -48,6 +48,16 @@ pub(crate) struct Place {
     pub(crate) lap: u32,
 }
 
+impl Place {
+    /// Roots that one row of a source takes: it may begin so many dialogues.
+    pub(crate) const ROW: u64 = 256;
+
+    /// The place of a source's row.
+    pub(crate) fn of_row(source: usize, row: u64) -> Self {
+        Place { root: (source as u64) << 48 | row * Self::ROW, lap: 0 }
+    }
+}
+
 /// A record in its place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Item {
@@ -55,16 +65,34 @@ pub(crate) struct Item {
     pub(crate) bytes: Bytes,
 }
 
-/// What a stage did with its items.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) enum Event {
-    /// A record made.
-    Out(Item),
-    /// An item whose outcome is not known yet, by a hash of it.
-    Busy(Place, u64),
-    /// An item set aside, with the reason.
-    Rejected(Item, String),
+impl Item {
+    /// A hash of its bytes: with its place it stands for the item.
+    pub(crate) fn hash(&self) -> u64 {
+        let mut hash = [0; 8];
+        hash.copy_from_slice(&blake3::hash(&self.bytes.0).as_bytes()[..8]);
+        u64::from_le_bytes(hash)
+    }
 }
+
+/// Something whose outcome is not known yet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Busy {
+    pub(crate) place: Place,
+    /// Tells it from others in its place.
+    pub(crate) what: u64,
+    /// Whether its row's credit waits for it.
+    pub(crate) credited: bool,
+}
+
+impl Busy {
+    /// An item that waits, for replies or to be let in.
+    pub(crate) fn with(item: &Item) -> Self {
+        Busy { place: item.place, what: item.hash(), credited: true }
+    }
+}
+
+/// An item set aside, with the reason.
+pub(crate) type Rejected = (Item, String);
 
 /// A rejection on its way to `rejected.jsonl`: index of the stage, the item's bytes, the reason.
 pub(crate) type Rejection = (usize, Vec<u8>, String);

@@ -1,6 +1,6 @@
-//! What is still at work, read off the `Busy` rows at closed ticks only: there the account is exact.
+//! The whole run's account: whether anything is at work, and whose credits come back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use timely::container::CapacityContainerBuilder;
@@ -9,117 +9,87 @@ use timely::dataflow::operators::generic::operator::Operator as _;
 use timely::dataflow::operators::probe::Handle;
 use timely::scheduling::SyncActivator;
 
-use super::item::Event;
-use super::{Events, Tick};
+use super::credit::{Limit, Window};
+use super::item::{Busy, Place};
+use super::ledger::Ledger;
+use super::{Busys, Tick, Update};
 
-/// Rows at work by root. A row counts as long as its multiplicity is not 0: sums over different rows would cancel.
-#[derive(Default)]
-pub(crate) struct Ledger {
-    pending: Vec<(Event, Tick, isize)>,
-    roots: BTreeMap<u64, HashMap<Event, isize>>,
-}
+/// Lives on the first worker, and is read there.
+pub(crate) struct Settlement(Mutex<State>);
 
-impl Ledger {
-    pub(crate) fn take(&mut self, changes: &mut Vec<(Event, Tick, isize)>) {
-        self.pending.append(changes);
-    }
-
-    /// Applies what happened before `closed`.
-    pub(crate) fn advance(&mut self, closed: Tick) {
-        for (event, at, net) in std::mem::take(&mut self.pending) {
-            if at >= closed {
-                self.pending.push((event, at, net));
-            } else if let Event::Busy(place, _) = event {
-                let rows = self.roots.entry(place.root).or_default();
-                let row = rows.entry(event.clone()).or_insert(0);
-                *row += net;
-                if *row == 0 {
-                    rows.remove(&event);
-                }
-                if rows.is_empty() {
-                    self.roots.remove(&place.root);
-                }
-            }
-        }
-    }
-
-    /// The smallest root at work.
-    pub(crate) fn lowest(&self) -> Option<u64> {
-        self.roots.first_key_value().map(|(root, _)| *root)
-    }
-
-    fn holds(&self, root: u64) -> bool {
-        self.roots.contains_key(&root)
-    }
-}
-
-/// The whole run's account and the dialogues' credits; lives on the first worker, read by all.
-pub(crate) struct Settlement {
-    credits: usize,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
 struct State {
     ledger: Ledger,
     /// First tick that is not closed yet.
     closed: Tick,
-    /// Roots inside the loop and the tick at which they were let in.
-    inside: HashMap<u64, Tick>,
+    /// Dialogues in the turn loop.
+    dialogues: Window,
+    /// Rows of each source, by its node.
+    rows: HashMap<usize, Window>,
+    per_source: Limit,
     gates: Vec<SyncActivator>,
 }
 
 impl Settlement {
-    pub(crate) fn new(credits: usize) -> Arc<Self> {
-        Arc::new(Settlement { credits: credits.max(1), state: Mutex::default() })
+    /// So many dialogues at a time, and so much of each source.
+    pub(crate) fn new(dialogues: usize, per_source: Limit) -> Arc<Self> {
+        let dialogues = Window::new(Limit { records: dialogues, bytes: u64::MAX }, 1);
+        let (ledger, rows, gates) = (Ledger::default(), HashMap::new(), Vec::new());
+        Arc::new(Settlement(Mutex::new(State { ledger, closed: 0, dialogues, rows, per_source, gates })))
     }
 
     pub(crate) fn wake_on_release(&self, gate: SyncActivator) {
         self.lock().gates.push(gate);
     }
 
-    /// Takes a credit for a root, if there is one; a root that is inside already needs none.
-    pub(crate) fn admit(&self, root: u64, at: Tick) -> bool {
+    /// Takes a credit for a dialogue, if there is one.
+    pub(crate) fn admit_dialogue(&self, root: u64, at: Tick) -> bool {
+        self.lock().dialogues.take(root, 0, at)
+    }
+
+    /// Takes a credit for a row of a source, if there is one.
+    pub(crate) fn admit_row(&self, source: usize, root: u64, bytes: u64, at: Tick) -> bool {
         let mut state = self.lock();
-        let free = state.inside.len() < self.credits;
-        if free || state.inside.contains_key(&root) {
-            state.inside.insert(root, at);
-            return true;
-        }
-        false
+        let limit = state.per_source;
+        state.rows.entry(source).or_insert_with(|| Window::new(limit, Place::ROW)).take(root, bytes, at)
+    }
+
+    /// Rows and bytes of a source that are outstanding.
+    pub(crate) fn outstanding(&self, source: usize) -> (usize, u64) {
+        self.lock().rows.get(&source).map(Window::outstanding).unwrap_or_default()
     }
 
     /// Whether nothing was at work any more at the last closed tick.
     pub(crate) fn is_quiet(&self) -> bool {
         let state = self.lock();
-        state.closed > 0 && state.ledger.roots.is_empty()
+        state.closed > 0 && state.ledger.is_empty()
     }
 
-    fn advance(&self, changes: &mut Vec<(Event, Tick, isize)>, closed: Tick) {
+    fn advance(&self, changes: &mut Vec<Update<Busy>>, closed: Tick) {
         let mut state = self.lock();
-        state.ledger.take(changes);
-        state.ledger.advance(closed);
-        state.closed = closed;
-        let State { ledger, inside, gates, .. } = &mut *state;
-        let before = inside.len();
-        inside.retain(|root, at| *at >= closed || ledger.holds(*root));
-        if inside.len() < before {
+        let State { ledger, dialogues, rows, gates, .. } = &mut *state;
+        ledger.take(changes);
+        let ended = ledger.advance(closed);
+        for window in rows.values_mut() {
+            window.settle(closed, &ended, ledger);
+        }
+        if dialogues.settle(closed, &ended, ledger) {
             for gate in gates {
                 // Fails only when the dataflow has ended.
                 let _ = gate.activate();
             }
         }
+        state.closed = closed;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Keeps the account of all `Busy` rows.
-pub(crate) fn settle<'s>(busy: Events<'s>, settlement: Arc<Settlement>, probe: &Handle<Tick>) {
+pub(crate) fn settle<'s>(busy: Busys<'s>, settlement: Arc<Settlement>, probe: &Handle<Tick>) {
     use timely::dataflow::operators::Probe;
-    let route = Exchange::new(|_: &(Event, Tick, isize)| 0);
+    let route = Exchange::new(|_: &Update<Busy>| 0);
     let first = busy.scope().worker().index() == 0;
     busy.inner
         .unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(route, "settle", move |_, _| {

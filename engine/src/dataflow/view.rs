@@ -4,17 +4,15 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use differential_dataflow::AsCollection;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::operator::Operator as _;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
 
 use super::ending::Ending;
-use super::item::{Bytes, Event, Item, Place};
-use super::settle::Ledger;
-use super::{Events, Items, Tick};
+use super::item::{Busy, Bytes, Item, Place, Rejected};
+use super::ledger::Ledger;
+use super::port::{Port, open_tick};
+use super::{Busys, Items, Made, Tick, Update};
 use crate::count::Counts;
 use obvert_api::abi::reason_of;
 
@@ -47,6 +45,9 @@ pub struct Poll {
     pub withdrawn: Vec<Vec<u8>>,
     /// Still at work: the run goes on.
     pub busy: bool,
+    /// Records by root that it began to work on (> 0) or is done with (< 0): their rows' credits wait for it, so that a slow
+    /// view slows the sources.
+    pub work: Vec<(u64, isize)>,
 }
 
 /// Wakes a view's operator from any thread.
@@ -107,39 +108,38 @@ pub(crate) struct Watched {
 }
 
 /// The operator; all of it happens on the first worker. `busy` is what is at work upstream.
-pub(crate) fn watch<'s>(input: Items<'s>, busy: Events<'s>, watched: Watched) -> Events<'s> {
+pub(crate) fn watch<'s>(input: Items<'s>, busy: Busys<'s>, watched: Watched) -> Made<'s> {
     let scope = input.scope();
-    let name = watched.name.clone();
-    let (route, busy_route) = (Exchange::new(|_: &(Item, Tick, isize)| 0), Exchange::new(|_: &(Event, Tick, isize)| 0));
-    input
-        .inner
-        .binary_frontier::<_, CapacityContainerBuilder<Vec<_>>, _, _, _, _>(
-            busy.inner,
-            route,
-            busy_route,
-            &name,
-            move |capability, info| {
-                let mut front: Option<Capability<Tick>> = Some(capability);
-                let mut watch = Watch::new(watched);
-                watch.start(Waker(scope.worker().sync_activator_for(info.address.to_vec())));
-                move |(input, frontier), (busy, busy_frontier), output| {
-                    input.for_each(|_, data| watch.changes.append(data));
-                    busy.for_each(|_, data| watch.ledger.take(data));
-                    let next = frontier.frontier().iter().chain(busy_frontier.frontier().iter()).min().copied();
-                    let Some(capability) = front.as_mut() else {
-                        return watch.end(next);
-                    };
-                    watch.turn(next, *capability.time());
-                    output.session(&*capability).give_iterator(watch.events.drain(..));
-                    match next {
-                        Some(time) if !watch.ending.is_closing() => capability.downgrade(&time),
-                        _ => front = None,
-                    }
-                    watch.end(next);
-                }
-            },
-        )
-        .as_collection()
+    let mut builder = OperatorBuilder::new(watched.name.clone(), scope);
+    let mut input = builder.new_input(input.inner, Exchange::new(|_: &Update<Item>| 0));
+    let mut upstream = builder.new_input(busy.inner, Exchange::new(|_: &Update<Busy>| 0));
+    let (items, made) = Port::new(&mut builder);
+    let (busy, at_work) = Port::new(&mut builder);
+    let (rejected, set_aside) = Port::new(&mut builder);
+    let waker = Waker(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    builder.build(move |mut capabilities| {
+        let mut items = items.hold(&mut capabilities);
+        let mut busy = busy.hold(&mut capabilities);
+        let mut rejected = rejected.hold(&mut capabilities);
+        let mut watch = Watch::new(watched);
+        watch.start(waker);
+        move |frontiers| {
+            input.for_each(|_, data| watch.changes.append(data));
+            upstream.for_each(|_, data| watch.ledger.take(data));
+            let next = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            let Some(front) = items.front() else { return watch.end(next) };
+            watch.turn(next, front);
+            items.give(&mut watch.items);
+            busy.give(&mut watch.busy);
+            rejected.give(&mut watch.rejected);
+            let after = open_tick(frontiers, &watch.ending);
+            items.advance(after);
+            busy.advance(after);
+            rejected.advance(after);
+            watch.end(next);
+        }
+    });
+    Made { items: made, busy: at_work, rejected: set_aside }
 }
 
 struct Watch {
@@ -149,7 +149,7 @@ struct Watch {
     counts: Arc<Counts>,
     ending: Ending,
     fail: OnFailure,
-    changes: Vec<(Item, Tick, isize)>,
+    changes: Vec<Update<Item>>,
     ledger: Ledger,
     closed: Tick,
     settled: Option<Settled>,
@@ -159,17 +159,22 @@ struct Watch {
     committed: bool,
     /// Records that the view made, and their places.
     made: HashMap<Vec<u8>, Place>,
-    busy: bool,
-    events: Vec<(Event, Tick, isize)>,
+    /// Whether it said that it is at work.
+    at_work: bool,
+    /// Records that it is at work on, by root.
+    work: HashMap<u64, isize>,
+    items: Vec<Update<Item>>,
+    busy: Vec<Update<Busy>>,
+    rejected: Vec<Update<Rejected>>,
 }
 
-/// The row that stands for a view at work; no source has this root.
-const AT_WORK: Event = Event::Busy(Place { root: u64::MAX, lap: 0 }, 0);
+/// The row that stands for a view at work on nothing in particular; no source has this root.
+const AT_WORK: Busy = Busy { place: Place { root: u64::MAX, lap: 0 }, what: 0, credited: false };
 
 impl Watch {
     fn new(watched: Watched) -> Self {
         let Watched { name, view, counts, ending, fail } = watched;
-        let (changes, events, ledger) = (Vec::new(), Vec::new(), Ledger::default());
+        let (changes, ledger) = (Vec::new(), Ledger::default());
         Watch {
             name,
             view,
@@ -183,8 +188,11 @@ impl Watch {
             uncommitted: false,
             committed: false,
             made: HashMap::new(),
-            busy: false,
-            events,
+            at_work: false,
+            work: HashMap::new(),
+            items: Vec::new(),
+            busy: Vec::new(),
+            rejected: Vec::new(),
         }
     }
 
@@ -231,7 +239,7 @@ impl Watch {
                 }
                 Err(reason) => {
                     self.counts.reject(diff);
-                    self.events.push((Event::Rejected(item, reason), front, diff));
+                    self.rejected.push(((item, reason), front, diff));
                 }
             }
         }
@@ -253,17 +261,37 @@ impl Watch {
         self.counts.finish(0, poll.records.len() as isize - poll.withdrawn.len() as isize);
         for record in poll.withdrawn {
             if let Some(place) = self.made.remove(&record) {
-                self.events.push((Event::Out(Item { place, bytes: Bytes::from(record) }), front, -1));
+                self.items.push((Item { place, bytes: Bytes::from(record) }, front, -1));
             }
         }
         for record in poll.records {
             let place = Place { root: self.made.len() as u64, lap: 0 };
             self.made.insert(record.clone(), place);
-            self.events.push((Event::Out(Item { place, bytes: Bytes::from(record) }), front, 1));
+            self.items.push((Item { place, bytes: Bytes::from(record) }, front, 1));
         }
-        if poll.busy != self.busy {
-            self.busy = poll.busy;
-            self.events.push((AT_WORK, front, if poll.busy { 1 } else { -1 }));
+        if poll.busy != self.at_work {
+            self.at_work = poll.busy;
+            self.busy.push((AT_WORK, front, if poll.busy { 1 } else { -1 }));
+        }
+        for (root, net) in poll.work {
+            self.work_on(root, net, front);
+        }
+    }
+
+    /// A row stands for each root that the view is at work on, however many records of it.
+    fn work_on(&mut self, root: u64, net: isize, front: Tick) {
+        let records = self.work.entry(root).or_insert(0);
+        let before = *records;
+        *records += net;
+        let row = || Busy { place: Place { root, lap: 0 }, what: 0, credited: true };
+        match (before, *records) {
+            (0, 0) => {}
+            (0, _) => self.busy.push((row(), front, 1)),
+            (_, 0) => self.busy.push((row(), front, -1)),
+            _ => {}
+        }
+        if *records == 0 {
+            self.work.remove(&root);
         }
     }
 

@@ -1,18 +1,19 @@
 //! One model's queue: requests in, replies out through the memo.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+mod lanes;
+mod queue;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use obvert_api::{Reply, Request};
 
 use super::Model;
-use crate::memo::{Key, Memo};
-
-/// Later laps first (a finished dialogue makes room for the next), then by root, then as they come.
-type Priority = (Reverse<u32>, u64, u64);
+use crate::dataflow::OnFailure;
+use crate::memo::{CallPlace, Entry, Identity, Key, Memo, Origin, Paid, now};
+use queue::{Queue, Queued};
 
 /// Says where a reply belongs: the number that `submit` was given.
 pub type Ticket = u64;
@@ -20,14 +21,44 @@ pub type Ticket = u64;
 /// Receives a reply, on a thread of the endpoint.
 pub type ReplyTo = Arc<dyn Fn(Ticket, Result<Reply, String>) + Send + Sync>;
 
+/// A call that a stage wants to be made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// What it is.
+    pub identity: Identity,
+    /// What is asked.
+    pub request: Request,
+    /// Name of the stage.
+    pub stage: Arc<str>,
+    /// The source row that it is for.
+    pub root: u64,
+    /// The lap of the turn loop that it is for.
+    pub lap: u32,
+}
+
+/// How a model may be used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Requests that are with it at once, at most.
+    pub max_in_flight: usize,
+    /// How long a call may take.
+    pub timeout: Option<Duration>,
+    /// How often a call that fails is made again.
+    pub retries: u32,
+}
+
 /// A model with its queue. Identical requests in flight cost one call.
 pub struct Endpoint {
+    name: String,
+    pipeline: String,
     model: Arc<dyn Model>,
+    identity: String,
     memo: Arc<Memo>,
-    state: Mutex<State>,
+    limits: Limits,
+    queue: Mutex<Queue>,
     wake: Condvar,
     usage: Mutex<Usage>,
-    lanes: Mutex<Vec<JoinHandle<()>>>,
+    fail: OnFailure,
 }
 
 /// What a model has been asked so far.
@@ -35,6 +66,8 @@ pub struct Endpoint {
 pub struct Usage {
     /// Calls that it answered.
     pub calls: u64,
+    /// Calls that failed, each attempt counted.
+    pub failures: u64,
     /// Replies taken from the memo.
     pub memo_hits: u64,
     /// Tokens read in calls.
@@ -43,6 +76,16 @@ pub struct Usage {
     pub reply_tokens: u64,
     /// Time spent in calls, summed over concurrent ones.
     pub time: Duration,
+}
+
+/// Where a reply comes from, or would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Explanation {
+    /// The memo has it, of this call.
+    Known(Origin),
+    /// The call was not made before. What differs from the one most like it that was made in its place, and when that was (Unix
+    /// time in seconds).
+    New(Option<(Vec<&'static str>, u64)>),
 }
 
 /// What became of a submitted call.
@@ -56,51 +99,59 @@ pub enum Submitted {
     Known,
 }
 
-#[derive(Default)]
-struct State {
-    queue: BTreeMap<Priority, (Key, Request)>,
-    waiting: HashMap<Key, Waiting>,
-    submitted: u64,
-    closed: bool,
-}
-
-/// Who waits for a call, and where it stands in the queue.
-struct Waiting {
-    priority: Priority,
-    waiters: Vec<(Ticket, ReplyTo)>,
+/// A model as a pipeline names it.
+pub(crate) struct Named<'a> {
+    pub(crate) pipeline: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) model: Arc<dyn Model>,
 }
 
 impl Endpoint {
-    /// Starts the lanes of a model; never more than `max_in_flight` requests are with it.
-    pub fn start(model: Arc<dyn Model>, memo: Arc<Memo>, max_in_flight: usize) -> Arc<Self> {
+    /// Opens the queue of a model. A memo that cannot keep a reply ends the run through `fail`.
+    pub(crate) fn start(named: Named<'_>, memo: Arc<Memo>, limits: Limits, fail: OnFailure) -> Arc<Self> {
+        let Named { pipeline, name, model } = named;
         let endpoint = Arc::new(Endpoint {
+            name: name.to_string(),
+            pipeline: pipeline.to_string(),
+            identity: model.identity(),
             model,
             memo,
-            state: Mutex::default(),
+            limits,
+            queue: Mutex::default(),
             wake: Condvar::new(),
             usage: Mutex::default(),
-            lanes: Mutex::default(),
+            fail,
         });
-        let lanes = endpoint.model.lanes().clamp(1, max_in_flight.max(1));
-        let batch = endpoint.model.batch().clamp(1, (max_in_flight / lanes).max(1));
-        let start = |_| {
-            let endpoint = Arc::clone(&endpoint);
-            std::thread::spawn(move || endpoint.lane(batch))
-        };
-        *endpoint.lanes.lock().unwrap_or_else(PoisonError::into_inner) = (0..lanes).map(start).collect();
+        lanes::start(&endpoint);
         endpoint
     }
 
-    /// The model behind the queue.
-    pub fn model(&self) -> &Arc<dyn Model> {
-        &self.model
+    /// The identity of a request to the model by a stage of the given build.
+    pub fn identify(&self, build: &str, request: &Request) -> Identity {
+        Identity::of(build, &self.identity, request)
     }
 
     /// The memo's reply to a call, if it was made before.
+    ///
+    /// # Errors
+    /// The memo cannot be read.
     pub fn recall(&self, key: &Key) -> Result<Option<Reply>, String> {
         let reply = self.memo.get(key)?;
         self.usage_mut().memo_hits += u64::from(reply.is_some());
         Ok(reply)
+    }
+
+    /// Whether the memo has a call, or how it differs from what was asked in its place.
+    ///
+    /// # Errors
+    /// The memo cannot be read.
+    pub fn explain(&self, identity: &Identity, place: CallPlace) -> Result<Explanation, String> {
+        if let Some(entry) = self.memo.entry(&identity.key)? {
+            return Ok(Explanation::Known(entry.origin));
+        }
+        let before = self.memo.made(place)?.into_iter();
+        let before = before.map(|made| (identity.differences(&made.parts), made.made));
+        Ok(Explanation::New(before.min_by_key(|(differ, _)| differ.len())))
     }
 
     /// What the model has been asked so far.
@@ -108,108 +159,91 @@ impl Endpoint {
         self.usage_mut().clone()
     }
 
-    fn usage_mut(&self) -> MutexGuard<'_, Usage> {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Queues a call; the reply reaches `to` with the ticket.
-    pub fn submit(&self, key: Key, request: Request, lap: u32, root: u64, ticket: Ticket, to: ReplyTo) -> Submitted {
-        let mut state = self.lock();
-        if let Some(waiting) = state.waiting.get_mut(&key) {
-            waiting.waiters.push((ticket, to));
+    pub fn submit(&self, call: Call, ticket: Ticket, to: ReplyTo) -> Submitted {
+        let mut queue = self.queue();
+        if queue.join(&call.identity.key, ticket, &to) {
             return Submitted::Joined;
         }
         // The call may have ended since the caller looked; replies are kept before their waiters are forgotten.
-        if let Ok(Some(reply)) = self.recall(&key) {
-            drop(state);
+        if let Ok(Some(reply)) = self.recall(&call.identity.key) {
+            drop(queue);
             to(ticket, Ok(reply));
             return Submitted::Known;
         }
-        state.submitted += 1;
-        let priority = (Reverse(lap), root, state.submitted);
-        state.waiting.insert(key, Waiting { priority, waiters: vec![(ticket, to)] });
-        state.queue.insert(priority, (key, request));
+        queue.push(call, ticket, to);
         self.wake.notify_one();
         Submitted::Queued
     }
 
     /// Withdraws a ticket. Returns whether the call, wanted by nobody else, had not begun and is not made.
     pub fn withdraw(&self, key: &Key, ticket: Ticket) -> bool {
-        let mut state = self.lock();
-        let Some(waiting) = state.waiting.get_mut(key) else {
-            return false;
-        };
-        waiting.waiters.retain(|(other, _)| *other != ticket);
-        let (unwanted, priority) = (waiting.waiters.is_empty(), waiting.priority);
-        let withdrawn = unwanted && state.queue.remove(&priority).is_some();
-        if withdrawn {
-            state.waiting.remove(key);
-        }
-        withdrawn
+        self.queue().withdraw(key, ticket)
     }
 
     /// Ends the lanes, and waits until their present calls are done and kept: what is paid for is not lost.
     pub fn close(&self) {
-        self.lock().closed = true;
+        let mut queue = self.queue();
+        queue.closed = true;
         self.wake.notify_all();
-        let lanes = std::mem::take(&mut *self.lanes.lock().unwrap_or_else(PoisonError::into_inner));
-        // A lane contains the panics of its model.
-        lanes.into_iter().for_each(|lane| drop(lane.join()));
+        while queue.runs() {
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
-    fn lane(&self, batch: usize) {
-        while let Some(calls) = self.next(batch) {
-            let (keys, requests): (Vec<Key>, Vec<Request>) = calls.into_iter().unzip();
-            let begin = Instant::now();
-            let mut replies = guarded(&*self.model, &requests);
-            self.count(&replies, begin.elapsed());
-            let paid: Vec<_> =
-                keys.iter().zip(&replies).filter_map(|(k, r)| Some((*k, r.as_ref().ok()?.clone()))).collect();
-            // A reply that is not on disk is not used: a restart would pay it again and might get another.
-            if let Err(cause) = self.memo.put(&paid) {
-                replies.iter_mut().for_each(|r| *r = Err(format!("the memo could not keep the reply: {cause}")));
+    /// Hands answers over, once they are kept.
+    fn settle(&self, calls: Vec<Queued>, replies: Vec<Result<Reply, String>>) {
+        let Some(replies) = self.keep(&calls, replies) else { return };
+        calls.into_iter().zip(replies).for_each(|(queued, reply)| self.conclude(queued, reply));
+    }
+
+    /// Keeps what calls were answered: a reply that is not on disk is not used, or a restart would pay it again and might get
+    /// another. A call that was given up and made again may have been answered meanwhile: the first answer stands.
+    fn keep(&self, calls: &[Queued], mut replies: Vec<Result<Reply, String>>) -> Option<Vec<Result<Reply, String>>> {
+        let mut paid = Vec::new();
+        for (queued, reply) in calls.iter().zip(&mut replies) {
+            let Ok(answer) = reply else { continue };
+            match self.limits.timeout.map(|_| self.memo.get(&queued.call.identity.key)) {
+                Some(Ok(Some(first))) => *answer = first,
+                _ => paid.push(self.paid(&queued.call, answer)),
             }
-            keys.iter().zip(replies).for_each(|(key, reply)| self.deliver(key, &reply));
+        }
+        match self.memo.put(&paid) {
+            Ok(()) => Some(replies),
+            Err(cause) => {
+                (self.fail)(&format!("model {}", self.name), format!("the memo could not keep a reply: {cause}"));
+                None
+            }
         }
     }
 
-    fn count(&self, replies: &[Result<Reply, String>], time: Duration) {
-        let mut usage = self.usage_mut();
-        usage.time += time;
-        for reply in replies.iter().flatten() {
-            usage.calls += 1;
-            usage.prompt_tokens += u64::from(reply.prompt_tokens);
-            usage.reply_tokens += u64::from(reply.reply_tokens);
+    /// Hands an answer over, or has a call that failed made again.
+    fn conclude(&self, queued: Queued, reply: Result<Reply, String>) {
+        let mut queue = self.queue();
+        if reply.is_err() && queued.attempts <= self.limits.retries {
+            queue.push_later(queued);
+            drop(queue);
+            return self.wake.notify_all();
+        }
+        let waiters = queue.take_waiters(&queued.call.identity.key);
+        drop(queue);
+        waiters.into_iter().for_each(|(ticket, to)| to(ticket, reply.clone()));
+    }
+
+    fn paid(&self, call: &Call, reply: &Reply) -> Paid {
+        let (pipeline, stage, model) = (self.pipeline.clone(), call.stage.to_string(), self.name.clone());
+        Paid {
+            identity: call.identity,
+            place: CallPlace::new(&call.stage, call.root, call.lap),
+            entry: Entry { reply: reply.clone(), origin: Origin { pipeline, stage, model, made: now() } },
         }
     }
 
-    fn next(&self, batch: usize) -> Option<Vec<(Key, Request)>> {
-        let mut state = self.lock();
-        while state.queue.is_empty() && !state.closed {
-            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        let calls: Vec<_> = std::iter::from_fn(|| state.queue.pop_first().map(|(_, call)| call)).take(batch).collect();
-        (!state.closed && !calls.is_empty()).then_some(calls)
+    fn usage_mut(&self) -> MutexGuard<'_, Usage> {
+        self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn deliver(&self, key: &Key, reply: &Result<Reply, String>) {
-        let waiting = self.lock().waiting.remove(key);
-        let waiters = waiting.into_iter().flat_map(|waiting| waiting.waiters);
-        waiters.for_each(|(ticket, to)| to(ticket, reply.clone()));
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A model's answers, one per request whatever the model does.
-fn guarded(model: &dyn Model, requests: &[Request]) -> Vec<Result<Reply, String>> {
-    let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model.call(requests)));
-    let mut replies = match called {
-        Ok(replies) => replies,
-        Err(panic) => vec![Err(obvert_api::abi::reason_of(panic.as_ref()).0); requests.len()],
-    };
-    replies.resize_with(requests.len(), || Err("the model gave no reply".to_string()));
-    replies
 }

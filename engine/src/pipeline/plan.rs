@@ -25,15 +25,29 @@ pub struct RunSettings {
     pub workers: usize,
     /// Dialogues in play at once.
     pub dialogues: usize,
+    /// Rows of each source that may be outstanding at once: let in, and not yet done with by all that depends on them.
+    pub records: usize,
+    /// Bytes of such rows; a larger one goes alone.
+    pub bytes: u64,
     /// How many items may fail before the run stops.
     pub max_failures: u64,
+    /// Which share of a stage's items may fail before the run stops, from the hundredth item on.
+    pub max_failure_share: f64,
     /// Added to the seed of every draw: another number gives another run of the same pipeline.
     pub seed: u64,
 }
 
 impl Default for RunSettings {
     fn default() -> Self {
-        Self { workers: 1, dialogues: 64, max_failures: u64::MAX, seed: 0 }
+        Self {
+            workers: 1,
+            dialogues: 64,
+            records: 4096,
+            bytes: 64 << 20,
+            max_failures: u64::MAX,
+            max_failure_share: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -46,6 +60,10 @@ pub struct ModelPlan {
     pub kind: String,
     /// How many calls may be under way at once.
     pub max_in_flight: usize,
+    /// Seconds that a call may take; for ever by default.
+    pub timeout_s: Option<f64>,
+    /// How often a call that failed is made again.
+    pub retries: usize,
     /// The settings of the kind: a JSON object, its paths absolute.
     pub settings: Value,
 }

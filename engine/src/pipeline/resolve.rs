@@ -33,7 +33,8 @@ const TOP_LEVEL: [&str; 5] = ["name", "plugins", "run", "model", "stage"];
 static RUN_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     let from = |minimum: u64| json!({ "type": "integer", "minimum": minimum });
     json!({ "type": "object", "additionalProperties": false, "properties": {
-        "workers": from(1), "dialogues": from(1), "max_failures": from(0), "seed": from(0),
+        "workers": from(1), "dialogues": from(1), "records": from(1), "bytes": from(1), "max_failures": from(0),
+        "max_failure_share": { "type": "number", "minimum": 0, "maximum": 1 }, "seed": from(0),
     } })
 });
 
@@ -117,7 +118,13 @@ impl<'a> Resolver<'a> {
         RunSettings {
             workers: size("workers").unwrap_or(default.workers),
             dialogues: size("dialogues").unwrap_or(default.dialogues),
+            records: size("records").unwrap_or(default.records),
+            bytes: number("bytes").unwrap_or(default.bytes),
             max_failures: number("max_failures").unwrap_or(default.max_failures),
+            max_failure_share: json
+                .get("max_failure_share")
+                .and_then(Json::as_f64)
+                .unwrap_or(default.max_failure_share),
             seed: number("seed").unwrap_or(default.seed),
         }
     }

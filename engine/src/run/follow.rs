@@ -1,52 +1,97 @@
-//! Follows the sources of a run while it goes on: a source that may have changed is read again.
+//! Reads the sources, each on a thread of its own: once, or again whenever it may have changed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Thread;
 use std::time::Duration;
 
 use obvert_api::abi::reason_of;
 
 use super::Shared;
-use crate::registry::{Row, Source};
+use crate::dataflow::Place;
+use crate::feed::{Changes, Feed};
+use crate::registry::Source;
 
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Changes that are handed over together, at most, and their bytes.
+const CHUNK: usize = 1024;
+const CHUNK_BYTES: usize = 1 << 20;
 
-/// The rows of a source as they are now, by its node; or why they cannot be read.
-pub(super) type Read = (usize, Result<Vec<Row>, String>);
+/// A part of a reading: what it changes, and the first place at which more may come; or why the source cannot be read.
+pub(super) type Read = Result<(Changes, Option<Place>), String>;
 
-/// Reads all sources, and those that change as long as the run follows them.
-pub(super) fn follow(shared: &Arc<Shared>) -> Receiver<Read> {
-    let (send, receive) = channel();
+/// Reads the source of a node; wakes `worker` for what is there to take.
+pub(super) fn follow(shared: &Arc<Shared>, node: usize, worker: Thread) -> Receiver<Read> {
+    let (to, read) = sync_channel(2);
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
-        let sources = shared.stages.iter().enumerate().filter_map(|(node, stage)| Some((node, stage.source.as_ref()?)));
-        let mut sources: Vec<_> = sources.map(|(node, source)| Followed { node, source, stamp: None }).collect();
-        while !shared.ending.is_closing() && sources.iter_mut().all(|source| source.look(&send)) && shared.watch {
-            std::thread::sleep(PAUSE);
+        let to = Reader { to, worker };
+        let Some(source) = shared.stages[node].source.as_ref() else { return };
+        match shared.open_feed(node) {
+            Ok(feed) => to.follow(&shared, source, feed),
+            Err(error) => drop(to.send(Err(error.to_string()))),
         }
     });
-    receive
+    read
 }
 
-struct Followed<'a> {
-    node: usize,
-    source: &'a Arc<dyn Source>,
-    /// Of the rows that were read last.
-    stamp: Option<u64>,
+struct Reader {
+    to: SyncSender<Read>,
+    worker: Thread,
 }
 
-impl Followed<'_> {
-    /// Reads the rows if they may have changed; whether anybody still wants them.
-    fn look(&mut self, to: &Sender<Read>) -> bool {
-        // Before reading: what is written meanwhile is seen the next time.
-        let stamp = Some(self.source.stamp());
-        if self.stamp == stamp {
-            return true;
+/// Nobody wants what is read any more.
+struct Unwanted;
+
+impl Reader {
+    fn follow(&self, shared: &Shared, source: &Arc<dyn Source>, mut feed: Feed) {
+        let mut known = None;
+        while !shared.stop.ending.is_closing() {
+            // Before reading: what is written meanwhile is seen the next time.
+            let stamp = Some(source.stamp());
+            if known != stamp {
+                known = stamp;
+                let read = catch_unwind(AssertUnwindSafe(|| self.read(source, &mut feed)));
+                let read = read.unwrap_or_else(|panic| self.send(Err(reason_of(panic.as_ref()).0)));
+                if read.is_err() {
+                    return;
+                }
+            }
+            if !shared.watch {
+                return;
+            }
+            std::thread::sleep(PAUSE);
         }
-        self.stamp = stamp;
-        let rows = catch_unwind(AssertUnwindSafe(|| self.source.rows().map(Iterator::collect)));
-        to.send((self.node, rows.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)))).is_ok()
+    }
+
+    /// Hands over what a reading changes, part by part.
+    fn read(&self, source: &Arc<dyn Source>, feed: &mut Feed) -> Result<(), Unwanted> {
+        let rows = match source.rows() {
+            Ok(rows) => rows,
+            Err(cause) => return self.send(Err(cause)),
+        };
+        feed.begin();
+        let (mut changes, mut bytes) = (Changes::new(), 0);
+        for row in rows {
+            let before = changes.len();
+            if let Err(error) = feed.row(row, &mut changes) {
+                return self.send(Err(error.to_string()));
+            }
+            bytes += changes[before..].iter().map(|(fed, _)| fed.item().bytes.0.len()).sum::<usize>();
+            if changes.len() >= CHUNK || bytes >= CHUNK_BYTES {
+                bytes = 0;
+                self.send(Ok((std::mem::take(&mut changes), Some(feed.lowest()))))?;
+            }
+        }
+        let ended = feed.end(&mut changes);
+        self.send(ended.map(|()| (changes, None)).map_err(|error| error.to_string()))
+    }
+
+    fn send(&self, read: Read) -> Result<(), Unwanted> {
+        self.to.send(read).map_err(|_| Unwanted)?;
+        self.worker.unpark();
+        Ok(())
     }
 }

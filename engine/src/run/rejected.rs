@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use obvert_api::{Operation, Port, frame};
 use serde_json::{Value, json};
 
+use super::shown::{Reader, shown};
 use crate::dataflow::{Change, Rejection, Settled, View};
-use crate::stage::Runner;
 
-/// Stages by index: the name, and for stages with code how to read their items and whether those are groups.
-type Readers = Vec<(String, Option<(Arc<dyn Runner>, bool)>)>;
+/// Stages by index: the name, and for stages with code how to read their items.
+type Readers = Vec<(String, Option<Reader>)>;
 
 /// The view of all rejections; the file always holds the current set.
 pub(super) struct Rejections {
@@ -29,20 +27,7 @@ impl Rejections {
     fn line(&self, row: &[u8]) -> Result<Value, String> {
         let (stage, item, reason): Rejection = serde_json::from_slice(row).map_err(|e| e.to_string())?;
         let (name, reader) = self.readers.get(stage).ok_or("a rejection of an unknown stage")?;
-        let item = match reader {
-            Some((runner, true)) => self.group(runner, &item),
-            Some((runner, false)) => record(runner, &item),
-            None => Value::String(String::from_utf8_lossy(&item).into_owned()),
-        };
-        Ok(json!({ "stage": name, "reason": reason, "item": item }))
-    }
-
-    fn group(&self, runner: &Arc<dyn Runner>, item: &[u8]) -> Value {
-        // A record that has no key was set aside before there was a group.
-        let Ok(group) = frame::decode_invocation(item) else {
-            return record(runner, item);
-        };
-        json!({ "key": group.key, "records": group.records.iter().map(|r| record(runner, r)).collect::<Vec<_>>() })
+        Ok(json!({ "stage": name, "reason": reason, "item": shown(reader.as_ref(), &item) }))
     }
 
     fn write(&mut self) -> Result<(), String> {
@@ -56,12 +41,6 @@ impl Rejections {
         file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
         std::fs::rename(&part, &self.path).map_err(failed)
     }
-}
-
-fn record(runner: &Arc<dyn Runner>, bytes: &[u8]) -> Value {
-    let json = runner.ask(Operation::ToJson(Port::In), &[bytes]).into_iter().next();
-    let json = json.and_then(Result::ok).flatten().and_then(|text| serde_json::from_slice(&text).ok());
-    json.unwrap_or_else(|| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 impl View for Rejections {

@@ -4,21 +4,36 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use obvert_api::abi::reason_of;
 use obvert_api::erased::Erased;
-use obvert_api::{Error, Operation, Outcome, frame};
+use obvert_api::erased::Kind;
+use obvert_api::{Error, Invocation, Operation, Outcome, frame};
 
-use super::Runner;
+use super::{Runner, Work};
 
 /// Runs a linked stage.
-pub struct Builtin(pub Box<dyn Erased>);
+pub struct Builtin {
+    /// The stage.
+    pub stage: Box<dyn Erased>,
+    /// Whether it is a map or a group.
+    pub kind: Kind,
+}
 
 impl Runner for Builtin {
-    fn run(&self, items: &[Vec<u8>]) -> Vec<Result<Outcome, Error>> {
-        let one = |item: &Vec<u8>| contained(|| self.0.run(&frame::decode_invocation(item)?));
-        items.iter().map(one).collect()
+    fn run(&self, batch: &[Work<'_>]) -> Vec<Result<Outcome, Error>> {
+        batch.iter().map(|work| contained(|| self.stage.run(&self.invocation(work)?))).collect()
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
-        records.iter().map(|record| contained(|| self.0.ask(operation, record))).collect()
+        records.iter().map(|record| contained(|| self.stage.ask(operation, record))).collect()
+    }
+}
+
+impl Builtin {
+    fn invocation<'a>(&self, work: &Work<'a>) -> Result<Invocation<'a>, Error> {
+        let replies = work.replies.to_vec();
+        match self.kind {
+            Kind::Map => Ok(Invocation { key: "", records: vec![work.item], with: Vec::new(), replies }),
+            Kind::Group => Ok(Invocation { replies, ..frame::decode_invocation(work.item)? }),
+        }
     }
 }
 

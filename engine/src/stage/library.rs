@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
 use obvert_api::abi::{self, Bytes, CreateFn, DestroyFn, Entry, Host, Plugin, ProcessFn};
+use obvert_api::erased::Kind;
 use obvert_api::frame::Writer;
 use obvert_api::{Error, Manifest, Operation, Outcome};
 
-use super::Runner;
+use super::{Runner, Work};
 
 /// A stage of a loaded library, ready to be created.
 #[derive(Clone, Debug)]
@@ -112,6 +113,10 @@ impl Drop for Instance {
 }
 
 impl Instance {
+    fn batch(&self, operation: Operation) -> Writer {
+        Writer::new(operation, &self.library.manifest.input)
+    }
+
     fn process(&self, batch: Writer, items: usize) -> Vec<Answer> {
         let batch = batch.finish();
         let mut answers = Answers::for_items(items);
@@ -126,14 +131,20 @@ impl Instance {
 }
 
 impl Runner for Instance {
-    fn run(&self, items: &[Vec<u8>]) -> Vec<Result<Outcome, Error>> {
-        let mut batch = Writer::new(Operation::Run, &self.library.manifest.input);
-        items.iter().for_each(|item| batch.record(item));
-        self.process(batch, items.len()).into_iter().map(Answer::outcome).collect()
+    fn run(&self, work: &[Work<'_>]) -> Vec<Result<Outcome, Error>> {
+        let mut batch = self.batch(Operation::Run);
+        let put = |work: &Work<'_>| match self.library.manifest.kind {
+            Kind::Map => batch.run_map(work.item, work.replies),
+            Kind::Group => batch.run_group(work.item, work.replies),
+        };
+        if let Err(error) = work.iter().try_for_each(put) {
+            return work.iter().map(|_| Err(error.clone())).collect();
+        }
+        self.process(batch, work.len()).into_iter().map(Answer::outcome).collect()
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
-        let mut batch = Writer::new(operation, &self.library.manifest.input);
+        let mut batch = self.batch(operation);
         records.iter().for_each(|record| batch.record(record));
         let first = |answer: Answer| answer.outcome().map(|outcome| outcome.records.into_iter().next());
         self.process(batch, records.len()).into_iter().map(first).collect()

@@ -31,6 +31,7 @@ impl Group for PairUp {
     type In = Judged;
     type With = Reversal;
     type Out = Pair;
+    const WITHIN_ROW: bool = true;
 
     fn key(&self, judged: &Judged) -> String {
         judged.response.turn.id()

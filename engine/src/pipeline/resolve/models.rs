@@ -14,14 +14,19 @@ const MODEL: Sort = Sort {
     selector: "kind",
     mistaken: "type",
     called: "model kind",
-    common: &["kind", "max_in_flight"],
+    common: &["kind", "max_in_flight", "timeout_s", "retries"],
 };
 
 const DEFAULT_MAX_IN_FLIGHT: usize = 64;
 
-static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(
-    || json!({ "type": "object", "properties": { "max_in_flight": { "type": "integer", "minimum": 1 } } }),
-);
+/// Of all model kinds.
+static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
+    json!({ "type": "object", "properties": {
+        "max_in_flight": { "type": "integer", "minimum": 1 },
+        "timeout_s": { "type": "number", "exclusiveMinimum": 0 },
+        "retries": { "type": "integer", "minimum": 0, "maximum": 100 },
+    } })
+});
 
 impl<'a> Resolver<'a> {
     pub(super) fn models(&mut self) -> Vec<ModelPlan> {
@@ -34,18 +39,22 @@ impl<'a> Resolver<'a> {
         let names = catalog.model_kinds();
         let selected = self.selected(MODEL, entry, table, |kind| catalog.model(kind), &names);
         let settings = selected.map(|(kind, schema)| self.typed(MODEL, kind, schema, entry, table));
+        let common = self.common(entry, table);
+        let number = |key: &str| common.get(key).and_then(Json::as_u64).and_then(|number| number.try_into().ok());
         ModelPlan {
             name: entry.key.clone(),
             kind: selected.map(|(kind, _)| kind.to_owned()).unwrap_or_default(),
-            max_in_flight: self.max_in_flight(table).unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+            max_in_flight: number("max_in_flight").unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+            timeout_s: common.get("timeout_s").and_then(Json::as_f64),
+            retries: number("retries").unwrap_or_default(),
             settings: settings.unwrap_or_default(),
         }
     }
 
-    fn max_in_flight(&mut self, table: &Table) -> Option<usize> {
-        let entry = table.get("max_in_flight")?;
-        let table = Table(vec![entry.clone()]);
-        let json = self.settings("a model", &COMMON_SCHEMA, &[], &table, &entry.key_place);
-        json.get("max_in_flight")?.as_u64()?.try_into().ok()
+    /// What all model kinds have.
+    fn common(&mut self, entry: &Entry, table: &Table) -> Json {
+        let is_common = |entry: &&Entry| entry.key != MODEL.selector && MODEL.common.contains(&entry.key.as_str());
+        let table = Table(table.0.iter().filter(is_common).cloned().collect());
+        self.settings("a model", &COMMON_SCHEMA, &[], &table, &entry.key_place)
     }
 }

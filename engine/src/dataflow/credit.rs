@@ -1,0 +1,119 @@
+//! Credits: how much may be between a source, or the gate of the turn loop, and the sinks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Tick;
+use super::ledger::Ledger;
+
+/// How much may be outstanding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) records: usize,
+    /// Bytes of the records as they came in.
+    pub(crate) bytes: u64,
+}
+
+/// What is outstanding. **Invariant**: never more than the limit, but for a single record that is larger.
+///
+/// A credit is taken for a root and comes back when nothing is at work at it any more, whatever became of the record: however
+/// it was split on the way, filtered or set aside. Going around the turn loop takes none, so the loop cannot starve.
+pub(crate) struct Window {
+    limit: Limit,
+    /// Roots that one record takes: the n-th dialogue that it begins is n roots further.
+    span: u64,
+    taken: BTreeMap<u64, Taken>,
+    bytes: u64,
+    /// Roots taken at ticks that are not closed yet: what is at work at them is not known.
+    entering: BTreeSet<(Tick, u64)>,
+}
+
+struct Taken {
+    bytes: u64,
+    /// Ticks at which it entered that are not closed yet.
+    entering: usize,
+}
+
+impl Window {
+    pub(crate) fn new(limit: Limit, span: u64) -> Self {
+        Window { limit, span, taken: BTreeMap::new(), bytes: 0, entering: BTreeSet::new() }
+    }
+
+    /// Takes a credit, if there is one; a root that has one already needs no other.
+    pub(crate) fn take(&mut self, root: u64, bytes: u64, at: Tick) -> bool {
+        if !self.taken.contains_key(&root) {
+            let free = self.taken.len() < self.limit.records && self.bytes + bytes <= self.limit.bytes;
+            if !free && !self.taken.is_empty() {
+                return false;
+            }
+            self.bytes += bytes;
+        }
+        let taken = self.taken.entry(root).or_insert(Taken { bytes, entering: 0 });
+        taken.entering += usize::from(self.entering.insert((at, root)));
+        true
+    }
+
+    /// Gives back the credits of roots at which nothing is at work, of those that entered before `closed` or at which
+    /// something has `ended`. Whether there were any.
+    pub(crate) fn settle(&mut self, closed: Tick, ended: &[u64], ledger: &Ledger) -> bool {
+        let before = self.taken.len();
+        while let Some((_, root)) = self.entering.first().copied().filter(|(at, _)| *at < closed) {
+            self.entering.pop_first();
+            self.taken.entry(root).and_modify(|taken| taken.entering -= 1);
+            self.give_back(root, ledger);
+        }
+        for root in ended {
+            let row = self.taken.range(..=root).next_back().map(|(row, _)| *row);
+            if let Some(row) = row.filter(|row| root - row < self.span) {
+                self.give_back(row, ledger);
+            }
+        }
+        self.taken.len() < before
+    }
+
+    fn give_back(&mut self, root: u64, ledger: &Ledger) {
+        let enters = self.taken.get(&root).is_none_or(|taken| taken.entering > 0);
+        if !enters && !ledger.holds_credit(root..root + self.span) {
+            self.bytes -= self.taken.remove(&root).map_or(0, |taken| taken.bytes);
+        }
+    }
+
+    /// Records and bytes that are outstanding.
+    pub(crate) fn outstanding(&self) -> (usize, u64) {
+        (self.taken.len(), self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::item::{Busy, Place};
+    use super::*;
+
+    fn busy(root: u64, net: isize, at: Tick) -> (Busy, Tick, isize) {
+        (Busy { place: Place { root, lap: 0 }, what: 0, credited: true }, at, net)
+    }
+
+    #[test]
+    fn credits_come_back_when_nothing_of_a_row_is_at_work() {
+        let mut window = Window::new(Limit { records: 2, bytes: 100 }, 256);
+        let mut ledger = Ledger::default();
+        assert!(window.take(0, 40, 1) && window.take(256, 40, 1) && !window.take(512, 1, 1));
+        // A dialogue that the first row began waits.
+        ledger.take(&mut vec![busy(3, 1, 1)]);
+        let ended = ledger.advance(2);
+        assert!(window.settle(2, &ended, &ledger));
+        assert_eq!(window.outstanding(), (1, 40));
+        assert!(!window.take(512, 61, 2) && window.take(512, 60, 2));
+        ledger.take(&mut vec![busy(3, -1, 2)]);
+        let ended = ledger.advance(3);
+        assert!(window.settle(3, &ended, &ledger));
+        assert_eq!(window.outstanding(), (0, 0));
+    }
+
+    #[test]
+    fn a_record_larger_than_the_window_goes_alone() {
+        let mut window = Window::new(Limit { records: 4, bytes: 10 }, 1);
+        assert!(window.take(0, 50, 1) && !window.take(1, 1, 1));
+        window.settle(2, &[], &Ledger::default());
+        assert!(window.take(1, 1, 2) && !window.take(2, 50, 2));
+    }
+}

@@ -1,0 +1,81 @@
+//! Asks a group stage for the keys of records.
+
+use std::sync::Arc;
+
+use obvert_api::Operation;
+use serde::{Deserialize, Serialize};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::apply::Applied;
+use super::item::{Bytes, Item, Rejected};
+use super::port::{Port, open_tick};
+use super::{Items, Rejects, Tick, Update};
+use crate::stage::Runner;
+
+/// A record with the key of its group, and of the side records that it looks up; a side record with the key by which it is
+/// looked up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Keyed {
+    pub(crate) item: Item,
+    pub(crate) key: Bytes,
+    pub(crate) wants: Option<Bytes>,
+}
+
+/// Which keys records are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ask {
+    /// Those of the input.
+    Members,
+    /// Those of the side input.
+    Sides,
+}
+
+type KeyedRecords<'s> = differential_dataflow::VecCollection<'s, Tick, Keyed, isize>;
+
+/// Records with their keys; those whose keys cannot be told are counted and set aside. A record that the stage has no key for
+/// belongs nowhere.
+pub(crate) fn keyed<'s>(input: Items<'s>, ask: Ask, stage: &Applied) -> (KeyedRecords<'s>, Rejects<'s>) {
+    let (runner, counts, ending) = (Arc::clone(&stage.runner), Arc::clone(&stage.counts), stage.ending.clone());
+    let mut builder = OperatorBuilder::new(format!("{} keys", stage.name), input.scope());
+    let mut input = builder.new_input(input.inner, Pipeline);
+    let (keyed, records) = Port::new(&mut builder);
+    let (rejected, set_aside) = Port::new(&mut builder);
+    builder.build(move |mut capabilities| {
+        let (mut keyed, mut rejected) = (keyed.hold(&mut capabilities), rejected.hold(&mut capabilities));
+        move |frontiers| {
+            let mut changes = Vec::new();
+            input.for_each(|_, data| changes.append(data));
+            let (mut known, mut unknown) = keys(&*runner, ask, changes);
+            for (_, _, net) in &unknown {
+                counts.take(*net);
+                counts.reject(*net);
+            }
+            keyed.give(&mut known);
+            rejected.give(&mut unknown);
+            let next = open_tick(frontiers, &ending);
+            keyed.advance(next);
+            rejected.advance(next);
+        }
+    });
+    (records, set_aside)
+}
+
+fn keys(runner: &dyn Runner, ask: Ask, changes: Vec<Update<Item>>) -> (Vec<Update<Keyed>>, Vec<Update<Rejected>>) {
+    let records: Vec<&[u8]> = changes.iter().map(|(item, _, _)| &*item.bytes.0).collect();
+    let (keys, wanted) = match ask {
+        Ask::Members => (runner.ask(Operation::Key, &records), runner.ask(Operation::LooksUp, &records)),
+        Ask::Sides => (runner.ask(Operation::WithKey, &records), records.iter().map(|_| Ok(None)).collect()),
+    };
+    let (mut known, mut unknown) = (Vec::with_capacity(changes.len()), Vec::new());
+    for ((item, at, net), (key, wants)) in changes.into_iter().zip(keys.into_iter().zip(wanted)) {
+        match key.and_then(|key| Ok((key, wants?))) {
+            Ok((Some(key), wants)) => {
+                known.push((Keyed { item, key: key.into(), wants: wants.map(Bytes::from) }, at, net));
+            }
+            Ok((None, _)) => {}
+            Err(error) => unknown.push(((item, error.0), at, net)),
+        }
+    }
+    (known, unknown)
+}

@@ -1,0 +1,111 @@
+//! Calls that wait for a lane, and those who wait for calls.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use super::{Call, ReplyTo, Ticket};
+use crate::memo::Key;
+
+/// Later laps first (a finished dialogue makes room for the next), then by root, then as they come.
+type Priority = (Reverse<u32>, u64, u64);
+
+/// Before the first repetition of a call that failed; doubled for each further one, up to the longest.
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// A call, and how often it was begun.
+#[derive(Clone)]
+pub(super) struct Queued {
+    pub(super) call: Call,
+    pub(super) attempts: u32,
+}
+
+/// Calls with a lane, since when.
+pub(super) struct Running {
+    pub(super) since: Instant,
+    pub(super) calls: Vec<Queued>,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    queue: BTreeMap<Priority, Queued>,
+    /// Failed calls, and when they are to be made again.
+    later: BTreeMap<(Instant, Priority), Queued>,
+    waiting: HashMap<Key, Waiting>,
+    submitted: u64,
+    /// What each lane is at.
+    pub(super) lanes: HashMap<u64, Running>,
+    pub(super) begun: u64,
+    pub(super) closed: bool,
+}
+
+/// Who waits for a call, and where it stands in the queue.
+struct Waiting {
+    priority: Priority,
+    waiters: Vec<(Ticket, ReplyTo)>,
+}
+
+impl Queue {
+    /// Whether the call is under way already, and one more waits for it now.
+    pub(super) fn join(&mut self, key: &Key, ticket: Ticket, to: &ReplyTo) -> bool {
+        let waiting = self.waiting.get_mut(key);
+        waiting.map(|waiting| waiting.waiters.push((ticket, to.clone()))).is_some()
+    }
+
+    pub(super) fn push(&mut self, call: Call, ticket: Ticket, to: ReplyTo) {
+        self.submitted += 1;
+        let priority = (Reverse(call.lap), call.root, self.submitted);
+        self.waiting.insert(call.identity.key, Waiting { priority, waiters: vec![(ticket, to)] });
+        self.queue.insert(priority, Queued { call, attempts: 0 });
+    }
+
+    /// Has a call that failed made again after a pause, if anybody still waits for it.
+    pub(super) fn push_later(&mut self, queued: Queued) {
+        if let Some(waiting) = self.waiting.get(&queued.call.identity.key) {
+            let pause = PAUSE.saturating_mul(1 << (queued.attempts - 1).min(16)).min(LONGEST);
+            self.later.insert((Instant::now() + pause, waiting.priority), queued);
+        }
+    }
+
+    /// Forgets a ticket; whether its call is not made for that.
+    pub(super) fn withdraw(&mut self, key: &Key, ticket: Ticket) -> bool {
+        let Some(waiting) = self.waiting.get_mut(key) else {
+            return false;
+        };
+        waiting.waiters.retain(|(other, _)| *other != ticket);
+        let (unwanted, priority) = (waiting.waiters.is_empty(), waiting.priority);
+        let withdrawn = unwanted && self.queue.remove(&priority).is_some();
+        if withdrawn {
+            self.waiting.remove(key);
+        }
+        withdrawn
+    }
+
+    pub(super) fn take_waiters(&mut self, key: &Key) -> Vec<(Ticket, ReplyTo)> {
+        self.waiting.remove(key).map(|waiting| waiting.waiters).unwrap_or_default()
+    }
+
+    /// The calls that are due, up to so many; their attempts are counted.
+    pub(super) fn pop(&mut self, most: usize) -> Vec<Queued> {
+        let now = Instant::now();
+        while let Some(later) = self.later.first_entry().filter(|later| later.key().0 <= now) {
+            let ((_, priority), queued) = later.remove_entry();
+            self.queue.insert(priority, queued);
+        }
+        let mut due: Vec<Queued> =
+            std::iter::from_fn(|| self.queue.pop_first()).map(|(_, queued)| queued).take(most).collect();
+        due.iter_mut().for_each(|queued| queued.attempts += 1);
+        due
+    }
+
+    /// When the next failed call is due again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.later.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Whether any lane is at a call.
+    pub(super) fn runs(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+}

@@ -1,0 +1,112 @@
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, channel};
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// Answers the n-th call (from 1, over all lanes) as told.
+struct Told<F> {
+    calls: AtomicUsize,
+    answer: F,
+}
+
+impl<F: Fn(usize) -> Result<String, String> + Send + Sync> Model for Told<F> {
+    fn identity(&self) -> String {
+        "told".into()
+    }
+
+    fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
+        let nth = self.calls.fetch_add(1, SeqCst) + 1;
+        let text = (self.answer)(nth);
+        let reply = |text| Reply { text, prompt_tokens: 1, reply_tokens: 1, finished: true };
+        requests.iter().map(|_| text.clone().map(reply)).collect()
+    }
+}
+
+struct Asked {
+    endpoint: Arc<Endpoint>,
+    replies: Receiver<Result<Reply, String>>,
+    _folder: TempDir,
+}
+
+/// One call to a model that answers so.
+fn asked(
+    answer: impl Fn(usize) -> Result<String, String> + Send + Sync + 'static,
+    timeout_ms: u64,
+    retries: u32,
+) -> Asked {
+    let folder = tempfile::tempdir().unwrap();
+    let memo = Arc::new(Memo::open(folder.path()).unwrap());
+    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+    let model = Arc::new(Told { calls: AtomicUsize::new(0), answer });
+    let named = Named { pipeline: "p", name: "m", model };
+    let limits = Limits { max_in_flight: 1, timeout, retries };
+    let endpoint = Endpoint::start(named, memo, limits, Arc::new(|_, cause| panic!("{cause}")));
+    let (to, replies) = channel();
+    submit(&endpoint, move |reply| drop(to.send(reply)));
+    Asked { endpoint, replies, _folder: folder }
+}
+
+fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>) + Send + Sync + 'static) -> Submitted {
+    let request = Request::new("m", Vec::new());
+    let call = Call { identity: endpoint.identify("build", &request), request, stage: "stage".into(), root: 0, lap: 0 };
+    endpoint.submit(call, 1, Arc::new(move |_, reply| then(reply)))
+}
+
+fn fails_until(good: usize) -> impl Fn(usize) -> Result<String, String> {
+    move |nth| if nth < good { Err(format!("attempt {nth}")) } else { Ok(format!("answer {nth}")) }
+}
+
+#[test]
+fn a_call_that_fails_is_made_again_as_often_as_allowed() {
+    let asked_for = |retries| {
+        let asked = asked(fails_until(3), 0, retries);
+        let reply = asked.replies.recv().unwrap();
+        asked.endpoint.close();
+        (reply.map(|reply| reply.text), asked.endpoint.usage().failures)
+    };
+    assert_eq!(asked_for(0), (Err("attempt 1".into()), 1));
+    assert_eq!(asked_for(1), (Err("attempt 2".into()), 2));
+    assert_eq!(asked_for(2), (Ok("answer 3".into()), 2));
+}
+
+#[test]
+fn a_failure_is_not_remembered_as_an_answer() {
+    let asked = asked(fails_until(2), 0, 0);
+    assert!(asked.replies.recv().unwrap().is_err());
+    let (to, again) = channel();
+    assert_eq!(submit(&asked.endpoint, move |reply| drop(to.send(reply))), Submitted::Queued);
+    assert_eq!(again.recv().unwrap().unwrap().text, "answer 2");
+}
+
+#[test]
+fn a_call_that_hangs_is_given_up_and_another_lane_goes_on() {
+    let slow = |nth| {
+        std::thread::sleep(Duration::from_millis(if nth == 1 { 600 } else { 0 }));
+        Ok(format!("answer {nth}"))
+    };
+    let without = asked(slow, 100, 0);
+    assert_eq!(without.replies.recv().unwrap(), Err("no reply within 0.1 s".into()));
+    let again = asked(slow, 100, 1);
+    assert_eq!(again.replies.recv().unwrap().unwrap().text, "answer 2");
+    // What comes late does not take the place of what was used.
+    std::thread::sleep(Duration::from_millis(800));
+    let identity = again.endpoint.identify("build", &Request::new("m", Vec::new()));
+    assert_eq!(again.endpoint.recall(&identity.key).unwrap().unwrap().text, "answer 2");
+    again.endpoint.close();
+}
+
+#[test]
+fn equal_calls_in_flight_cost_one() {
+    let slow = |nth| {
+        std::thread::sleep(Duration::from_millis(200));
+        Ok(format!("answer {nth}"))
+    };
+    let asked = asked(slow, 0, 0);
+    let (to, second) = channel();
+    assert_eq!(submit(&asked.endpoint, move |reply| drop(to.send(reply))), Submitted::Joined);
+    assert_eq!(second.recv().unwrap(), asked.replies.recv().unwrap());
+    assert_eq!(asked.endpoint.usage().calls, 1);
+    assert_eq!(submit(&asked.endpoint, |_| ()), Submitted::Known);
+}

@@ -1,0 +1,90 @@
+//! Why a call was, or will be, paid: the pipeline is gone through with the memo alone.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::shown::shown;
+use super::{Options, run};
+use crate::dataflow::{Asked, Trace};
+use crate::memo::CallPlace;
+use crate::model::Explanation;
+use crate::pipeline::Plan;
+use crate::{Error, Registry};
+
+/// A call that a record asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// Name of the stage.
+    pub stage: String,
+    /// The item, as JSON.
+    pub item: Value,
+    /// The lap of the turn loop.
+    pub lap: u32,
+    /// The model's name.
+    pub model: String,
+    /// Which of several samples.
+    pub sample: u32,
+    /// Where the reply comes from.
+    pub explanation: Explanation,
+}
+
+/// All calls that items mentioning `id` ask for: any of whose JSON's strings it is. Nothing is called and no file of the results
+/// is written; what depends on a call that was not made yet is not seen.
+///
+/// # Errors
+/// As for [`run`].
+pub fn explain(plan: Plan, registry: &Registry, out: &Path, id: &str) -> Result<Vec<Explained>, Error> {
+    let names: Vec<String> = plan.stages.iter().map(|stage| stage.name.clone()).collect();
+    let found = Arc::new(Mutex::new(Ok(Vec::new())));
+    let options = Options { trace: Some(trace(id, Arc::clone(&found))), ..Options::new(out.to_path_buf()) };
+    run(plan, registry, &options, |_| ())?;
+    let found = std::mem::replace(&mut *found.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
+    let mut found = found.map_err(|cause| Error::State { path: out.join("state").join("memo"), cause })?;
+    let position = |explained: &Explained| names.iter().position(|name| *name == explained.stage);
+    found.sort_by_cached_key(|explained| {
+        (explained.lap, position(explained), explained.item.to_string(), explained.sample)
+    });
+    Ok(found)
+}
+
+type Found = Arc<Mutex<Result<Vec<Explained>, String>>>;
+
+fn trace(id: &str, found: Found) -> Trace {
+    let id = id.to_string();
+    Arc::new(move |asked| {
+        let reader = (Arc::clone(&asked.stage.runner), asked.stage.grouped.is_some());
+        let item = shown(Some(&reader), &asked.item.bytes.0);
+        if !mentions(&item, &id) {
+            return;
+        }
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        match explained(&asked, item) {
+            Ok(explained) => drop(found.as_mut().map(|found| found.push(explained))),
+            Err(cause) => *found = Err(cause),
+        }
+    })
+}
+
+fn explained(asked: &Asked<'_>, item: Value) -> Result<Explained, String> {
+    let Asked { stage, item: whole, request, identity } = asked;
+    let place = CallPlace::new(&stage.name, whole.place.root, whole.place.lap);
+    Ok(Explained {
+        stage: stage.name.to_string(),
+        item,
+        lap: whole.place.lap,
+        model: request.model.clone(),
+        sample: request.sample,
+        explanation: stage.endpoints.get(&request.model)?.explain(identity, place)?,
+    })
+}
+
+fn mentions(value: &Value, id: &str) -> bool {
+    match value {
+        Value::String(text) => text == id,
+        Value::Array(values) => values.iter().any(|value| mentions(value, id)),
+        Value::Object(fields) => fields.values().any(|value| mentions(value, id)),
+        _ => false,
+    }
+}
