@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use obvert_api::erased::decode;
@@ -41,7 +41,7 @@ impl Key {
 }
 
 /// An id as a number: those of the engine are one, others are hashed.
-fn number(id: &str) -> u64 {
+pub(crate) fn number(id: &str) -> u64 {
     let parsed = |id: &str| u64::from_str_radix(id, 16).ok().filter(|number| format!("{number:016x}") == id);
     parsed(id).or_else(|| parsed(&id_of(&[id]))).unwrap_or_default()
 }
@@ -78,7 +78,7 @@ impl Slot {
 
 /// The set.
 pub(crate) struct Spool {
-    path: PathBuf,
+    path: Arc<Path>,
     file: Arc<File>,
     /// The file's end, which is not written yet.
     tail: Vec<u8>,
@@ -136,17 +136,27 @@ impl Spool {
         self.index.get(key).filter(|slot| slot.copies > 0).map(Slot::at)
     }
 
+    /// The pairs of the set, in order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.index.iter().filter(|(_, slot)| slot.copies > 0).map(|(key, _)| key)
+    }
+
     /// The pair at a place.
     pub(crate) fn pair(&mut self, at: At) -> Result<Pair, Error> {
+        self.lend(at)?.pair()
+    }
+
+    /// The pair at a place, to be read later.
+    pub(crate) fn lend(&mut self, at: At) -> Result<Lent, Error> {
         self.flush()?;
-        read(&self.file, &self.path, at)
+        Ok(Lent { path: Arc::clone(&self.path), file: Arc::clone(&self.file), at })
     }
 
     /// The set as it is now: what comes after leaves it untouched.
     pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
         self.flush()?;
         let places = self.index.values().filter(|slot| slot.copies > 0).map(Slot::at).collect();
-        Ok(Snapshot { path: self.path.clone(), file: Arc::clone(&self.file), places })
+        Ok(Snapshot { path: Arc::clone(&self.path), file: Arc::clone(&self.file), places })
     }
 
     /// Moves to a new file where most of this one is of withdrawn records. Places from before are void then.
@@ -157,7 +167,7 @@ impl Spool {
 
     fn rewrite(&mut self) -> Result<(), Error> {
         self.flush()?;
-        let failed = |source| Error::Io { path: self.path.clone(), source };
+        let failed = |source| Error::Io { path: self.path.to_path_buf(), source };
         let file = nameless(&self.path)?;
         let (mut out, mut end) = (BufWriter::with_capacity(CHUNK, &file), 0);
         for slot in self.index.values_mut() {
@@ -172,9 +182,23 @@ impl Spool {
     }
 }
 
+/// A pair that waits on disk: to be read on any thread, whatever becomes of the set.
+pub(crate) struct Lent {
+    path: Arc<Path>,
+    file: Arc<File>,
+    at: At,
+}
+
+impl Lent {
+    /// Reads it.
+    pub(crate) fn pair(&self) -> Result<Pair, Error> {
+        read(&self.file, &self.path, self.at)
+    }
+}
+
 /// A set as it was: to be read on any thread, in order.
 pub(crate) struct Snapshot {
-    path: PathBuf,
+    path: Arc<Path>,
     file: Arc<File>,
     places: Vec<At>,
 }

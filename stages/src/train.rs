@@ -2,21 +2,23 @@
 //!
 //! Pairs are taken in the order of their roots, and a pair only when no earlier one can come any more; a window of them
 //! is shuffled from the seed. So the order, the batches and the adapter do not depend on which model call was the
-//! faster, and a resumed run makes the same adapter.
+//! faster, and a resumed run makes the same adapter. Pairs wait on disk, however far the trainer is behind. Where an input is
+//! edited and they are others, a ledger says which, and the setting `withdrawn` what is done about it.
 
 mod cursor;
 mod diary;
 mod encode;
 mod held;
 mod learner;
+mod ledger;
 mod mirrors;
 mod replay;
+mod sequence;
 mod settings;
 mod shuffle;
 mod stream;
 mod versions;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -33,8 +35,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::findings::Findings;
+use crate::output::Error;
 use crate::policy::{Settings, Shelf, settings_of};
+use crate::spool::Lent;
 use learner::{Learner, Signals};
+use ledger::{Difference, Withdrawn};
+use sequence::Sequence;
 use settings::Train;
 
 /// Adds the stage `train`.
@@ -44,7 +50,9 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
         let mut settings = Train::deserialize(settings).map_err(|e| e.to_string())?;
         settings.seed = settings.seed.wrapping_add(context.plan.run.seed);
         let learner = open_learner(&settings, context, &shelf, &findings)?;
-        Ok(Box::new(Trainee::new(learner)))
+        let spool = context.out.join("state").join(format!("{}.spool", context.stage));
+        let sequence = Sequence::open(&spool).map_err(|e| e.to_string())?;
+        Ok(Box::new(Trainee::new(learner, sequence, settings.withdrawn)))
     };
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Train).to_value(), Arc::new(open));
     entry.output = Some(Adapter::NAME.into());
@@ -72,9 +80,11 @@ fn model_of(settings: &Train, plan: &Plan) -> Result<Settings, String> {
 /// What the dataflow tells the learner.
 enum Told {
     /// The next pair in order.
-    Pair(Arc<Pair>),
-    /// A pair with this id was told, and holds no more.
-    Withdrawn(String),
+    Pair(Lent),
+    /// What was told is not what holds now.
+    Differs(Vec<Difference>),
+    /// The pairs are told again from the first, as they hold now.
+    Again,
     /// There are no more pairs.
     End,
 }
@@ -85,8 +95,8 @@ struct Trainee {
     thread: Option<JoinHandle<()>>,
     to: Option<Sender<Told>>,
     made: Option<Receiver<Result<Adapter, String>>>,
-    waiting: BTreeMap<(u64, String), (Pair, isize)>,
-    taken: BTreeMap<String, isize>,
+    sequence: Sequence,
+    policy: Withdrawn,
     signals: Signals,
     /// Whether the learner knows of pairs, or of none yet, after the last end.
     open: bool,
@@ -97,14 +107,14 @@ struct Trainee {
 }
 
 impl Trainee {
-    fn new(learner: Learner) -> Self {
+    fn new(learner: Learner, sequence: Sequence, policy: Withdrawn) -> Self {
         Trainee {
             learner: Some(learner),
             thread: None,
             to: None,
             made: None,
-            waiting: BTreeMap::new(),
-            taken: BTreeMap::new(),
+            sequence,
+            policy,
             signals: Signals::default(),
             open: true,
             ends: 0,
@@ -112,50 +122,43 @@ impl Trainee {
         }
     }
 
-    fn take_in(&mut self, change: Change) -> Result<(), String> {
-        let pair: Pair = decode(&change.record).map_err(|e| e.0)?;
-        if let Some(copies) = self.taken.get_mut(&pair.id) {
-            *copies += change.diff;
-            if *copies == 0 {
-                tracing::warn!(pair = pair.id, "a pair was withdrawn after it was handed to the trainer");
-                self.open = true;
-                // As in `hand_over`.
-                let _ = self.to.as_ref().map(|to| to.send(Told::Withdrawn(pair.id)));
-            }
-            return Ok(());
+    /// Tells of differences between what was told and what holds now.
+    fn differ(&mut self, differences: Vec<Difference>) {
+        if differences.is_empty() {
+            return;
         }
-        let key = (change.root, pair.id.clone());
-        let (held, copies) = self.waiting.entry(key.clone()).or_insert_with(|| (pair.clone(), 0));
-        // A new version of a pair may come before its old one goes, under the same id.
-        if change.diff > 0 {
-            *held = pair;
-        }
-        *copies += change.diff;
-        if *copies == 0 {
-            self.waiting.remove(&key);
-        }
-        Ok(())
+        tracing::warn!(
+            pairs = differences.len(),
+            first = differences[0].pair,
+            "pairs that were handed to the trainer changed"
+        );
+        self.open |= self.policy == Withdrawn::ExcludeNextEpoch;
+        self.tell(Told::Differs(differences));
     }
 
-    fn hand_over(&mut self, settled: Settled) -> Result<(), String> {
-        let Some(to) = &self.to else { return Ok(()) };
-        let final_below = |root: u64| match settled {
-            Settled::Below(bound) => root < bound,
-            Settled::All => true,
-        };
+    fn hand_over(&mut self, settled: Settled) -> Result<(), Error> {
         self.signals.ended.store(settled == Settled::All, Relaxed);
-        while let Some(entry) = self.waiting.first_entry().filter(|entry| final_below(entry.key().0)) {
-            let ((_, id), (pair, copies)) = entry.remove_entry();
-            self.taken.insert(id, copies);
-            // Fails only when the learner has failed; `poll` reports why.
-            let _ = to.send(Told::Pair(Arc::new(pair)));
+        let late = self.sequence.late(settled)?;
+        self.differ(late);
+        if self.policy == Withdrawn::Rollback && self.sequence.differs(settled) {
+            self.sequence.rewind();
+            self.tell(Told::Again);
+            self.open = true;
+        }
+        while let Some(pair) = self.sequence.next(settled)? {
+            self.tell(Told::Pair(pair));
             self.open = true;
         }
         if settled == Settled::All && self.open {
-            let _ = to.send(Told::End);
+            self.tell(Told::End);
             (self.open, self.ends) = (false, self.ends + 1);
         }
-        Ok(())
+        self.sequence.compact()
+    }
+
+    fn tell(&self, told: Told) {
+        // Fails only when the learner has failed; `poll` reports why.
+        let _ = self.to.as_ref().map(|to| to.send(told));
     }
 
     /// An adapter takes the place of the one before.
@@ -200,10 +203,10 @@ impl View for Trainee {
     }
 
     fn update(&mut self, changes: Vec<Change>, settled: Settled) -> Result<(), String> {
-        for change in changes {
-            self.take_in(change)?;
-        }
-        self.hand_over(settled)
+        let told = changes.iter().filter_map(|change| self.sequence.change(change).transpose());
+        let differences = told.collect::<Result<Vec<_>, String>>()?;
+        self.differ(differences);
+        self.hand_over(settled).map_err(|e| e.to_string())
     }
 
     fn poll(&mut self) -> Result<Poll, String> {

@@ -18,3 +18,4 @@ mod sysbench;
 mod train;
 mod verbs;
 mod watch;
+mod withdrawn;

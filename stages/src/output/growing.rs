@@ -31,6 +31,12 @@ impl Growing {
         Ok(Growing { path: path.into(), out: BufWriter::new(file), line: Vec::new(), length })
     }
 
+    /// Goes on after the last whole line: a crash may have torn the one behind it.
+    pub(crate) fn resume(path: &Path) -> Result<Self, Error> {
+        let bytes = if path.exists() { fs::read(path).map_err(Error::io(path))? } else { Vec::new() };
+        Self::open(path, bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1))
+    }
+
     /// Adds a line, and shows it as it stands in the file.
     pub(crate) fn append(&mut self, value: &impl Serialize) -> Result<&[u8], Error> {
         self.line.clear();

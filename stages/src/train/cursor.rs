@@ -1,12 +1,17 @@
 //! How far a trainer has come in the sequence of pairs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use obvert_api::record::{Pair, id_of};
 use obvert_trainer::Trainer;
+use obvert_trainer::checkpoint::State;
 use obvert_trainer::checkpoints::Checkpoints;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::mirrors::Unit;
+use super::replay::Batch;
 use super::settings::Train;
 use crate::findings::{Found, Skipped};
 use crate::policy::Policy;
@@ -77,4 +82,23 @@ pub(super) fn resume(
             Ok((trainer, new))
         }
     }
+}
+
+/// The newest checkpoint on the way through these batches, and how many of them are before it.
+pub(super) fn find_on(
+    batches: &[Batch<Unit>],
+    beginning: &Cursor,
+    checkpoints: &Checkpoints,
+) -> Result<Option<(State<f32>, Cursor, usize)>, String> {
+    let (mut passed, mut ends) = (beginning.clone(), HashMap::new());
+    for (index, batch) in batches.iter().enumerate() {
+        passed.pass(batch.new.iter().flatten());
+        ends.insert(passed.chain.clone(), index + 1);
+    }
+    let place = |cursor: &Value| {
+        let cursor = Cursor::deserialize(cursor).ok().filter(|cursor| cursor.settings == beginning.settings)?;
+        Some((*ends.get(&cursor.chain)?, cursor))
+    };
+    let found = checkpoints.find_where(|cursor| place(cursor).is_some()).map_err(|e| e.to_string())?;
+    Ok(found.newest.and_then(|(state, cursor)| place(&cursor).map(|(batches, cursor)| (state, cursor, batches))))
 }

@@ -1,5 +1,6 @@
 //! The learner: pairs in order in, updates, checkpoints and adapters out. Runs on a thread of its own.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use obvert_trainer::reference::ReferenceCache;
 use obvert_trainer::{TokenPair, Trainer};
 
 use super::Told;
-use super::cursor::{Cursor, resume};
+use super::cursor::{Cursor, find_on, resume};
 use super::diary::{Diary, Update};
 use super::encode::Encoder;
+use super::ledger::{Difference, Ledger, Withdrawn};
 use super::mirrors::Unit;
 use super::replay::Batch;
 use super::settings::Train;
@@ -26,6 +28,7 @@ use super::stream::Stream;
 use super::versions::Versions;
 use crate::findings::Findings;
 use crate::policy::Policy;
+use crate::spool::number;
 
 pub(super) struct Learner {
     settings: Train,
@@ -43,6 +46,9 @@ pub(super) struct Learner {
     checkpoints: Checkpoints,
     versions: Versions,
     diary: Diary,
+    ledger: Ledger,
+    /// The first update that a pair was trained in, by the number of its id.
+    trained: HashMap<u64, u64>,
     signals: Signals,
     /// What the learner goes back to where pairs come after the end.
     before_end: Option<Before>,
@@ -92,6 +98,9 @@ impl Learner {
             checkpoints,
             versions: Versions::new(path, context),
             diary: Diary::open(context.folder(), trainer.steps(), findings)?,
+            ledger: Ledger::open(&state.join(format!("{}.ledger.jsonl", context.stage)), settings.withdrawn)
+                .map_err(|e| e.to_string())?,
+            trained: HashMap::new(),
             trainer,
             signals: Signals::default(),
             before_end: None,
@@ -114,12 +123,11 @@ impl Learner {
             match message {
                 Told::Pair(pair) => {
                     self.go_back()?;
+                    let pair = Arc::new(pair.pair().map_err(|e| e.to_string())?);
                     self.stream.push(pair, &self.encoder).map_or(Ok(()), |batch| self.take(batch))?;
                 }
-                Told::Withdrawn(id) => {
-                    self.go_back()?;
-                    self.stream.forget(&id);
-                }
+                Told::Differs(differences) => self.differ(&differences)?,
+                Told::Again => self.begin_again()?,
                 Told::End => {
                     if !self.drain()? {
                         break;
@@ -130,6 +138,27 @@ impl Learner {
         }
         // At the end a checkpoint was saved before the last batch.
         if self.before_end.is_none() { self.save() } else { Ok(()) }
+    }
+
+    /// Some of the pairs that were told do not hold, or others hold beside them.
+    fn differ(&mut self, differences: &[Difference]) -> Result<(), String> {
+        let update = |id: &str| self.trained.get(&number(id)).copied();
+        self.ledger.note(differences, update).map_err(|e| e.to_string())?;
+        if self.settings.withdrawn == Withdrawn::ExcludeNextEpoch {
+            self.go_back()?;
+            let gone = differences.iter().filter(|difference| difference.diff < 0);
+            gone.for_each(|difference| self.stream.forget(&difference.pair));
+        }
+        Ok(())
+    }
+
+    /// The pairs are told from the first: as to a resumed run, which finds out how far it agrees with them.
+    fn begin_again(&mut self) -> Result<(), String> {
+        self.go_back()?;
+        self.stream = Stream::new(&self.settings);
+        self.passed = (self.cursor.pairs > 0).then(Default::default);
+        self.trained.clear();
+        Ok(())
     }
 
     /// Takes back what was done at an end that was none.
@@ -178,6 +207,9 @@ impl Learner {
     fn take(&mut self, batch: Batch<Unit>) -> Result<(), String> {
         let Some((batches, passed)) = &mut self.passed else { return self.advance(&batch) };
         passed.pass(batch.new.iter().flatten());
+        // As good as every batch has a pair that can be trained on, and is an update.
+        let update = (batches.len() as u64 + 1).min(self.settings.updates);
+        self.trained.extend(batch.new.iter().flatten().map(|pair| (number(&pair.id), update)));
         batches.push(batch);
         if passed.pairs < self.cursor.pairs {
             return Ok(());
@@ -190,21 +222,35 @@ impl Learner {
         self.diary.recall()
     }
 
-    /// Begins again with a new adapter, on the batches so far.
+    /// Begins again where the batches so far agree with a checkpoint, or from nothing, and learns them from there.
     fn restart(&mut self, why: &str) -> Result<(), String> {
-        tracing::warn!(why, "training starts over");
-        // The model may fill a device: there is room for one trainer.
-        let adapter = self.settings.adapter(&self.policy).map_err(|e| e.to_string())?;
-        self.trainer.start_over(adapter).map_err(|e| e.to_string())?;
-        self.cursor = Cursor::new(&self.settings, &self.policy);
-        self.diary.go_back(0)?;
-        for batch in self.passed.take().unwrap_or_default().0 {
+        let (batches, _) = self.passed.take().unwrap_or_default();
+        let learned = self.agree(&batches)?;
+        let step = self.trainer.steps();
+        tracing::warn!(why, after_update = step, "training starts over");
+        self.diary.go_back(step)?;
+        for batch in batches.iter().skip(learned) {
             if self.stopped() {
                 break;
             }
-            self.advance(&batch)?;
+            self.advance(batch)?;
         }
         Ok(())
+    }
+
+    /// Puts the trainer where it agrees with the beginning of the batches; how many of them are behind it then.
+    fn agree(&mut self, batches: &[Batch<Unit>]) -> Result<usize, String> {
+        let beginning = Cursor::new(&self.settings, &self.policy);
+        let Some((state, cursor, learned)) = find_on(batches, &beginning, &self.checkpoints)? else {
+            // The model may fill a device: there is room for one trainer.
+            let adapter = self.settings.adapter(&self.policy).map_err(|e| e.to_string())?;
+            self.trainer.start_over(adapter).map_err(|e| e.to_string())?;
+            self.cursor = beginning;
+            return Ok(0);
+        };
+        self.trainer.resume(state).map_err(|e| e.to_string())?;
+        self.cursor = cursor;
+        Ok(learned)
     }
 
     /// One update on a whole batch, and a checkpoint where it is time for one.
@@ -245,12 +291,14 @@ impl Learner {
         if metrics.step.is_multiple_of(validate_every) || metrics.step == updates { self.validate() } else { Ok(()) }
     }
 
-    /// The tokens of new units; what becomes of each is counted.
+    /// The tokens of new units, for the next update; what becomes of each is counted.
     fn tokens(&mut self, units: &[Unit]) -> Vec<TokenPair> {
         let mut all = Vec::new();
         for unit in units {
             match self.encoder.encode(unit) {
                 Ok((tokens, shortened)) => {
+                    let update = self.trainer.steps() + 1;
+                    self.trained.extend(unit.iter().map(|pair| (number(&pair.id), update)));
                     self.cursor.shortened += shortened;
                     all.extend(tokens);
                 }

@@ -8,6 +8,7 @@ use obvert_trainer::{Adapter, Error, LoraSettings, TrainSettings, Trainer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::ledger::Withdrawn;
 use super::replay::Replay;
 use crate::policy::Policy;
 
@@ -58,6 +59,11 @@ pub(super) struct Train {
     /// Seed of the new adapter.
     #[serde(default)]
     pub(super) seed: u64,
+    /// What is done about pairs that are withdrawn after they were trained on, or come to stand before others that were: an input
+    /// was edited while the run goes on. In every case `state/NAME.ledger.jsonl` names them. A run that is started again on
+    /// other inputs goes back as `rollback` does, whatever is set here.
+    #[serde(default)]
+    pub(super) withdrawn: Withdrawn,
 }
 
 /// A bounded sample of earlier pairs to draw from.
@@ -219,7 +225,12 @@ mod tests {
     fn what_changes_no_result_is_not_in_the_identity() {
         let identity = |more| settings(&more).identity();
         let plain = identity(json!({}));
-        for same in [json!({ "activations": "recompute" }), json!({ "checkpoint_every": 3 }), json!({ "lr": 5e-4 })] {
+        for same in [
+            json!({ "activations": "recompute" }),
+            json!({ "checkpoint_every": 3 }),
+            json!({ "lr": 5e-4 }),
+            json!({ "withdrawn": "rollback" }),
+        ] {
             assert_eq!(identity(same), plain);
         }
         for other in [json!({ "micro_tokens": 1 }), json!({ "lr": 1 }), json!({ "rank": 4 }), json!({ "updates": 6 })] {

@@ -55,9 +55,18 @@ impl Checkpoints {
     /// # Errors
     /// What the file system reports; a checkpoint of another version of the format.
     pub fn find<F: Real>(&self) -> Result<Found<F>, Error> {
+        self.find_where(|_| true)
+    }
+
+    /// The newest whole checkpoint whose cursor will do.
+    ///
+    /// # Errors
+    /// As of `find`.
+    pub fn find_where<F: Real>(&self, will_do: impl Fn(&Value) -> bool) -> Result<Found<F>, Error> {
         let mut damaged = Vec::new();
         for path in self.newest_first()? {
             match checkpoint::load(&path) {
+                Ok((_, cursor)) if !will_do(&cursor) => {}
                 Ok(saved) => return Ok(Found { newest: Some(saved), damaged }),
                 Err(error @ (Error::Unsupported { .. } | Error::Io { .. })) => return Err(error),
                 Err(error) => damaged.push(error),
