@@ -39,6 +39,12 @@ enum Verb {
         #[arg(long, value_enum, default_value_t)]
         format: verbs::graph::Format,
     },
+    /// Run a stage for another process of this program (see `isolation` in pipelines).
+    #[command(hide = true)]
+    StageProcess {
+        /// The plugin library.
+        library: PathBuf,
+    },
     /// Fine-tune an adapter on a file of pairs.
     Train(Box<verbs::train::Arguments>),
     /// Print how much of a GPU's memory training a model takes; no GPU is needed.
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
         Verb::Explain(arguments) => verbs::explain::explain(&arguments),
         Verb::Memo(arguments) => verbs::memo::memo(&arguments),
+        Verb::StageProcess { library } => verbs::stage_process(&library),
         Verb::Train(arguments) => verbs::train::train(&arguments),
         Verb::Memory(arguments) => verbs::memory::memory(&arguments),
         Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),

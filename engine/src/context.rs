@@ -6,6 +6,9 @@ use std::sync::Arc;
 use crate::model::Endpoints;
 use crate::pipeline::Plan;
 
+/// Shows a record as JSON.
+pub type ToJson = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
+
 /// The surroundings of a stage while it is created.
 #[derive(Clone)]
 pub struct RunContext {
@@ -17,6 +20,8 @@ pub struct RunContext {
     pub plan: Arc<Plan>,
     /// The opened models.
     pub endpoints: Arc<Endpoints>,
+    /// Shows the records that come in.
+    pub to_json: ToJson,
 }
 
 impl RunContext {

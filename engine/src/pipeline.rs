@@ -21,5 +21,5 @@ mod wiring;
 
 pub use catalog::{Catalog, StageKind};
 pub use document::{Document, parse};
-pub use plan::{Location, ModelPlan, Plan, RunSettings, StagePlan};
+pub use plan::{Isolation, Location, ModelPlan, Plan, RunSettings, StagePlan};
 pub use report::{Diagnostic, Report};

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use obvert_api::erased::Create;
-use obvert_api::{Error as StageError, Manifest};
+use obvert_api::{Error as StageError, Manifest, Record};
 use serde_json::Value;
 
 use crate::model::{Model, Scripted};
-use crate::pipeline::{Catalog, Document, Plan, Report, StageKind};
-use crate::stage::{Builtin, Library, Runner, load};
+use crate::pipeline::{Catalog, Document, Isolation, Plan, Report, StageKind, StagePlan};
+use crate::stage::{Builtin, Isolated, Library, Runner, load};
 use crate::{Error, RunContext, View};
 
 /// A row that a source could not read: what it found, and why that will not do.
@@ -81,6 +82,8 @@ pub struct Entry {
     pub schema: Value,
     /// What else is checked before a run.
     pub check: Option<CheckStage>,
+    /// Shows the records of a source as JSON.
+    pub to_json: Option<fn(&[u8]) -> Result<Vec<u8>, StageError>>,
     /// Its records go around the turn loop.
     pub closes_loop: bool,
     /// Its records begin dialogues and wait to be let in.
@@ -180,7 +183,7 @@ impl Registry {
             }
         }
         for stage in &plan.stages {
-            if let Some(Err((field, cause))) = self.entry(&stage.kind).map(|entry| entry.check(&stage.settings, plan)) {
+            if let Some(Err((field, cause))) = self.entry(&stage.kind).map(|entry| entry.check(stage, plan)) {
                 let message = format!("stage `{}` (`{}`): {cause}", stage.name, stage.kind);
                 add(Report::at_stage(document, &stage.name, Some(&field), message));
             }
@@ -195,10 +198,11 @@ impl Registry {
     }
 }
 
-/// Beside the program, and where cargo leaves the libraries of a package's dependencies.
+/// Where cargo leaves the libraries of a package's dependencies, beside the program, and where an installation has them. Those of
+/// cargo come first: it renews the ones beside the program only where it was asked to build them.
 fn own_folders() -> Vec<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_path_buf()));
-    let of = |folder: PathBuf| [folder.clone(), folder.join("deps"), folder.join("../lib/obvert")];
+    let of = |folder: PathBuf| [folder.join("deps"), folder.clone(), folder.join("../lib/obvert")];
     beside.into_iter().flat_map(of).collect()
 }
 
@@ -213,9 +217,10 @@ impl Entry {
         }
     }
 
-    /// A built-in source of records of the type `output`.
-    pub fn source(output: &str, schema: Value, open: OpenSource) -> Self {
-        Entry { output: Some(output.into()), ..Entry::built_in(Body::Source(open), schema) }
+    /// A built-in source of records of the type `R`.
+    pub fn source<R: Record>(schema: Value, open: OpenSource) -> Self {
+        let to_json = Some(obvert_api::erased::to_json::<R> as fn(&[u8]) -> _);
+        Entry { output: Some(R::NAME.into()), to_json, ..Entry::built_in(Body::Source(open), schema) }
     }
 
     /// A built-in view of records of the type `input`.
@@ -231,31 +236,45 @@ impl Entry {
             output: None,
             schema,
             check: None,
+            to_json: None,
             closes_loop: false,
             admits: false,
             origin: "built in".into(),
         }
     }
 
-    fn check(&self, settings: &Value, plan: &Plan) -> Result<(), (String, String)> {
+    fn check(&self, stage: &StagePlan, plan: &Plan) -> Result<(), (String, String)> {
+        let settings = &stage.settings;
         if let Some(check) = &self.check {
             check(settings, plan)?;
         }
+        if stage.isolation.is_some() && !matches!(self.body, Body::Library(_)) {
+            return Err(("isolation".into(), "only stages of plugin libraries can have a process of their own".into()));
+        }
         let refused = match &self.body {
             Body::Source(open) => open(settings).and_then(|source| source.rows()).err(),
-            _ => self.runner(settings).and_then(Result::err).map(|e| e.0),
+            _ => self.runner(settings, stage.isolation).and_then(Result::err).map(|e| e.0),
         };
         refused.map_or(Ok(()), |cause| Err(("path".into(), cause)))
     }
 
     /// Creates the stage, if it is one, with the identity of its code.
-    pub(crate) fn runner(&self, settings: &Value) -> Option<Result<Created, StageError>> {
+    pub(crate) fn runner(&self, settings: &Value, isolation: Option<Isolation>) -> Option<Result<Created, StageError>> {
         match &self.body {
             Body::Linked(create, manifest) => Some(create(settings).map(|stage| {
                 let build = format!("{} {}", manifest.name, manifest.version);
                 (Arc::new(Builtin { stage, kind: manifest.kind }) as Arc<dyn Runner>, build)
             })),
-            Body::Library(library) => Some(library.create(settings).map(|runner| (runner, library.build.clone()))),
+            Body::Library(library) => {
+                let timeout = |isolation: Isolation| Duration::try_from_secs_f64(isolation.timeout_s?).ok();
+                let runner = match isolation {
+                    None => library.create(settings),
+                    Some(isolation) => {
+                        Isolated::start(library, settings, timeout(isolation)).map(|stage| Arc::new(stage) as _)
+                    }
+                };
+                Some(runner.map(|runner| (runner, library.build.clone())))
+            }
             Body::Source(_) | Body::View(_) => None,
         }
     }

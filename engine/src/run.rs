@@ -5,26 +5,24 @@ mod drive;
 mod explain;
 mod follow;
 mod intake;
+mod prepare;
 mod rejected;
 mod shown;
 
 use budget::Budget;
 pub use explain::{Explained, explain};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use obvert_api::erased::Kind;
-
-use crate::dataflow::{Applied, Ending, Graph, Limit, Node, OnFailure, Operator, Settlement, Trace, View, Within};
+use crate::dataflow::{Applied, Ending, Graph, Node, OnFailure, Operator, Settlement, Trace, View};
 use crate::feed::Feed;
-use crate::memo::Memo;
-use crate::model::{Endpoint, Endpoints, Limits, Named, Usage};
+use crate::model::Usage;
 use crate::pipeline::{Plan, StagePlan};
-use crate::registry::{Body, Source};
-use crate::{Counts, Error, Registry, RunContext, StageCount};
+use crate::registry::Source;
+use crate::{Counts, Error, Registry, StageCount};
 
 /// How to run a plan.
 #[derive(Clone)]
@@ -126,8 +124,8 @@ pub fn run(plan: Plan, registry: &Registry, options: &Options, watch: impl FnOnc
     let begin = Instant::now();
     let plan = Arc::new(plan);
     let stop = Stop::default();
-    let endpoints = Arc::new(open_endpoints(&plan, registry, &options.out, &stop)?);
-    let shared = Arc::new(prepare(&plan, registry, options, &endpoints, stop)?);
+    let endpoints = Arc::new(prepare::open_endpoints(&plan, registry, &options.out, &stop)?);
+    let shared = Arc::new(prepare::prepare(&plan, registry, options, &endpoints, stop)?);
     let named = |stage: &Prepared| (stage.plan.name.clone(), stage.plan.kind.clone(), Arc::clone(&stage.counts));
     let progress = Progress(shared.stages.iter().map(named).collect());
     watch(progress.clone());
@@ -141,107 +139,6 @@ pub fn run(plan: Plan, registry: &Registry, options: &Options, watch: impl FnOnc
     let interrupted = !shared.stop.ending.is_quiet();
     let models = endpoints.0.iter().map(|(name, endpoint)| (name.clone(), endpoint.usage())).collect();
     Ok(Outcome { stages: progress.stages(), models, elapsed: begin.elapsed(), interrupted })
-}
-
-fn open_endpoints(plan: &Plan, registry: &Registry, out: &Path, stop: &Stop) -> Result<Endpoints, Error> {
-    let path = out.join("state").join("memo");
-    let failed = |cause: String| Error::State { path: path.clone(), cause };
-    std::fs::create_dir_all(&path).map_err(|e| failed(e.to_string()))?;
-    let memo = Memo::open(&path).map_err(|e| failed(format!("{e} (is another run using this folder?)")))?;
-    let memo = Arc::new(memo);
-    let mut endpoints = Endpoints::default();
-    for model in &plan.models {
-        let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;
-        let named = Named { pipeline: &plan.name, name: &model.name, model: opened };
-        let limits = Limits {
-            max_in_flight: model.max_in_flight,
-            timeout: model.timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            retries: model.retries as u32,
-        };
-        let endpoint = Endpoint::start(named, Arc::clone(&memo), limits, stop.on_failure());
-        endpoints.0.insert(model.name.clone(), endpoint);
-    }
-    Ok(endpoints)
-}
-
-fn prepare(
-    plan: &Arc<Plan>,
-    registry: &Registry,
-    options: &Options,
-    endpoints: &Arc<Endpoints>,
-    stop: Stop,
-) -> Result<Shared, Error> {
-    let mut stages = Vec::new();
-    for stage in &plan.stages {
-        let failed = |cause: String| Error::Stage { stage: stage.name.clone(), cause };
-        let context = RunContext {
-            stage: stage.name.clone(),
-            out: options.out.clone(),
-            plan: Arc::clone(plan),
-            endpoints: Arc::clone(endpoints),
-        };
-        stages.push(prepare_stage(stage, registry, &context, &stop.ending, options.trace.as_ref()).map_err(failed)?);
-    }
-    mark_primary(&mut stages);
-    let reader = |applied: &Applied| (Arc::clone(&applied.runner), applied.grouped.is_some());
-    let runners = stages.iter().map(|stage| (stage.plan.name.clone(), stage.applied.as_ref().map(reader)));
-    let rejected = rejected::Rejections::new(options.out.join("rejected.jsonl"), runners.collect());
-    Ok(Shared {
-        stages,
-        settlement: Settlement::new(plan.run.dialogues, Limit { records: plan.run.records, bytes: plan.run.bytes }),
-        stop,
-        interrupt: Arc::clone(&options.interrupt),
-        rejected: Mutex::new(options.trace.is_none().then(|| Box::new(rejected) as Box<dyn View>)),
-        budget: Budget { failures: plan.run.max_failures, share: plan.run.max_failure_share },
-        state: options.out.join("state"),
-        watch: options.watch,
-    })
-}
-
-/// Marks the stages whose records reach a view by other ways than as side records.
-fn mark_primary(stages: &mut [Prepared]) {
-    let views = stages.iter().map(|stage| stage.applied.is_none() && stage.source.is_none());
-    let mut open: Vec<usize> = views.enumerate().filter_map(|(node, is_view)| is_view.then_some(node)).collect();
-    while let Some(node) = open.pop() {
-        if !std::mem::replace(&mut stages[node].primary, true) {
-            open.extend(&stages[node].plan.from);
-        }
-    }
-}
-
-fn prepare_stage(
-    stage: &StagePlan,
-    registry: &Registry,
-    context: &RunContext,
-    ending: &Ending,
-    trace: Option<&Trace>,
-) -> Result<Prepared, String> {
-    let entry = registry.entry(&stage.kind).ok_or_else(|| format!("unknown type `{}`", stage.kind))?;
-    let counts = Arc::new(Counts::default());
-    let applied = entry.runner(&stage.settings).transpose().map_err(|e| e.0)?;
-    let applied = applied.map(|(runner, build)| Applied {
-        name: stage.name.as_str().into(),
-        runner,
-        grouped: entry.manifest().filter(|manifest| manifest.kind == Kind::Group).map(Within::of),
-        build,
-        endpoints: Arc::clone(&context.endpoints),
-        counts: Arc::clone(&counts),
-        seed: context.plan.run.seed,
-        spreads: entry.admits,
-        trace: trace.cloned(),
-        ending: ending.clone(),
-    });
-    let (mut view, mut source) = (None, None);
-    match &entry.body {
-        // Whoever looks at calls wants nothing written.
-        Body::View(_) if trace.is_some() => {}
-        Body::View(open) => view = Some(open(&stage.settings, context)?),
-        Body::Source(open) => source = Some(open(&stage.settings)?),
-        Body::Linked(..) | Body::Library(_) => {}
-    }
-    let (closes_loop, admits) = (entry.closes_loop, entry.admits);
-    let view = Mutex::new(view);
-    Ok(Prepared { plan: stage.clone(), counts, applied, view, source, primary: false, closes_loop, admits })
 }
 
 impl Shared {

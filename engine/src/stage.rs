@@ -1,11 +1,15 @@
 //! Stages as the dataflow runs them: batches of bytes, every item contained.
 
 mod builtin;
+mod isolated;
 mod library;
+mod pipe;
+pub mod process;
 
 use obvert_api::{Error, Operation, Outcome, Reply};
 
 pub use builtin::Builtin;
+pub use isolated::Isolated;
 pub use library::{Library, load};
 
 /// An item of a stage, with the replies so far.

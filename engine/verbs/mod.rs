@@ -62,3 +62,10 @@ pub fn resolve(path: &Path, set: &[String], findings: &Findings) -> anyhow::Resu
     let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
     Ok((text, document, plan, registry))
 }
+
+/// Runs a stage of a library for the program that started this one.
+pub fn stage_process(library: &Path) -> anyhow::Result<()> {
+    // Ctrl-C is meant for that program, which ends this one.
+    ctrlc::set_handler(|| ()).context("cannot watch for Ctrl-C")?;
+    Ok(obvert_engine::stage::process::serve(library)?)
+}

@@ -1,7 +1,7 @@
 //! `correct`: puts verdicts from outside in the place of the judge's.
 //!
 //! It stands between `judge` and `pair`; `next` stays at the judge, so that a correction changes the pairs of its turn and
-//! no dialogue. `verify` judges anew and knows no corrections: it drops pairs whose corrected verdict it does not share.
+//! no dialogue. `verify` does not judge again what was corrected.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,7 @@ impl Group for Correct {
     type In = Judged;
     type With = Correction;
     type Out = Judged;
+    const WITHIN_ROW: bool = true;
 
     fn key(&self, judged: &Judged) -> String {
         format!("{}.{}", judged.response.turn.id(), judged.response.sample)
@@ -74,7 +75,7 @@ fn overrule(verdicts: &mut [Verdict], correction: &Correction) -> Result<(), Err
     let Correction { constraint, satisfied, reason, .. } = correction;
     match verdicts.iter_mut().find(|verdict| verdict.constraint == *constraint) {
         Some(verdict) => {
-            (verdict.satisfied, verdict.reason, verdict.by) = (*satisfied, reason.clone(), "correction".into());
+            (verdict.satisfied, verdict.reason, verdict.by) = (*satisfied, reason.clone(), Verdict::CORRECTION.into());
             Ok(())
         }
         // That it cannot apply is what no verdict means.

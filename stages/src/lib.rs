@@ -5,6 +5,7 @@ mod correct;
 mod exam;
 mod findings;
 mod ifeval;
+mod jsonl;
 mod next;
 pub mod output;
 mod pairs;
@@ -21,6 +22,7 @@ mod veto;
 
 pub use findings::{Findings, Found, Skipped};
 pub use policy::{Policy, Shelf};
+pub use source::add_source;
 
 use obvert_api::erased::{create_group, create_map, group_manifest, map_manifest};
 use obvert_api::{Group, Map};
@@ -41,6 +43,7 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     add_group::<sysbench::SysbenchJudged>(registry);
     add_group::<correct::Correct>(registry);
     add_group::<veto::Vetoes>(registry);
+    jsonl::register(registry);
     pairs::register(registry, findings);
     train::register(registry, &shelf, findings);
     scores::register(registry, findings);

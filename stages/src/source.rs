@@ -35,15 +35,16 @@ struct Files {
 
 /// Adds the sources `profiles`, `personas`, `corrections`, `vetoes` and `rows` (any JSON).
 pub(crate) fn register(registry: &mut Registry) {
-    add::<Profile>(registry, "profiles");
-    add::<Persona>(registry, "personas");
-    add::<Correction>(registry, "corrections");
-    add::<Veto>(registry, "vetoes");
-    add::<Json>(registry, "rows");
+    add_source::<Profile>(registry, "profiles");
+    add_source::<Persona>(registry, "personas");
+    add_source::<Correction>(registry, "corrections");
+    add_source::<Veto>(registry, "vetoes");
+    add_source::<Json>(registry, "rows");
 }
 
-fn add<R: Record>(registry: &mut Registry, name: &str) {
-    let entry = Entry::source(R::NAME, schemars::schema_for!(Files).to_value(), Arc::new(open::<R>));
+/// Adds a source of records of the type `R`, from files as all others are.
+pub fn add_source<R: Record>(registry: &mut Registry, name: &str) {
+    let entry = Entry::source::<R>(schemars::schema_for!(Files).to_value(), Arc::new(open::<R>));
     registry.add(name, entry);
 }
 

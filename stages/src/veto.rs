@@ -17,6 +17,7 @@ impl Group for Vetoes {
     type In = Pair;
     type With = Veto;
     type Out = Pair;
+    const WITHIN_ROW: bool = true;
 
     fn key(&self, pair: &Pair) -> String {
         pair.id.clone()

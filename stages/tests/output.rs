@@ -31,7 +31,7 @@ fn constraint(id: &str, active: bool, chosen: Option<bool>, rejected: Option<boo
     let reversed = active && chosen == Some(false);
     let original = format!("Mention {id}.");
     let text = if reversed { format!("Do not mention {id}.") } else { original.clone() };
-    PairConstraint { id: id.into(), text, original, reversed, check: None, active, chosen, rejected }
+    PairConstraint { id: id.into(), text, original, reversed, check: None, active, chosen, rejected, corrected: false }
 }
 
 /// Two responses that differ in tea and milk (case 2), chosen one way; sugar cannot apply, lemon is not triggered.

@@ -6,7 +6,9 @@
 mod beside;
 mod changelog;
 mod common;
+mod contained;
 mod corrections;
+mod memo;
 mod merge;
 mod quickstart;
 mod refused;

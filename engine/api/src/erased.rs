@@ -247,7 +247,8 @@ fn translate<I: Record, W: Record, O: Record>(operation: Operation, bytes: &[u8]
     .map(Some)
 }
 
-fn to_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+/// A record as JSON.
+pub fn to_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(&decode::<R>(bytes)?).map_err(Error::new)
 }
 

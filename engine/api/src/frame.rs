@@ -5,11 +5,14 @@
 //! item       length u32 | payload
 //! payload    of Run: key bytes | records | with records | replies (JSON); each list is a count u32 and its items
 //!            of all others: one record
+//! answer     0 u8 | records | requests (JSON); or 1 u8 | reason
 //! ```
+//!
+//! Answers stand alone where a stage runs in a process of its own; within one they are calls of the host's functions.
 //!
 //! Numbers are little-endian. A reader never trusts a length: what does not fit is an error.
 
-use crate::{Error, Invocation, Operation, Reply};
+use crate::{Error, Invocation, Operation, Outcome, Reply};
 
 /// The end of an invocation without replies.
 const NO_REPLIES: [u8; 4] = [0; 4];
@@ -121,6 +124,39 @@ pub fn decode_invocation(payload: &[u8]) -> Result<Invocation<'_>, Error> {
     Ok(Invocation { key, records, with, replies })
 }
 
+/// What came of one item.
+pub fn encode_answer(answer: &Result<Outcome, Error>) -> Vec<u8> {
+    answer.as_ref().map_err(Error::clone).and_then(encode_outcome).unwrap_or_else(|reason| {
+        let mut bytes = vec![1];
+        put(&mut bytes, reason.0.as_bytes());
+        bytes
+    })
+}
+
+fn encode_outcome(outcome: &Outcome) -> Result<Vec<u8>, Error> {
+    let requests = outcome.requests.iter().map(|request| serde_json::to_vec(request).map_err(Error::new));
+    let requests = requests.collect::<Result<Vec<_>, _>>()?;
+    let mut bytes = vec![0];
+    put_list(&mut bytes, &outcome.records.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    put_list(&mut bytes, &requests.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    Ok(bytes)
+}
+
+/// Reads what came of one item; what cannot be read is an error of the item.
+pub fn decode_answer(answer: &[u8]) -> Result<Outcome, Error> {
+    let mut reader = Reader(answer);
+    match reader.take(1)? {
+        [0] => {
+            let records = reader.list()?.into_iter().map(<[u8]>::to_vec).collect();
+            let requests = reader.list()?.into_iter().map(|text| serde_json::from_slice(text).map_err(Error::new));
+            let requests = requests.collect::<Result<_, _>>()?;
+            reader.end()?;
+            Ok(Outcome { records, requests })
+        }
+        _ => Err(Error(String::from_utf8_lossy(reader.item()?).into_owned())),
+    }
+}
+
 /// The number that stands for a record type in a batch's header.
 pub fn schema_of(record: &str) -> u64 {
     let hash = blake3::hash(record.as_bytes());
@@ -199,6 +235,17 @@ mod tests {
         assert_eq!((first.key, first.records, first.with), ("k", vec![&b"one"[..], b""], vec![&b"side"[..]]));
         assert_eq!(first.replies[0].text, "yes");
         assert_eq!(items[1], encode_invocation("", &[b"two"], &[], &[]).unwrap());
+    }
+
+    #[test]
+    fn an_answer_reads_back_or_is_an_error() {
+        let request = crate::Request::new("m", Vec::new());
+        let whole = Outcome { records: vec![b"one".to_vec(), Vec::new()], requests: vec![request] };
+        for answer in [Ok(whole), Err(Error::new("no"))] {
+            let bytes = encode_answer(&answer);
+            assert_eq!(decode_answer(&bytes), answer);
+            (0..bytes.len()).for_each(|end| assert!(decode_answer(&bytes[..end]).is_err()));
+        }
     }
 
     #[test]

@@ -295,18 +295,23 @@ impl Watch {
         }
     }
 
-    /// Lets the view finish once the inputs have ended, or give up if the run was cut off.
+    /// Lets the view finish once its inputs have ended, or give up if the run was cut off.
     fn end(&mut self, next: Option<Tick>) {
+        if next.is_some() {
+            return;
+        }
         if self.ending.is_closing() && !self.ending.is_quiet() {
+            // What has come by now may be why.
+            let changes = self.closed_changes(Tick::MAX, Tick::MAX);
+            self.guarded(|view| view.update(changes, Settled::Below(0)));
             self.guarded(|view| view.abandon());
-            self.view = None;
-        } else if next.is_none() {
+        } else {
             if self.uncommitted || !self.committed {
                 self.commit();
             }
             self.guarded(|view| view.finish());
-            self.view = None;
         }
+        self.view = None;
     }
 
     fn commit(&mut self) {

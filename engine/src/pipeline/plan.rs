@@ -81,8 +81,17 @@ pub struct StagePlan {
     pub with: Vec<usize>,
     /// The settings of the type: a JSON object, its paths absolute.
     pub settings: Value,
+    /// Present where the stage's code runs in a process of its own.
+    pub isolation: Option<Isolation>,
     /// Where the stage is defined.
     pub location: Location,
+}
+
+/// `isolation = "process"`: a crash or a hang of the stage's code costs one item, not the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Isolation {
+    /// Seconds that the stage may be at an item; for ever by default.
+    pub timeout_s: Option<f64>,
 }
 
 /// A position in a pipeline file.

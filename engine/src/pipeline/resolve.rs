@@ -134,6 +134,13 @@ impl<'a> Resolver<'a> {
         settings.check(table, place, &mut self.problems)
     }
 
+    /// The settings that all tables of a sort have: those of its keys that are in the schema.
+    fn common(&mut self, subject: &str, schema: &Json, entry: &Entry, table: &Table) -> Json {
+        let is_common = |entry: &&Entry| schema["properties"].get(&entry.key).is_some();
+        let common = Table(table.0.iter().filter(is_common).cloned().collect());
+        self.settings(subject, schema, &[], &common, &entry.key_place)
+    }
+
     /// An entry's table; anything else is reported.
     fn table(&mut self, entry: &'a Entry) -> Option<&'a Table> {
         let table = entry.node.table();

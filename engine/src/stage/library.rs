@@ -2,7 +2,7 @@
 //! is in this file.
 
 use std::ffi::c_void;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
@@ -20,6 +20,8 @@ pub struct Library {
     pub manifest: Manifest,
     /// Hash of the library's file: a changed plugin is another one.
     pub build: String,
+    /// The library's file.
+    pub path: PathBuf,
     plugin: Arc<Shared>,
 }
 
@@ -40,7 +42,7 @@ pub fn load(path: &Path) -> Result<Vec<Library>, String> {
     let entry = entry(path)?;
     // SAFETY: the symbol has the border's name, whose contract is this type; the loop stops at the first null.
     let plugins = (0..).map(|index| unsafe { entry(index) }).take_while(|plugin| !plugin.is_null());
-    let stages = plugins.map(|plugin| describe(plugin, &build)).collect::<Result<Vec<_>, _>>()?;
+    let stages = plugins.map(|plugin| describe(plugin, &build, path)).collect::<Result<Vec<_>, _>>()?;
     if stages.is_empty() { Err("it holds no stage".into()) } else { Ok(stages) }
 }
 
@@ -56,7 +58,7 @@ fn entry(path: &Path) -> Result<Entry, String> {
     Ok(entry)
 }
 
-fn describe(plugin: *const Plugin, build: &str) -> Result<Library, String> {
+fn describe(plugin: *const Plugin, build: &str, path: &Path) -> Result<Library, String> {
     // SAFETY: not null; the first field of every version is the size, so one word is readable.
     let size = unsafe { *plugin.cast::<usize>() };
     if size < size_of::<Plugin>() {
@@ -80,23 +82,28 @@ fn describe(plugin: *const Plugin, build: &str) -> Result<Library, String> {
     let (Some(create), Some(process), Some(destroy)) = (known.create, known.process, known.destroy) else {
         return Err("its stage description has a null function".into());
     };
-    Ok(Library { manifest, build: build.to_string(), plugin: Arc::new(Shared { create, process, destroy }) })
+    let (build, path) = (build.to_string(), path.to_path_buf());
+    Ok(Library { manifest, build, path, plugin: Arc::new(Shared { create, process, destroy }) })
 }
 
 impl Library {
     /// Creates the stage from its settings.
     pub fn create(&self, settings: &serde_json::Value) -> Result<Arc<dyn Runner>, Error> {
+        Ok(Arc::new(self.instance(settings)?))
+    }
+
+    pub(super) fn instance(&self, settings: &serde_json::Value) -> Result<Instance, Error> {
         let text = settings.to_string();
         let mut answers = Answers::for_items(1);
         let instance = (self.plugin.create)(&HOST, Bytes::of(text.as_bytes()), answers.call());
         if instance.is_null() {
             return Err(answers.0.remove(0).failure.unwrap_or_else(|| Error::new("it gave no reason")));
         }
-        Ok(Arc::new(Instance { library: self.clone(), instance }))
+        Ok(Instance { library: self.clone(), instance })
     }
 }
 
-struct Instance {
+pub(super) struct Instance {
     library: Library,
     instance: *mut c_void,
 }
@@ -115,6 +122,13 @@ impl Drop for Instance {
 impl Instance {
     fn batch(&self, operation: Operation) -> Writer {
         Writer::new(operation, &self.library.manifest.input)
+    }
+
+    /// What comes of one item of a batch.
+    pub(super) fn answer(&self, operation: Operation, item: &[u8]) -> Result<Outcome, Error> {
+        let mut batch = self.batch(operation);
+        batch.record(item);
+        self.process(batch, 1).remove(0).outcome()
     }
 
     fn process(&self, batch: Writer, items: usize) -> Vec<Answer> {

@@ -1,4 +1,5 @@
-//! Judges a pair's chosen response again, under the reversed instruction: only perfect ones pass.
+//! Judges a pair's chosen response again, under the reversed instruction: only perfect ones pass. Verdicts that were put right
+//! from outside stand.
 
 use obvert_api::record::Pair;
 use obvert_api::schemars::JsonSchema;
@@ -28,7 +29,7 @@ impl Map for Verify {
     type Out = Pair;
 
     fn map(&self, pair: Pair, replies: &[Reply], out: &mut Output<Pair>) -> Result<(), Error> {
-        let decided = pair.constraints.iter().filter(|c| c.active && c.chosen.is_some());
+        let decided = pair.constraints.iter().filter(|c| c.active && c.chosen.is_some() && !c.corrected);
         let demands = decided.map(|c| (c.id.as_str(), c.text.as_str(), c.check.as_ref())).collect();
         let query = pair.prompt.last().map_or("", |message| message.content.as_str());
         let question = Question { query, response: &pair.chosen, demands };

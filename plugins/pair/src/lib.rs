@@ -4,7 +4,7 @@ mod case;
 
 use std::collections::BTreeMap;
 
-use obvert_api::record::{Constraint, Judged, Pair, PairConstraint, Reversal, id_of};
+use obvert_api::record::{Constraint, Judged, Pair, PairConstraint, Reversal, Verdict, id_of};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Group, Output, Reply, plugin};
@@ -141,8 +141,8 @@ fn shown(
     rejected: &Judged,
 ) -> PairConstraint {
     let shown = replaced.get(original.id.as_str()).copied().unwrap_or(original);
-    let verdict =
-        |judged: &Judged| judged.verdicts.iter().find(|v| v.constraint == original.id).and_then(|v| v.satisfied);
+    let of = |judged: &Judged| judged.verdicts.iter().find(|v| v.constraint == original.id).cloned();
+    let (chosen_verdict, rejected_verdict) = (of(chosen), of(rejected));
     PairConstraint {
         id: original.id.clone(),
         text: shown.line(),
@@ -150,8 +150,9 @@ fn shown(
         reversed: replaced.contains_key(original.id.as_str()),
         check: shown.check.clone(),
         active: chosen.response.turn.active.contains(&original.id),
-        chosen: verdict(chosen),
-        rejected: verdict(rejected),
+        chosen: chosen_verdict.as_ref().and_then(|verdict| verdict.satisfied),
+        rejected: rejected_verdict.and_then(|verdict| verdict.satisfied),
+        corrected: chosen_verdict.is_some_and(|verdict| verdict.by == Verdict::CORRECTION),
     }
 }
 

@@ -114,8 +114,13 @@ pub struct Verdict {
     /// The judge's reason; may be empty.
     #[serde(default)]
     pub reason: String,
-    /// Who decided: `program` or the judge model's name.
+    /// Who decided: `program`, the judge model's name, or [`Verdict::CORRECTION`].
     pub by: String,
+}
+
+impl Verdict {
+    /// Who decided, where a verdict was put right from outside.
+    pub const CORRECTION: &'static str = "correction";
 }
 
 /// A response with the verdicts on all active constraints, in the order of `Turn::active`.

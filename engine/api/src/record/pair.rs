@@ -25,6 +25,9 @@ pub struct PairConstraint {
     pub chosen: Option<bool>,
     /// Verdict on the rejected response, of the original.
     pub rejected: Option<bool>,
+    /// Whether the verdict on the chosen response was put right from outside: nobody judges it again.
+    #[serde(default)]
+    pub corrected: bool,
 }
 
 /// A preference pair: under `prompt` the chosen response satisfies every active constraint, the rejected one all but g.

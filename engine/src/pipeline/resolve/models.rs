@@ -39,7 +39,7 @@ impl<'a> Resolver<'a> {
         let names = catalog.model_kinds();
         let selected = self.selected(MODEL, entry, table, |kind| catalog.model(kind), &names);
         let settings = selected.map(|(kind, schema)| self.typed(MODEL, kind, schema, entry, table));
-        let common = self.common(entry, table);
+        let common = self.common("a model", &COMMON_SCHEMA, entry, table);
         let number = |key: &str| common.get(key).and_then(Json::as_u64).and_then(|number| number.try_into().ok());
         ModelPlan {
             name: entry.key.clone(),
@@ -49,12 +49,5 @@ impl<'a> Resolver<'a> {
             retries: number("retries").unwrap_or_default(),
             settings: settings.unwrap_or_default(),
         }
-    }
-
-    /// What all model kinds have.
-    fn common(&mut self, entry: &Entry, table: &Table) -> Json {
-        let is_common = |entry: &&Entry| entry.key != MODEL.selector && MODEL.common.contains(&entry.key.as_str());
-        let table = Table(table.0.iter().filter(is_common).cloned().collect());
-        self.settings("a model", &COMMON_SCHEMA, &[], &table, &entry.key_place)
     }
 }

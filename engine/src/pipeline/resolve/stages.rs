@@ -1,11 +1,15 @@
 //! `[stage.NAME]` tables.
 
+use std::sync::LazyLock;
+
+use serde_json::{Value as Json, json};
+
 use super::super::hint::{hint, is_misspelt};
 use super::super::place::Place;
 use super::super::report::Problem;
 use super::super::tree::{Entry, Node, Table, Value};
 use super::super::wiring::{Draft, Input, wire};
-use super::super::{Location, StagePlan};
+use super::super::{Isolation, Location, StagePlan};
 use super::Resolver;
 use super::selector::Sort;
 
@@ -14,8 +18,16 @@ const STAGE: Sort = Sort {
     selector: "type",
     mistaken: "kind",
     called: "stage type",
-    common: &["type", "from", "with"],
+    common: &["type", "from", "with", "isolation", "timeout_s"],
 };
+
+/// Of all stage types, beside their inputs.
+static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
+    json!({ "type": "object", "properties": {
+        "isolation": { "type": "string", "enum": ["none", "process"] },
+        "timeout_s": { "type": "number", "exclusiveMinimum": 0 },
+    } })
+});
 
 impl<'a> Resolver<'a> {
     pub(super) fn stages(&mut self) -> Vec<StagePlan> {
@@ -27,7 +39,8 @@ impl<'a> Resolver<'a> {
         let names: Vec<&str> = tables.iter().map(|(entry, _)| entry.key.as_str()).collect();
         let drafts: Vec<_> = tables.iter().map(|(entry, table)| self.draft(entry, table, &names)).collect();
         wire(&drafts, &mut self.problems);
-        drafts.into_iter().map(|draft| self.stage(draft)).collect()
+        let isolated: Vec<_> = tables.iter().map(|(entry, table)| self.isolation(entry, table)).collect();
+        drafts.into_iter().zip(isolated).map(|(draft, isolation)| self.stage(draft, isolation)).collect()
     }
 
     fn draft(&mut self, entry: &'a Entry, table: &'a Table, names: &[&str]) -> Draft<'a> {
@@ -93,7 +106,19 @@ impl<'a> Resolver<'a> {
         index
     }
 
-    fn stage(&self, draft: Draft<'a>) -> StagePlan {
+    /// Whether the stage's code runs in a process of its own, and how long it may be at an item.
+    fn isolation(&mut self, entry: &Entry, table: &Table) -> Option<Isolation> {
+        let common = self.common("a stage", &COMMON_SCHEMA, entry, table);
+        let timeout_s = common.get("timeout_s").and_then(Json::as_f64);
+        let process = common.get("isolation").and_then(Json::as_str) == Some("process");
+        if let (false, Some(entry)) = (process, table.get("timeout_s")) {
+            let message = "`timeout_s` needs `isolation = \"process\"`: what hangs within this program cannot be ended";
+            self.problems.push(Problem::new(&entry.key_place, message));
+        }
+        process.then_some(Isolation { timeout_s })
+    }
+
+    fn stage(&self, draft: Draft<'a>, isolation: Option<Isolation>) -> StagePlan {
         let indices = |inputs: &[Input<'_>]| inputs.iter().filter_map(|(_, index)| *index).collect();
         StagePlan {
             name: draft.name.to_owned(),
@@ -101,6 +126,7 @@ impl<'a> Resolver<'a> {
             from: indices(&draft.from),
             with: indices(&draft.with),
             settings: draft.settings,
+            isolation,
             location: self.location(draft.place),
         }
     }

@@ -1,0 +1,167 @@
+//! From a checked plan to stages that are created: what all workers share.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use obvert_api::erased::Kind;
+use obvert_api::{Operation, Port};
+
+use super::budget::Budget;
+use super::rejected::Rejections;
+use super::{Options, Prepared, Shared, Stop};
+use crate::context::ToJson;
+use crate::dataflow::{Applied, Limit, Settlement, View, Within};
+use crate::memo::Memo;
+use crate::model::{Endpoint, Endpoints, Limits, Named};
+use crate::pipeline::{Plan, StagePlan};
+use crate::registry::{Body, Entry};
+use crate::stage::Runner;
+use crate::{Counts, Error, Registry, RunContext};
+
+/// Opens memo and models.
+pub(super) fn open_endpoints(plan: &Plan, registry: &Registry, out: &Path, stop: &Stop) -> Result<Endpoints, Error> {
+    let path = out.join("state").join("memo");
+    let failed = |cause: String| Error::State { path: path.clone(), cause };
+    std::fs::create_dir_all(&path).map_err(|e| failed(e.to_string()))?;
+    let memo = Memo::open(&path).map_err(|e| failed(format!("{e} (is another run using this folder?)")))?;
+    let memo = Arc::new(memo);
+    let mut endpoints = Endpoints::default();
+    for model in &plan.models {
+        let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;
+        let named = Named { pipeline: &plan.name, name: &model.name, model: opened };
+        let limits = Limits {
+            max_in_flight: model.max_in_flight,
+            timeout: model.timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
+            retries: model.retries as u32,
+        };
+        let endpoint = Endpoint::start(named, Arc::clone(&memo), limits, stop.on_failure());
+        endpoints.0.insert(model.name.clone(), endpoint);
+    }
+    Ok(endpoints)
+}
+
+/// Creates all stages.
+pub(super) fn prepare(
+    plan: &Arc<Plan>,
+    registry: &Registry,
+    options: &Options,
+    endpoints: &Arc<Endpoints>,
+    stop: Stop,
+) -> Result<Shared, Error> {
+    let preparing = Preparing { plan, registry, options, endpoints, stop: &stop };
+    let mut stages = plan.stages.iter().map(|stage| preparing.stage(stage)).collect::<Result<Vec<_>, _>>()?;
+    // Views are opened last: they ask their inputs to show records.
+    for node in 0..stages.len() {
+        let view = preparing.view(&stages, node).map_err(failed(&stages[node].plan))?;
+        stages[node].view = Mutex::new(view);
+    }
+    mark_primary(&mut stages);
+    let reader = |applied: &Applied| (Arc::clone(&applied.runner), applied.grouped.is_some());
+    let readers = stages.iter().map(|stage| (stage.plan.name.clone(), stage.applied.as_ref().map(reader)));
+    let rejected = Rejections::new(options.out.join("rejected.jsonl"), readers.collect());
+    Ok(Shared {
+        stages,
+        settlement: Settlement::new(plan.run.dialogues, Limit { records: plan.run.records, bytes: plan.run.bytes }),
+        stop,
+        interrupt: Arc::clone(&options.interrupt),
+        rejected: Mutex::new(options.trace.is_none().then(|| Box::new(rejected) as Box<dyn View>)),
+        budget: Budget { failures: plan.run.max_failures, share: plan.run.max_failure_share },
+        state: options.out.join("state"),
+        watch: options.watch,
+    })
+}
+
+fn failed(stage: &StagePlan) -> impl Fn(String) -> Error {
+    move |cause| Error::Stage { stage: stage.name.clone(), cause }
+}
+
+/// Marks the stages whose records reach a view by other ways than as side records.
+fn mark_primary(stages: &mut [Prepared]) {
+    let views = stages.iter().map(|stage| stage.applied.is_none() && stage.source.is_none());
+    let mut open: Vec<usize> = views.enumerate().filter_map(|(node, is_view)| is_view.then_some(node)).collect();
+    while let Some(node) = open.pop() {
+        if !std::mem::replace(&mut stages[node].primary, true) {
+            open.extend(&stages[node].plan.from);
+        }
+    }
+}
+
+struct Preparing<'a> {
+    plan: &'a Arc<Plan>,
+    registry: &'a Registry,
+    options: &'a Options,
+    endpoints: &'a Arc<Endpoints>,
+    stop: &'a Stop,
+}
+
+impl Preparing<'_> {
+    fn entry(&self, stage: &StagePlan) -> Result<&Entry, Error> {
+        self.registry.entry(&stage.kind).ok_or_else(|| failed(stage)(format!("unknown type `{}`", stage.kind)))
+    }
+
+    /// A stage without its view.
+    fn stage(&self, stage: &StagePlan) -> Result<Prepared, Error> {
+        let entry = self.entry(stage)?;
+        let counts = Arc::new(Counts::default());
+        let applied = entry.runner(&stage.settings, stage.isolation).transpose().map_err(|e| failed(stage)(e.0))?;
+        let applied = applied.map(|(runner, build)| Applied {
+            name: stage.name.as_str().into(),
+            runner,
+            grouped: entry.manifest().filter(|manifest| manifest.kind == Kind::Group).map(Within::of),
+            build,
+            endpoints: Arc::clone(self.endpoints),
+            counts: Arc::clone(&counts),
+            seed: self.plan.run.seed,
+            spreads: entry.admits,
+            trace: self.options.trace.clone(),
+            ending: self.stop.ending.clone(),
+        });
+        let source = match &entry.body {
+            Body::Source(open) => Some(open(&stage.settings).map_err(failed(stage))?),
+            _ => None,
+        };
+        let (closes_loop, admits, view) = (entry.closes_loop, entry.admits, Mutex::new(None));
+        Ok(Prepared { plan: stage.clone(), counts, applied, view, source, primary: false, closes_loop, admits })
+    }
+
+    /// The view of a stage, if it is one; whoever looks at calls wants nothing written.
+    fn view(&self, stages: &[Prepared], node: usize) -> Result<Option<Box<dyn View>>, String> {
+        let stage = &stages[node].plan;
+        let Some(Body::View(open)) = self.registry.entry(&stage.kind).map(|entry| &entry.body) else {
+            return Ok(None);
+        };
+        if self.options.trace.is_some() {
+            return Ok(None);
+        }
+        let context = RunContext {
+            stage: stage.name.clone(),
+            out: self.options.out.clone(),
+            plan: Arc::clone(self.plan),
+            endpoints: Arc::clone(self.endpoints),
+            to_json: self.to_json(stages, node),
+        };
+        open(&stage.settings, &context).map(Some)
+    }
+
+    /// How to read what comes in: all inputs make records of one type.
+    fn to_json(&self, stages: &[Prepared], node: usize) -> ToJson {
+        let Some(from) = stages[node].plan.from.first().map(|from| &stages[*from]) else {
+            return Arc::new(|_| Err("the stage has no input".into()));
+        };
+        if let Some(applied) = &from.applied {
+            let runner = Arc::clone(&applied.runner);
+            return Arc::new(move |record| shown(&*runner, record));
+        }
+        match self.registry.entry(&from.plan.kind).and_then(|entry| entry.to_json) {
+            Some(to_json) => Arc::new(move |record| to_json(record).map_err(|error| error.0)),
+            None => Arc::new(|_| Err("its input does not say how to read its records".into())),
+        }
+    }
+}
+
+fn shown(runner: &dyn Runner, record: &[u8]) -> Result<Vec<u8>, String> {
+    let json = runner.ask(Operation::ToJson(Port::Out), &[record]).into_iter().next();
+    let json = json.ok_or("the stage gave no answer")?.map_err(|error| error.0)?;
+    json.ok_or_else(|| "the stage cannot show its records".into())
+}

@@ -1,0 +1,78 @@
+//! The process of a stage: what `isolation = "process"` starts.
+//!
+//! It is told the stage and its settings, says whether it could create it, and then answers batches, item by item, until its
+//! input ends. What the stage's code prints goes to the error output, so that it cannot disturb the answers.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+
+use obvert_api::frame;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::library::{Instance, load};
+use super::pipe::{receive, send};
+
+/// What the process is told first, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Hello {
+    /// Version of what is spoken.
+    pub(super) protocol: u32,
+    /// Name of the stage type.
+    pub(super) stage: String,
+    /// Its settings.
+    pub(super) settings: Value,
+}
+
+/// The version that this program speaks.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// What the process says of that, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Welcome {
+    /// The stage is created.
+    Ready,
+    /// It is not, for this reason.
+    Refused(String),
+}
+
+/// Runs a stage of a library for the program at the other end of standard input and output, until that closes them.
+///
+/// # Errors
+/// They cannot be read or written.
+pub fn serve(library: &Path) -> io::Result<()> {
+    let answers = File::from(rustix::io::dup(io::stdout())?);
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    // Else a stage that hangs would outlive a program that was killed.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    answer(library, &mut BufReader::new(io::stdin()), &mut io::BufWriter::new(answers))
+}
+
+fn answer(library: &Path, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let Some(hello) = receive(from)? else { return Ok(()) };
+    let created =
+        serde_json::from_slice(&hello).map_err(|error| error.to_string()).and_then(|hello| create(library, hello));
+    let welcome = created.as_ref().map_or_else(|cause| Welcome::Refused(cause.clone()), |_| Welcome::Ready);
+    send(to, &serde_json::to_vec(&welcome)?)?;
+    let Ok(stage) = created else { return Ok(()) };
+    while let Some(batch) = receive(from)? {
+        let (operation, _, items) = frame::decode(&batch).map_err(io::Error::other)?;
+        for item in items {
+            send(to, &frame::encode_answer(&stage.answer(operation, item)))?;
+        }
+    }
+    Ok(())
+}
+
+fn create(library: &Path, hello: Hello) -> Result<Instance, String> {
+    let Hello { protocol, stage, settings } = hello;
+    if protocol != PROTOCOL {
+        return Err(format!("the program speaks version {protocol} of the protocol, this is {PROTOCOL}"));
+    }
+    let stages = load(library)?;
+    let library = stages.into_iter().find(|library| library.manifest.name == stage);
+    library.ok_or_else(|| format!("it has no stage `{stage}`"))?.instance(&settings).map_err(|error| error.0)
+}

@@ -1,0 +1,71 @@
+//! `jsonl`: the sink that keeps a file of JSON lines equal to the current set of records, of whatever type.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use obvert_engine::registry::Entry;
+use obvert_engine::{Change, Registry, RunContext, Settled, View};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::output;
+
+/// Settings of `jsonl`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Name of the file in the folder of the results; that of the stage, with `.jsonl`, by default.
+    file: Option<String>,
+}
+
+pub(crate) fn register(registry: &mut Registry) {
+    let mut entry = Entry::view("*", schemars::schema_for!(Settings).to_value(), Arc::new(open));
+    entry.check = Some(Arc::new(|settings, _| {
+        let settings = Settings::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
+        let plain = |file: &String| !file.is_empty() && !file.contains(['/', '\\']) && !file.starts_with('.');
+        match settings.file.filter(|file| !plain(file)) {
+            Some(file) => Err(("file".into(), format!("`{file}` is not the name of a file"))),
+            None => Ok(()),
+        }
+    }));
+    registry.add("jsonl", entry);
+}
+
+fn open(settings: &Value, context: &RunContext) -> Result<Box<dyn View>, String> {
+    let settings = Settings::deserialize(settings).map_err(|e| e.to_string())?;
+    let file = settings.file.unwrap_or_else(|| format!("{}.jsonl", context.stage));
+    Ok(Box::new(Lines { path: context.out.join(file), context: context.clone(), current: BTreeMap::new() }))
+}
+
+struct Lines {
+    path: PathBuf,
+    context: RunContext,
+    /// Copies of each record, in the order of the rows that they came from.
+    current: BTreeMap<(u64, Arc<[u8]>), isize>,
+}
+
+impl View for Lines {
+    fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
+        for change in changes {
+            let key = (change.root, change.record);
+            let copies = self.current.entry(key.clone()).or_insert(0);
+            *copies += change.diff;
+            if *copies == 0 {
+                self.current.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        let mut text = Vec::new();
+        for ((_, record), copies) in &self.current {
+            let mut line = (self.context.to_json)(record)?;
+            line.push(b'\n');
+            (0..*copies).for_each(|_| text.extend_from_slice(&line));
+        }
+        output::write_atomically(&self.path, &text).map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,44 @@
+//! A stage that does with each row what its `do` says, for tests of how a run contains that.
+
+use std::time::Duration;
+
+use obvert_api::schemars::JsonSchema;
+use obvert_api::serde::Deserialize;
+use obvert_api::{Error, Json, Map, Output, Reply, plugin};
+
+/// It has no settings.
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+#[schemars(crate = "obvert_api::schemars")]
+struct Misbehave {}
+
+impl Map for Misbehave {
+    const NAME: &'static str = "misbehave";
+    type In = Json;
+    type Out = Json;
+
+    fn map(&self, row: Json, _: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
+        match row.0["do"].as_str().unwrap_or("pass") {
+            "error" => return Err(Error::new("told to fail")),
+            "drop" => return Ok(()),
+            "twice" => out.emit(row.clone()),
+            "print" => println!("a line where answers go"),
+            "abort" => std::process::abort(),
+            "exit" => std::process::exit(3),
+            "hang" => loop {
+                std::thread::sleep(Duration::from_secs(1));
+            },
+            "panic" => panic_now(),
+            _ => {}
+        }
+        out.emit(row);
+        Ok(())
+    }
+}
+
+#[allow(clippy::panic)]
+fn panic_now() {
+    panic!("told to panic");
+}
+
+plugin!(Misbehave);

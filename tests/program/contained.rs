@@ -1,0 +1,130 @@
+//! What a stage's code does wrong costs the items that it does it with.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::common::{Ran, assert_accounted, counts, done, folder, obvert, rows};
+
+const PIPELINE: &str = r#"
+name = "contained"
+plugins = ["LIBRARY"]
+
+[run]
+RUN
+
+[stage.rows]
+type = "rows"
+path = "rows.jsonl"
+
+[stage.act]
+type = "misbehave"
+from = "rows"
+ISOLATION
+
+[stage.out]
+type = "jsonl"
+from = "act"
+"#;
+
+/// The library that cargo built for this test.
+fn library() -> PathBuf {
+    let name = format!("{}obvert_misbehave{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let test = std::env::current_exe().unwrap();
+    test.parent().unwrap().join(name)
+}
+
+/// Rows that do these things, one after the other.
+fn prepared(actions: &[&str], isolation: &str, run: &str) -> TempDir {
+    let pipeline = PIPELINE.replace("LIBRARY", &library().display().to_string());
+    let pipeline = pipeline.replace("ISOLATION", isolation).replace("RUN", run);
+    let row = |(id, action): (usize, &&str)| json!({ "id": id, "do": action }).to_string() + "\n";
+    let rows: String = actions.iter().enumerate().map(row).collect();
+    folder(&[("contained.toml", &pipeline), ("rows.jsonl", &rows)])
+}
+
+/// Ids of the rows that came through, and those that were set aside with the reason.
+fn outcome(folder: &TempDir) -> (Vec<i64>, Vec<(i64, String)>) {
+    let id = |row: &serde_json::Value| row["id"].as_i64().unwrap();
+    let rejected = rows(&folder.path().join("out/rejected.jsonl"));
+    let rejected = rejected.iter().map(|row| (id(&row["item"]), row["reason"].as_str().unwrap().to_owned()));
+    (rows(&folder.path().join("out/out.jsonl")).iter().map(id).collect(), rejected.collect())
+}
+
+fn ran(folder: &TempDir) -> Ran {
+    let ran = done(folder.path(), &["run", "contained.toml", "--out", "out"]);
+    assert_accounted(&ran);
+    ran
+}
+
+#[test]
+fn errors_and_panics_cost_their_items() {
+    let actions = ["pass", "error", "twice", "panic", "drop", "pass"];
+    for isolation in ["", "isolation = \"process\""] {
+        let folder = prepared(&actions, isolation, "");
+        let ran = ran(&folder);
+        assert_eq!(counts(&ran, "act"), [6, 4, 2, 4, 0, 0]);
+        let (passed, rejected) = outcome(&folder);
+        assert_eq!(passed, [0, 2, 2, 5]);
+        assert_eq!(rejected, [(1, "told to fail".into()), (3, "panicked: told to panic".into())]);
+    }
+}
+
+#[test]
+fn a_process_that_ends_or_hangs_costs_the_item_it_was_at() {
+    let folder = prepared(
+        &["pass", "abort", "pass", "print", "exit", "hang", "pass", "error"],
+        "isolation = \"process\"\ntimeout_s = 0.5",
+        "",
+    );
+    ran(&folder);
+    let (passed, rejected) = outcome(&folder);
+    assert_eq!(passed, [0, 2, 3, 6]);
+    let reasons = ["signal: 6", "exit status: 3", "no answer within 0.5 s (2 attempts)", "told to fail"];
+    assert_eq!(rejected.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 4, 5, 7]);
+    for ((_, reason), expected) in rejected.iter().zip(reasons) {
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
+
+#[test]
+fn a_run_that_fails_too_often_stops() {
+    let mut actions = ["pass"; 200];
+    actions[..30].fill("error");
+    for (run, stops) in [
+        ("max_failures = 30", false),
+        ("max_failures = 29", true),
+        ("max_failure_share = 0.15", false),
+        ("max_failure_share = 0.1", true),
+    ] {
+        let folder = prepared(&actions, "", run);
+        let ran = obvert(folder.path(), &["run", "contained.toml", "--out", "out"]);
+        assert_eq!(ran.code, i32::from(stops), "{run}: {}", ran.err);
+        assert_eq!(ran.err.contains(run.split(' ').next().unwrap()), stops, "{}", ran.err);
+        // What was set aside by then is told even so.
+        assert_eq!(outcome_of_rejected(&folder), 30, "{run}");
+    }
+}
+
+fn outcome_of_rejected(folder: &TempDir) -> usize {
+    rows(&folder.path().join("out/rejected.jsonl")).len()
+}
+
+#[test]
+fn what_cannot_be_isolated_is_refused() {
+    let refused = |isolation: &str, kind: &str| {
+        let folder = prepared(&[], isolation, "");
+        let path = folder.path().join("contained.toml");
+        let pipeline = std::fs::read_to_string(&path).unwrap().replace("type = \"misbehave\"", kind);
+        std::fs::write(&path, pipeline).unwrap();
+        let ran = obvert(folder.path(), &["check", "contained.toml"]);
+        assert_eq!(ran.code, 2, "{}", ran.out);
+        ran.err
+    };
+    let misbehave = "type = \"misbehave\"";
+    assert!(refused("timeout_s = 1", misbehave).contains("needs `isolation = \"process\"`"));
+    assert!(refused("isolation = \"thread\"", misbehave).contains("`isolation`"));
+    let linked = refused("isolation = \"process\"", "type = \"sysbench-profile\"");
+    assert!(linked.contains("only stages of plugin libraries"), "{linked}");
+}
