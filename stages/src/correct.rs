@@ -22,7 +22,6 @@ pub(crate) struct Correct {}
 
 impl Group for Correct {
     const NAME: &'static str = "correct";
-    const WITHIN_ROW: bool = true;
     type In = Judged;
     type With = Correction;
     type Out = Judged;

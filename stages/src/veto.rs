@@ -13,7 +13,6 @@ pub(crate) struct Vetoes {}
 
 impl Group for Vetoes {
     const NAME: &'static str = "veto";
-    const WITHIN_ROW: bool = true;
     type In = Pair;
     type With = Veto;
     type Out = Pair;
