@@ -1,5 +1,7 @@
 //! The learner: pairs in order in, updates, checkpoints and adapters out. Runs on a thread of its own.
 
+mod again;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -17,7 +19,7 @@ use obvert_trainer::reference::ReferenceCache;
 use obvert_trainer::{TokenPair, Trainer};
 
 use super::Told;
-use super::cursor::{Cursor, find_on, resume};
+use super::cursor::{Cursor, resume};
 use super::diary::{Diary, Update};
 use super::encode::Encoder;
 use super::ledger::{Difference, Ledger, Withdrawn};
@@ -152,15 +154,6 @@ impl Learner {
         Ok(())
     }
 
-    /// The pairs are told from the first: as to a resumed run, which finds out how far it agrees with them.
-    fn begin_again(&mut self) -> Result<(), String> {
-        self.go_back()?;
-        self.stream = Stream::new(&self.settings);
-        self.passed = (self.cursor.pairs > 0).then(Default::default);
-        self.trained.clear();
-        Ok(())
-    }
-
     /// Takes back what was done at an end that was none.
     fn go_back(&mut self) -> Result<(), String> {
         let Some(Before { state, cursor, stream, passed }) = self.before_end.take() else { return Ok(()) };
@@ -202,55 +195,6 @@ impl Learner {
         self.diary.tell(&self.counted());
         self.before_end = Some(before);
         Ok(true)
-    }
-
-    fn take(&mut self, batch: Batch<Unit>) -> Result<(), String> {
-        let Some((batches, passed)) = &mut self.passed else { return self.advance(&batch) };
-        passed.pass(batch.new.iter().flatten());
-        // As good as every batch has a pair that can be trained on, and is an update.
-        let update = (batches.len() as u64 + 1).min(self.settings.updates);
-        self.trained.extend(batch.new.iter().flatten().map(|pair| (number(&pair.id), update)));
-        batches.push(batch);
-        if passed.pairs < self.cursor.pairs {
-            return Ok(());
-        }
-        if passed.chain != self.cursor.chain {
-            return self.restart("the inputs now make other pairs");
-        }
-        self.passed = None;
-        self.diary.tell(&self.counted());
-        self.diary.recall()
-    }
-
-    /// Begins again where the batches so far agree with a checkpoint, or from nothing, and learns them from there.
-    fn restart(&mut self, why: &str) -> Result<(), String> {
-        let (batches, _) = self.passed.take().unwrap_or_default();
-        let learned = self.agree(&batches)?;
-        let step = self.trainer.steps();
-        tracing::warn!(why, after_update = step, "training starts over");
-        self.diary.go_back(step)?;
-        for batch in batches.iter().skip(learned) {
-            if self.stopped() {
-                break;
-            }
-            self.advance(batch)?;
-        }
-        Ok(())
-    }
-
-    /// Puts the trainer where it agrees with the beginning of the batches; how many of them are behind it then.
-    fn agree(&mut self, batches: &[Batch<Unit>]) -> Result<usize, String> {
-        let beginning = Cursor::new(&self.settings, &self.policy);
-        let Some((state, cursor, learned)) = find_on(batches, &beginning, &self.checkpoints)? else {
-            // The model may fill a device: there is room for one trainer.
-            let adapter = self.settings.adapter(&self.policy).map_err(|e| e.to_string())?;
-            self.trainer.start_over(adapter).map_err(|e| e.to_string())?;
-            self.cursor = beginning;
-            return Ok(0);
-        };
-        self.trainer.resume(state).map_err(|e| e.to_string())?;
-        self.cursor = cursor;
-        Ok(learned)
     }
 
     /// One update on a whole batch, and a checkpoint where it is time for one.

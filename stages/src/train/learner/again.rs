@@ -1,0 +1,72 @@
+//! A learner that is told what it knows already, after a restart or because the pairs changed: it passes over the batches that
+//! agree with where its trainer stands, and where they do not goes back to before they part.
+
+use super::super::cursor::{Cursor, find_on};
+use super::super::mirrors::Unit;
+use super::super::replay::Batch;
+use super::super::stream::Stream;
+use super::Learner;
+use crate::spool::number;
+
+impl Learner {
+    /// The pairs are told from the first: as to a resumed run, which finds out how far it agrees with them.
+    pub(super) fn begin_again(&mut self) -> Result<(), String> {
+        self.go_back()?;
+        self.stream = Stream::new(&self.settings);
+        self.passed = (self.cursor.pairs > 0).then(Default::default);
+        self.trained.clear();
+        Ok(())
+    }
+
+    /// Takes the next batch: as long as it is behind the trainer, to compare it.
+    pub(super) fn take(&mut self, batch: Batch<Unit>) -> Result<(), String> {
+        let Some((batches, passed)) = &mut self.passed else { return self.advance(&batch) };
+        passed.pass(batch.new.iter().flatten());
+        // As good as every batch has a pair that can be trained on, and is an update.
+        let update = batches.len() as u64 + 1;
+        if update <= self.settings.updates {
+            self.trained.extend(batch.new.iter().flatten().map(|pair| (number(&pair.id), update)));
+        }
+        batches.push(batch);
+        if passed.pairs < self.cursor.pairs {
+            return Ok(());
+        }
+        if passed.chain != self.cursor.chain {
+            return self.restart("the inputs now make other pairs");
+        }
+        self.passed = None;
+        self.diary.tell(&self.counted());
+        self.diary.recall()
+    }
+
+    /// Begins again where the batches so far agree with a checkpoint, or from nothing, and learns them from there.
+    pub(super) fn restart(&mut self, why: &str) -> Result<(), String> {
+        let (batches, _) = self.passed.take().unwrap_or_default();
+        let learned = self.agree(&batches)?;
+        let step = self.trainer.steps();
+        tracing::warn!(why, after_update = step, "training starts over");
+        self.diary.go_back(step)?;
+        for batch in batches.iter().skip(learned) {
+            if self.stopped() {
+                break;
+            }
+            self.advance(batch)?;
+        }
+        Ok(())
+    }
+
+    /// Puts the trainer where it agrees with the beginning of the batches; how many of them are behind it then.
+    fn agree(&mut self, batches: &[Batch<Unit>]) -> Result<usize, String> {
+        let beginning = Cursor::new(&self.settings, &self.policy);
+        let Some((state, cursor, learned)) = find_on(batches, &beginning, &self.checkpoints)? else {
+            // The model may fill a device: there is room for one trainer.
+            let adapter = self.settings.adapter(&self.policy).map_err(|e| e.to_string())?;
+            self.trainer.start_over(adapter).map_err(|e| e.to_string())?;
+            self.cursor = beginning;
+            return Ok(0);
+        };
+        self.trainer.resume(state).map_err(|e| e.to_string())?;
+        self.cursor = cursor;
+        Ok(learned)
+    }
+}
