@@ -57,7 +57,8 @@ impl Window {
     /// something has `ended`. Whether there were any.
     pub(crate) fn settle(&mut self, closed: Tick, ended: &[u64], ledger: &Ledger) -> bool {
         let before = self.taken.len();
-        while let Some((_, root)) = self.entering.pop_front_if(|(at, _)| *at < closed) {
+        while let Some((_, root)) = self.entering.front().copied().filter(|(at, _)| *at < closed) {
+            self.entering.pop_front();
             self.taken.entry(root).and_modify(|taken| taken.entering -= 1);
             self.give_back(root, ledger);
         }
