@@ -105,7 +105,8 @@ fn registry(arguments: &Arguments, sum: &Arc<Sum>) -> anyhow::Result<Registry> {
     let open = Arc::new(move |_: &_, _: &_| Ok(Box::new(Summing(Arc::clone(&sum))) as Box<dyn View>));
     registry.add("sum", Entry::view(Weighed::NAME, any.clone(), open));
     let path = arguments.out.clone();
-    let open = Arc::new(move |_: &_, _: &_| Ok(Box::new(Tallies { path: path.clone(), rows: Vec::new() }) as Box<dyn View>));
+    let open =
+        Arc::new(move |_: &_, _: &_| Ok(Box::new(Tallies { path: path.clone(), rows: Vec::new() }) as Box<dyn View>));
     registry.add("tallies", Entry::view(Tally::NAME, any, open));
     Ok(registry)
 }
