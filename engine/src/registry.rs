@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use obvert_api::erased::Create;
+use obvert_api::erased::{Create, Kind};
 use obvert_api::{Error as StageError, Manifest, Record};
 use serde_json::Value;
 
@@ -51,6 +51,9 @@ pub type CheckModel = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
 /// Opens a model.
 pub type OpenModel = Arc<dyn Fn(&Value) -> Result<Arc<dyn Model>, String> + Send + Sync>;
 
+/// Shows a record as JSON.
+pub type ShowRecord = fn(&[u8]) -> Result<Vec<u8>, StageError>;
+
 /// How a stage type comes into being.
 #[derive(Clone)]
 pub enum Body {
@@ -83,7 +86,7 @@ pub struct Entry {
     /// What else is checked before a run.
     pub check: Option<CheckStage>,
     /// Shows the records of a source as JSON.
-    pub to_json: Option<fn(&[u8]) -> Result<Vec<u8>, StageError>>,
+    pub to_json: Option<ShowRecord>,
     /// Its records go around the turn loop.
     pub closes_loop: bool,
     /// Its records begin dialogues and wait to be let in.
@@ -182,6 +185,12 @@ impl Registry {
                 add(Report::at_model(document, &model.name, Some("path"), format!("model `{}`: {cause}", model.name)));
             }
         }
+        for stage in self.waiting_for_themselves(plan) {
+            let cause =
+                "a group in the turn loop has to be within a row: this one would wait for turns that wait for it";
+            let message = format!("stage `{}` (`{}`): {cause}", stage.name, stage.kind);
+            add(Report::at_stage(document, &stage.name, Some("type"), message));
+        }
         for stage in &plan.stages {
             if let Some(Err((field, cause))) = self.entry(&stage.kind).map(|entry| entry.check(stage, plan)) {
                 let message = format!("stage `{}` (`{}`): {cause}", stage.name, stage.kind);
@@ -189,6 +198,15 @@ impl Registry {
             }
         }
         found.map_or(Ok(()), Err)
+    }
+
+    /// Groups that span rows, and stand upstream of themselves.
+    fn waiting_for_themselves<'a>(&self, plan: &'a Plan) -> Vec<&'a StagePlan> {
+        let spans = |stage: &&StagePlan| {
+            let manifest = self.entry(&stage.kind).and_then(Entry::manifest);
+            manifest.is_some_and(|manifest| manifest.kind == Kind::Group && !manifest.within_row)
+        };
+        plan.stages.iter().filter(spans).filter(|stage| plan.is_upstream_of_itself(stage)).collect()
     }
 
     pub(crate) fn open_model(&self, name: &str, kind: &str, settings: &Value) -> Result<Arc<dyn Model>, Error> {
@@ -219,7 +237,7 @@ impl Entry {
 
     /// A built-in source of records of the type `R`.
     pub fn source<R: Record>(schema: Value, open: OpenSource) -> Self {
-        let to_json = Some(obvert_api::erased::to_json::<R> as fn(&[u8]) -> _);
+        let to_json = Some(obvert_api::erased::to_json::<R> as ShowRecord);
         Entry { output: Some(R::NAME.into()), to_json, ..Entry::built_in(Body::Source(open), schema) }
     }
 

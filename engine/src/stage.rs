@@ -6,6 +6,8 @@ mod library;
 mod pipe;
 pub mod process;
 
+use std::sync::Arc;
+
 use obvert_api::{Error, Operation, Outcome, Reply};
 
 pub use builtin::Builtin;
@@ -26,5 +28,15 @@ pub trait Runner: Send + Sync {
     /// Handles a batch; one result per item.
     fn run(&self, batch: &[Work<'_>]) -> Vec<Result<Outcome, Error>>;
     /// Performs another operation on each record.
-    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>>;
+    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>>;
+}
+
+/// What a stage says to an operation on one record.
+///
+/// # Errors
+/// What the stage says, or that it says nothing.
+pub(crate) fn ask_one(runner: &dyn Runner, operation: Operation, record: &[u8]) -> Result<Arc<[u8]>, Error> {
+    let answer = runner.ask(operation, &[record]).into_iter().next();
+    let answer = answer.and_then(|answer| answer.map(|outcome| outcome.records.into_iter().next()).transpose());
+    answer.unwrap_or_else(|| Err(Error::new("the stage gave no answer")))
 }

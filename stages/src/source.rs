@@ -17,7 +17,7 @@ use obvert_api::{Json, PathSetting, Record};
 use obvert_engine::Registry;
 use obvert_engine::registry::{BadRow, Entry, Row as Keyed, Rows, Source};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 /// Settings of every file source.
@@ -79,8 +79,12 @@ impl Source for FileSource {
 
 /// A row with what it is known by: its `id`, or its text where it has none.
 fn keyed<R: Record>(row: Result<Row, BadRow>) -> Keyed {
+    if let Some(keyed) = row.as_ref().ok().and_then(plain::<R>) {
+        return keyed;
+    }
+    let row = row.and_then(Row::parsed);
     let key = match &row {
-        Ok(Row { value, text, .. }) => match value.get("id") {
+        Ok((text, value, _)) => match value.get("id") {
             Some(id @ (Value::String(_) | Value::Number(_))) => id.to_string(),
             _ => text.clone(),
         },
@@ -89,11 +93,72 @@ fn keyed<R: Record>(row: Result<Row, BadRow>) -> Keyed {
     Keyed { key: key.into_bytes(), record: row.and_then(record::<R>) }
 }
 
-/// A row as it stood, as JSON, and where it stood.
+/// A line that is a record as it stands, as most are.
+fn plain<R: Record>(row: &Row) -> Option<Keyed> {
+    let None = row.value else { return None };
+    let known: Known = serde_json::from_str(&row.text).ok()?;
+    let record = encode(&serde_json::from_str::<R>(&row.text).ok()?).ok()?;
+    Some(Keyed { key: known.id.unwrap_or_else(|| row.text.clone()).into_bytes(), record: Ok(record) })
+}
+
+/// What a row is known by, as JSON writes it; other fields are skipped.
+#[derive(Deserialize)]
+struct Known {
+    #[serde(default, deserialize_with = "id")]
+    id: Option<String>,
+}
+
+/// A text or a number.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        id @ (Value::String(_) | Value::Number(_)) => Some(id.to_string()),
+        _ => None,
+    })
+}
+
+/// A row as it stood, and where.
 struct Row {
     text: String,
-    value: Value,
-    at: String,
+    /// As JSON; where there is none, the text is.
+    value: Option<Value>,
+    at: At,
+}
+
+/// Where a row stood.
+struct At {
+    path: Arc<Path>,
+    place: Place,
+}
+
+enum Place {
+    Whole,
+    Line(usize),
+    Table(usize),
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = self.path.display();
+        match self.place {
+            Place::Whole => write!(f, "{path}"),
+            Place::Line(line) => write!(f, "{path}:{line}"),
+            Place::Table(row) => write!(f, "{path}: row {row}"),
+        }
+    }
+}
+
+impl Row {
+    /// With its value.
+    fn parsed(self) -> Result<(String, Value, At), BadRow> {
+        let Row { text, value, at } = self;
+        if let Some(value) = value {
+            return Ok((text, value, at));
+        }
+        match serde_json::from_str(&text).or_else(|e| serde_json::from_str(&without_nan(&text)).or(Err(e))) {
+            Ok(value) => Ok((text, value, at)),
+            Err(error) => Err((text, format!("{at}: not JSON: {error}"))),
+        }
+    }
 }
 
 /// The rows of one file.
@@ -107,8 +172,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> Result<Row, BadRow> {
     Err((String::new(), format!("{}: {error}", path.display())))
 }
 
-fn record<R: Record>(row: Row) -> Result<Vec<u8>, BadRow> {
-    let Row { text, value, at } = row;
+fn record<R: Record>((text, value, at): (String, Value, At)) -> Result<Vec<u8>, BadRow> {
     // A table's cells are texts; where the record wants more than that, those that hold JSON stand for it, or a number is read.
     let typed = serde_json::from_value::<R>(value.clone())
         .or_else(|error| serde_json::from_value(unfolded(value.clone())).ok().or_else(|| cells(&value)).ok_or(error));
@@ -192,10 +256,10 @@ fn reader(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
 }
 
 fn read_jsonl(path: &Path, reader: Box<dyn BufRead + Send>) -> FileRows {
-    let path = path.to_path_buf();
+    let path: Arc<Path> = path.into();
     let rows = until_error(reader.split(b'\n')).enumerate().filter_map(move |(index, line)| match line {
         Ok(line) if line.trim_ascii().is_empty() => None,
-        Ok(line) => Some(json_row(line, format!("{}:{}", path.display(), index + 1))),
+        Ok(line) => Some(text_row(line, At { path: Arc::clone(&path), place: Place::Line(index + 1) })),
         Err(error) => Some(unreadable(&path, error)),
     });
     Box::new(rows)
@@ -207,14 +271,10 @@ fn until_error<T, E>(items: impl Iterator<Item = Result<T, E>>) -> impl Iterator
     items.take_while(move |item| !std::mem::replace(&mut failed, item.is_err()))
 }
 
-fn json_row(line: Vec<u8>, at: String) -> Result<Row, BadRow> {
+fn text_row(line: Vec<u8>, at: At) -> Result<Row, BadRow> {
     let text = String::from_utf8(line)
         .map_err(|e| (String::from_utf8_lossy(e.as_bytes()).into_owned(), format!("{at}: not UTF-8: {e}")))?;
-    let value = serde_json::from_str(&text).or_else(|e| serde_json::from_str(&without_nan(&text)).or(Err(e)));
-    match value {
-        Ok(value) => Ok(Row { text, value, at }),
-        Err(error) => Err((text, format!("{at}: not JSON: {error}"))),
-    }
+    Ok(Row { text, value: None, at })
 }
 
 /// Python writes a missing number as NaN, which is not JSON; it stands for null. Strings stay as they are.
@@ -246,17 +306,17 @@ fn quoted(text: &str) -> Vec<&str> {
 fn read_csv(path: &Path, reader: Box<dyn BufRead + Send>) -> FileRows {
     let mut csv = csv::Reader::from_reader(reader);
     let headers = csv.headers().cloned();
-    let path = path.to_path_buf();
+    let path: Arc<Path> = path.into();
     let headers = match headers {
         Ok(headers) => headers,
         Err(error) => return one(Err((String::new(), format!("{}: {error}", path.display())))),
     };
     Box::new(csv.into_records().enumerate().map(move |(index, record)| {
-        let at = format!("{}: row {}", path.display(), index + 1);
+        let at = At { path: Arc::clone(&path), place: Place::Table(index + 1) };
         let record = record.map_err(|e| (String::new(), format!("{at}: {e}")))?;
         let fields = headers.iter().zip(&record).map(|(h, v)| (h.to_string(), Value::String(v.to_string())));
         let value = Value::Object(fields.collect::<Map<_, _>>());
-        Ok(Row { text: value.to_string(), value, at })
+        Ok(Row { text: value.to_string(), value: Some(value), at })
     }))
 }
 
@@ -265,7 +325,8 @@ fn read_text(path: &Path, mut reader: Box<dyn BufRead + Send>) -> std::io::Resul
     reader.read_to_string(&mut text)?;
     let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let value = serde_json::json!({ "id": id, "text": text });
-    Ok(one(Ok(Row { text, value, at: path.display().to_string() })))
+    let at = At { path: path.into(), place: Place::Whole };
+    Ok(one(Ok(Row { text, value: Some(value), at })))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod shuffle;
 mod stream;
 mod versions;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -98,6 +99,12 @@ struct Trainee {
     sequence: Sequence,
     policy: Withdrawn,
     signals: Signals,
+    /// Roots of the pairs that the learner was told and has not taken yet, in order, and how many it took before them: their rows'
+    /// credits wait, so that a slow learner slows the sources.
+    told: VecDeque<u64>,
+    taken: u64,
+    /// Roots of pairs that were told since the last look.
+    new: Vec<u64>,
     /// Whether the learner knows of pairs, or of none yet, after the last end.
     open: bool,
     /// Ends that it was told and has made no adapter for yet.
@@ -116,6 +123,9 @@ impl Trainee {
             sequence,
             policy,
             signals: Signals::default(),
+            told: VecDeque::new(),
+            taken: 0,
+            new: Vec::new(),
             open: true,
             ends: 0,
             newest: None,
@@ -145,8 +155,10 @@ impl Trainee {
             self.tell(Told::Again);
             self.open = true;
         }
-        while let Some(pair) = self.sequence.next(settled)? {
+        while let Some((root, pair)) = self.sequence.next(settled)? {
             self.tell(Told::Pair(pair));
+            self.told.push_back(root);
+            self.new.push(root);
             self.open = true;
         }
         if settled == Settled::All && self.open {
@@ -222,6 +234,10 @@ impl View for Trainee {
             }
         }
         poll.busy = self.open || self.ends > 0;
+        poll.work = self.new.drain(..).map(|root| (root, 1)).collect();
+        let taken = self.signals.taken.load(Relaxed);
+        let done = self.told.drain(..(taken - std::mem::replace(&mut self.taken, taken)) as usize);
+        poll.work.extend(done.map(|root| (root, -1)));
         Ok(poll)
     }
 

@@ -75,7 +75,7 @@ fn drive(
     worker: &mut Worker,
     work: Work,
     notes: impl Iterator<Item = anyhow::Result<Note>>,
-    dims: Vec<Dimension>,
+    mut dims: Vec<Dimension>,
     all: &Mutex<Found>,
 ) -> anyhow::Result<()> {
     let found = Rc::new(RefCell::new(Found::default()));
@@ -134,7 +134,7 @@ fn drive(
         );
         (input, side, probe.probe().0)
     });
-    side.send_batch(&mut dims.into());
+    side.send_batch(&mut dims);
     side.close();
     for (at, note) in notes.enumerate() {
         input.send(note?);

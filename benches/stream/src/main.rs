@@ -30,6 +30,9 @@ pub struct Arguments {
     /// How the stages are run.
     #[arg(long, value_enum, default_value_t = Engine::Plugin)]
     engine: Engine,
+    /// Rows that may be outstanding; the engine's own number by default.
+    #[arg(long)]
+    window: Option<usize>,
 }
 
 /// What comes after the maps.

@@ -82,6 +82,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Done> {
     let document = parse(Path::new("stream.toml"), &text, &[]).map_err(|e| anyhow::anyhow!("{e}"))?;
     let mut plan = document.resolve(&registry).map_err(|e| anyhow::anyhow!("{e}"))?;
     plan.run.workers = arguments.workers;
+    plan.run.records = arguments.window.unwrap_or(plan.run.records);
     let folder = tempfile::tempdir()?;
     let begin = Instant::now();
     let outcome = obvert_engine::run(plan, &registry, &Options::new(folder.path().to_path_buf()), |_| ())?;
@@ -97,7 +98,11 @@ fn registry(arguments: &Arguments, sum: &Arc<Sum>) -> anyhow::Result<Registry> {
     obvert_stages::add_source::<Note>(&mut registry, "notes");
     obvert_stages::add_source::<Dimension>(&mut registry, "dimensions");
     match arguments.engine {
-        Engine::Linked => obvert_stream_stages::stages().into_iter().for_each(|stage| drop(registry.add_linked(stage))),
+        Engine::Linked => {
+            for stage in obvert_stream_stages::stages() {
+                registry.add_linked(stage);
+            }
+        }
         _ => registry.add_library(&library()?)?,
     }
     let any = json!({ "type": "object" });

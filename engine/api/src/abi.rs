@@ -6,9 +6,9 @@
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::Error;
-use crate::erased::{Create, Erased, Manifest, Operation};
+use crate::erased::{Create, Erased, Manifest, Operation, Sink};
 use crate::frame;
+use crate::{Error, Request};
 
 /// Version of the border; host and plugin must agree on it exactly.
 pub const MAJOR: u32 = 1;
@@ -155,24 +155,33 @@ extern "C" fn process(instance: *mut c_void, host: *const Host, call: *mut c_voi
 }
 
 fn handle(stage: &dyn Erased, host: &Host, call: *mut c_void, operation: Operation, index: u64, item: &[u8]) {
+    let mut answer = Answering { host, call, index };
     let done = catch_unwind(AssertUnwindSafe(|| match operation {
-        Operation::Run => {
-            let outcome = stage.run(&frame::decode_invocation(item)?)?;
-            outcome.records.iter().for_each(|r| (host.emit)(call, index, Bytes::of(r)));
-            for request in &outcome.requests {
-                let text = serde_json::to_vec(request).map_err(Error::new)?;
-                (host.request)(call, index, Bytes::of(&text));
-            }
-            Ok(())
-        }
-        _ => stage.ask(operation, item).map(|answer| {
-            if let Some(answer) = answer {
-                (host.emit)(call, index, Bytes::of(&answer));
-            }
-        }),
+        Operation::Run => stage.run(&frame::decode_invocation(item)?, &mut answer),
+        _ => stage.ask(operation, item, &mut answer),
     }));
     if let Err(error) = done.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()))) {
         (host.fail)(call, index, Bytes::of(error.0.as_bytes()));
+    }
+}
+
+/// Hands what comes of an item to the host.
+struct Answering<'a> {
+    host: &'a Host,
+    call: *mut c_void,
+    index: u64,
+}
+
+impl Sink for Answering<'_> {
+    fn record(&mut self, record: &[u8]) {
+        (self.host.emit)(self.call, self.index, Bytes::of(record));
+    }
+
+    fn request(&mut self, request: Request) {
+        match serde_json::to_vec(&request) {
+            Ok(text) => (self.host.request)(self.call, self.index, Bytes::of(&text)),
+            Err(error) => (self.host.fail)(self.call, self.index, Bytes::of(error.to_string().as_bytes())),
+        }
     }
 }
 

@@ -1,9 +1,13 @@
 //! A stage without its types: records in and out are bytes. The host and the C border see stages this way only.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use schemars::schema_for;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::frame::Records;
 
 use crate::{Error, Group, Json, Map, Nothing, Output, Record, Reply, Request};
 
@@ -55,10 +59,8 @@ pub enum Port {
 pub enum Operation {
     /// Handle an item; see [`Invocation`].
     Run,
-    /// The group key of an input record.
+    /// The group key of an input record, and behind it the key of the side records that it looks up, if any.
     Key,
-    /// The lookup key of an input record, or nothing.
-    LooksUp,
     /// The key of a side record.
     WithKey,
     /// A record of the port as JSON.
@@ -68,10 +70,9 @@ pub enum Operation {
 }
 
 impl Operation {
-    const ALL: [Operation; 10] = [
+    const ALL: [Operation; 9] = [
         Operation::Run,
         Operation::Key,
-        Operation::LooksUp,
         Operation::WithKey,
         Operation::ToJson(Port::In),
         Operation::ToJson(Port::With),
@@ -98,28 +99,46 @@ pub struct Invocation<'a> {
     /// Key of the group; empty for a map.
     pub key: &'a str,
     /// The record, or all records of the group.
-    pub records: Vec<&'a [u8]>,
+    pub records: Records<'a>,
     /// Side records of the group.
-    pub with: Vec<&'a [u8]>,
+    pub with: Records<'a>,
     /// Answers to all requests so far, in the order of the requests.
     pub replies: Vec<Reply>,
 }
 
-/// What a run made of an item: requests first, records once nothing is requested any more.
+/// What comes of an item: records, or requests as long as something is requested.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Encoded records.
-    pub records: Vec<Vec<u8>>,
+    /// Encoded records; or what else was asked for, such as keys or JSON.
+    pub records: SmallVec<[Arc<[u8]>; 1]>,
     /// Calls the host is to make before it runs the item again.
     pub requests: Vec<Request>,
+}
+
+/// Takes what comes of an item, piece by piece.
+pub trait Sink {
+    /// Takes a record, which is lent.
+    fn record(&mut self, record: &[u8]);
+    /// Takes a request.
+    fn request(&mut self, request: Request);
+}
+
+impl Sink for Outcome {
+    fn record(&mut self, record: &[u8]) {
+        self.records.push(record.into());
+    }
+
+    fn request(&mut self, request: Request) {
+        self.requests.push(request);
+    }
 }
 
 /// A stage whose record types are known to itself alone.
 pub trait Erased: Send + Sync {
     /// Handles one item.
-    fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error>;
-    /// Performs any other operation on one record; `None` where there is nothing to say.
-    fn ask(&self, operation: Operation, record: &[u8]) -> Result<Option<Vec<u8>>, Error>;
+    fn run(&self, item: &Invocation<'_>, out: &mut dyn Sink) -> Result<(), Error>;
+    /// Performs any other operation on one record.
+    fn ask(&self, operation: Operation, record: &[u8], out: &mut dyn Sink) -> Result<(), Error>;
 }
 
 /// Makes a stage from its settings.
@@ -127,7 +146,16 @@ pub type Create = fn(settings: &serde_json::Value) -> Result<Box<dyn Erased>, Er
 
 /// A record as bytes.
 pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
-    bincode::serde::encode_to_vec(record, bincode::config::standard()).map_err(Error::new)
+    let mut bytes = Vec::new();
+    encode_into(record, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Appends a record as bytes.
+fn encode_into<R: Record>(record: &R, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    // Most records are this short: growing step by step costs more than all else.
+    bytes.reserve(512);
+    bincode::serde::encode_into_std_write(record, bytes, bincode::config::standard()).map(drop).map_err(Error::new)
 }
 
 /// No record is larger in memory (bytes): a damaged length must not be believed.
@@ -190,61 +218,74 @@ pub fn create_group<G: Group>(settings: &serde_json::Value) -> Result<Box<dyn Er
 struct ErasedMap<M>(M);
 
 impl<M: Map> Erased for ErasedMap<M> {
-    fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error> {
-        let [record] = item.records[..] else {
+    fn run(&self, item: &Invocation<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
+        let (Some(record), 1) = (item.records.iter().next(), item.records.len()) else {
             return Err(Error(format!("a map takes one record, not {}", item.records.len())));
         };
         let mut out = Output::default();
         self.0.map(decode(record)?, &item.replies, &mut out)?;
-        finish(out)
+        finish(out, sink)
     }
 
-    fn ask(&self, operation: Operation, record: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        translate::<M::In, Nothing, M::Out>(operation, record)
+    fn ask(&self, operation: Operation, record: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
+        translate::<M::In, Nothing, M::Out>(operation, record, sink)
     }
 }
 
 struct ErasedGroup<G>(G);
 
 impl<G: Group> Erased for ErasedGroup<G> {
-    fn run(&self, item: &Invocation<'_>) -> Result<Outcome, Error> {
-        let records = item.records.iter().map(|r| decode(r)).collect::<Result<_, _>>()?;
-        let with = item.with.iter().map(|r| decode(r)).collect::<Result<_, _>>()?;
+    fn run(&self, item: &Invocation<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
+        let records = item.records.iter().map(decode).collect::<Result<_, _>>()?;
+        let with = item.with.iter().map(decode).collect::<Result<_, _>>()?;
         let mut out = Output::default();
         self.0.group(item.key, records, with, &item.replies, &mut out)?;
-        finish(out)
+        finish(out, sink)
     }
 
-    fn ask(&self, operation: Operation, record: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        let key = match operation {
-            Operation::Key => Some(self.0.key(&decode(record)?)),
-            Operation::LooksUp => self.0.looks_up(&decode(record)?),
-            Operation::WithKey => Some(self.0.with_key(&decode(record)?)),
-            _ => return translate::<G::In, G::With, G::Out>(operation, record),
-        };
-        Ok(key.map(String::into_bytes))
+    fn ask(&self, operation: Operation, record: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
+        match operation {
+            Operation::Key => {
+                let record = decode(record)?;
+                sink.record(self.0.key(&record).as_bytes());
+                self.0.looks_up(&record).into_iter().for_each(|key| sink.record(key.as_bytes()));
+            }
+            Operation::WithKey => sink.record(self.0.with_key(&decode(record)?).as_bytes()),
+            _ => return translate::<G::In, G::With, G::Out>(operation, record, sink),
+        }
+        Ok(())
     }
 }
 
-fn finish<T: Record>(out: Output<T>) -> Result<Outcome, Error> {
+fn finish<T: Record>(out: Output<T>, sink: &mut dyn Sink) -> Result<(), Error> {
     if !out.requests.is_empty() {
-        return Ok(Outcome { records: Vec::new(), requests: out.requests });
+        out.requests.into_iter().for_each(|request| sink.request(request));
+        return Ok(());
     }
-    let records = out.emitted.iter().map(encode).collect::<Result<_, _>>()?;
-    Ok(Outcome { records, requests: Vec::new() })
+    let mut bytes = Vec::new();
+    for record in &out.emitted {
+        bytes.clear();
+        encode_into(record, &mut bytes)?;
+        sink.record(&bytes);
+    }
+    Ok(())
 }
 
-fn translate<I: Record, W: Record, O: Record>(operation: Operation, bytes: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-    match operation {
+fn translate<I: Record, W: Record, O: Record>(
+    operation: Operation,
+    bytes: &[u8],
+    sink: &mut dyn Sink,
+) -> Result<(), Error> {
+    let translated = match operation {
         Operation::ToJson(Port::In) => to_json::<I>(bytes),
         Operation::ToJson(Port::With) => to_json::<W>(bytes),
         Operation::ToJson(Port::Out) => to_json::<O>(bytes),
         Operation::FromJson(Port::In) => from_json::<I>(bytes),
         Operation::FromJson(Port::With) => from_json::<W>(bytes),
         Operation::FromJson(Port::Out) => from_json::<O>(bytes),
-        other => return Err(Error(format!("a map has no {other:?}"))),
-    }
-    .map(Some)
+        other => Err(Error(format!("a map has no {other:?}"))),
+    };
+    translated.map(|bytes| sink.record(&bytes))
 }
 
 /// A record as JSON.

@@ -116,12 +116,56 @@ pub fn decode(batch: &[u8]) -> Result<(Operation, u64, Vec<&[u8]>), Error> {
 pub fn decode_invocation(payload: &[u8]) -> Result<Invocation<'_>, Error> {
     let mut reader = Reader(payload);
     let key = std::str::from_utf8(reader.item()?).map_err(Error::new)?;
-    let records = reader.list()?;
-    let with = reader.list()?;
+    let records = reader.records()?;
+    let with = reader.records()?;
     let replies = reader.list()?.into_iter().map(|r| serde_json::from_slice(r).map_err(Error::new));
     let replies = replies.collect::<Result<_, _>>()?;
     reader.end()?;
     Ok(Invocation { key, records, with, replies })
+}
+
+/// A list of records, as it lies in a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Records<'a>(Lies<'a>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Lies<'a> {
+    Alone(&'a [u8]),
+    /// So many, one behind the other, each behind its length; they have been looked through.
+    Together(u32, &'a [u8]),
+}
+
+impl<'a> Records<'a> {
+    /// A list of none.
+    pub const NONE: Records<'static> = Records(Lies::Together(0, &[]));
+
+    /// A list of one.
+    pub fn one(record: &'a [u8]) -> Self {
+        Records(Lies::Alone(record))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self.0 {
+            Lies::Alone(_) => 1,
+            Lies::Together(count, _) => count as usize,
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The records, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (alone, together) = match self.0 {
+            Lies::Alone(record) => (Some(record), Reader(&[])),
+            Lies::Together(_, bytes) => (None, Reader(bytes)),
+        };
+        let mut together = together;
+        alone.into_iter().chain(std::iter::from_fn(move || together.item().ok()))
+    }
 }
 
 /// What came of one item.
@@ -137,7 +181,7 @@ fn encode_outcome(outcome: &Outcome) -> Result<Vec<u8>, Error> {
     let requests = outcome.requests.iter().map(|request| serde_json::to_vec(request).map_err(Error::new));
     let requests = requests.collect::<Result<Vec<_>, _>>()?;
     let mut bytes = vec![0];
-    put_list(&mut bytes, &outcome.records.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    put_list(&mut bytes, &outcome.records.iter().map(|record| &**record).collect::<Vec<_>>());
     put_list(&mut bytes, &requests.iter().map(Vec::as_slice).collect::<Vec<_>>());
     Ok(bytes)
 }
@@ -147,7 +191,7 @@ pub fn decode_answer(answer: &[u8]) -> Result<Outcome, Error> {
     let mut reader = Reader(answer);
     match reader.take(1)? {
         [0] => {
-            let records = reader.list()?.into_iter().map(<[u8]>::to_vec).collect();
+            let records = reader.list()?.into_iter().map(Into::into).collect();
             let requests = reader.list()?.into_iter().map(|text| serde_json::from_slice(text).map_err(Error::new));
             let requests = requests.collect::<Result<_, _>>()?;
             reader.end()?;
@@ -203,6 +247,13 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
+    fn records(&mut self) -> Result<Records<'a>, Error> {
+        let count = self.u32()?;
+        let begin = self.0;
+        (0..count).try_for_each(|_| self.item().map(drop))?;
+        Ok(Records(Lies::Together(count, &begin[..begin.len() - self.0.len()])))
+    }
+
     fn list(&mut self) -> Result<Vec<&'a [u8]>, Error> {
         let count = self.u32()?;
         (0..count).map(|_| self.item()).collect()
@@ -232,7 +283,9 @@ mod tests {
         let (operation, schema, items) = decode(&bytes).unwrap();
         assert_eq!((operation, schema, items.len()), (Operation::Run, schema_of("Turn"), 2));
         let first = decode_invocation(items[0]).unwrap();
-        assert_eq!((first.key, first.records, first.with), ("k", vec![&b"one"[..], b""], vec![&b"side"[..]]));
+        assert_eq!((first.key, first.records.len(), first.with.len()), ("k", 2, 1));
+        assert!(first.records.iter().eq([&b"one"[..], b""]) && first.with.iter().eq([b"side"]));
+        assert!(Records::one(b"one").iter().eq([b"one"]) && Records::NONE.iter().next().is_none());
         assert_eq!(first.replies[0].text, "yes");
         assert_eq!(items[1], encode_invocation("", &[b"two"], &[], &[]).unwrap());
     }
@@ -240,7 +293,8 @@ mod tests {
     #[test]
     fn an_answer_reads_back_or_is_an_error() {
         let request = crate::Request::new("m", Vec::new());
-        let whole = Outcome { records: vec![b"one".to_vec(), Vec::new()], requests: vec![request] };
+        let records = [&b"one"[..], b""].into_iter().map(Into::into).collect();
+        let whole = Outcome { records, requests: vec![request] };
         for answer in [Ok(whole), Err(Error::new("no"))] {
             let bytes = encode_answer(&answer);
             assert_eq!(decode_answer(&bytes), answer);

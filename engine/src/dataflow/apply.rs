@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use obvert_api::{Error, Manifest, Outcome, Reply, Request};
+use smallvec::SmallVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
@@ -265,13 +266,13 @@ impl State {
         self.reject(run.item, reason, run.at, run.net);
     }
 
-    fn emit(&mut self, run: Run, records: Vec<Vec<u8>>) {
+    fn emit(&mut self, run: Run, records: SmallVec<[Arc<[u8]>; 1]>) {
         self.settle_if(run.busy, &run.item, run.at);
         self.stage.counts.finish(run.net, records.len() as isize * run.net);
         for (index, record) in records.into_iter().enumerate() {
             let Place { root, lap } = run.item.place;
             let root = if self.stage.spreads { root + index as u64 } else { root };
-            let item = Item { place: Place { root, lap }, bytes: Bytes::from(record) };
+            let item = Item { place: Place { root, lap }, bytes: Bytes(record) };
             self.items.push((item, run.at, run.net));
         }
     }

@@ -44,6 +44,17 @@ pub(crate) struct Node {
     pub(crate) admits: bool,
 }
 
+impl Node {
+    /// Whether it has to know of everything that is at work upstream.
+    fn waits_for_all(&self) -> bool {
+        match &self.operator {
+            Operator::Watch(_) => true,
+            Operator::Apply(applied) => applied.grouped == Some(Within::All),
+            Operator::Source => false,
+        }
+    }
+}
+
 /// The whole graph.
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
@@ -150,9 +161,8 @@ impl<'s> Builder<'s> {
             }
             Operator::Apply(applied) => apply(self.inputs(&node.from), applied),
             Operator::Watch(view) => {
-                let under_way = upstream.iter().filter_map(|node| self.under_way[*node].clone());
-                let busy = self.busy_of(upstream).concatenate(under_way.collect::<Vec<_>>());
-                watch(self.inputs(&node.from), busy, self.watched(node.name, view, node.counts))
+                let watched = self.watched(node.name, view, node.counts);
+                watch(self.inputs(&node.from), self.busy_of(upstream), watched)
             }
         };
         let made = if admits {
@@ -230,9 +240,10 @@ impl<'s> Builder<'s> {
         concatenate(self.scope, all.collect::<Vec<_>>())
     }
 
+    /// What is at work in nodes, as far as they are built, and on their way around the loop.
     fn busy_of(&self, upstream: &BTreeSet<usize>) -> Busys<'s> {
-        let all: Vec<_> = upstream.iter().filter_map(|node| self.busy[*node].clone()).collect();
-        concatenate(self.scope, all)
+        let of = |node: &usize| [self.busy[*node].clone(), self.under_way[*node].clone()];
+        concatenate(self.scope, upstream.iter().flat_map(of).flatten().collect::<Vec<_>>())
     }
 
     fn finish(self, rejected: Option<Box<dyn View>>) -> Built {
@@ -252,17 +263,17 @@ fn rejection(stage: usize, (item, reason): Rejected) -> Option<Item> {
     serde_json::to_vec(&row).ok().map(|bytes| Item { place, bytes: Bytes::from(bytes) })
 }
 
-/// Nodes so that every input comes first, loop edges apart; views come after all that is upstream of them.
+/// Nodes so that every input comes first, loop edges apart; those that wait for all that is upstream of them come after it.
 fn order(nodes: &[Node], upstream: &[BTreeSet<usize>]) -> Vec<usize> {
     let mut order = Vec::new();
     while order.len() < nodes.len() {
         let built = |from: &usize| order.contains(from);
         let ready = |i: &usize| {
             let mut inputs = nodes[*i].from.iter().chain(&nodes[*i].with);
-            let views = matches!(nodes[*i].operator, Operator::Watch(_));
+            let last = nodes[*i].waits_for_all();
             !built(i)
                 && inputs.all(|from| built(from) || nodes[*from].closes_loop)
-                && (!views || upstream[*i].iter().all(built))
+                && (!last || upstream[*i].iter().all(built))
         };
         let next: Vec<usize> = (0..nodes.len()).filter(ready).collect();
         if next.is_empty() {

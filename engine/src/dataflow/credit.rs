@@ -1,6 +1,6 @@
 //! Credits: how much may be between a source, or the gate of the turn loop, and the sinks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, VecDeque};
 
 use super::Tick;
 use super::ledger::Ledger;
@@ -19,12 +19,12 @@ pub(crate) struct Limit {
 /// it was split on the way, filtered or set aside. Going around the turn loop takes none, so the loop cannot starve.
 pub(crate) struct Window {
     limit: Limit,
-    /// Roots that one record takes: the n-th dialogue that it begins is n roots further.
+    /// Roots that one record takes, from a multiple of it on: the n-th dialogue that it begins is n roots further.
     span: u64,
-    taken: BTreeMap<u64, Taken>,
+    taken: HashMap<u64, Taken>,
     bytes: u64,
     /// Roots taken at ticks that are not closed yet: what is at work at them is not known.
-    entering: BTreeSet<(Tick, u64)>,
+    entering: VecDeque<(Tick, u64)>,
 }
 
 struct Taken {
@@ -35,7 +35,7 @@ struct Taken {
 
 impl Window {
     pub(crate) fn new(limit: Limit, span: u64) -> Self {
-        Window { limit, span, taken: BTreeMap::new(), bytes: 0, entering: BTreeSet::new() }
+        Window { limit, span, taken: HashMap::new(), bytes: 0, entering: VecDeque::new() }
     }
 
     /// Takes a credit, if there is one; a root that has one already needs no other.
@@ -48,7 +48,8 @@ impl Window {
             self.bytes += bytes;
         }
         let taken = self.taken.entry(root).or_insert(Taken { bytes, entering: 0 });
-        taken.entering += usize::from(self.entering.insert((at, root)));
+        taken.entering += 1;
+        self.entering.push_back((at, root));
         true
     }
 
@@ -56,16 +57,13 @@ impl Window {
     /// something has `ended`. Whether there were any.
     pub(crate) fn settle(&mut self, closed: Tick, ended: &[u64], ledger: &Ledger) -> bool {
         let before = self.taken.len();
-        while let Some((_, root)) = self.entering.first().copied().filter(|(at, _)| *at < closed) {
-            self.entering.pop_first();
+        while let Some((_, root)) = self.entering.front().copied().filter(|(at, _)| *at < closed) {
+            self.entering.pop_front();
             self.taken.entry(root).and_modify(|taken| taken.entering -= 1);
             self.give_back(root, ledger);
         }
         for root in ended {
-            let row = self.taken.range(..=root).next_back().map(|(row, _)| *row);
-            if let Some(row) = row.filter(|row| root - row < self.span) {
-                self.give_back(row, ledger);
-            }
+            self.give_back(root - root % self.span, ledger);
         }
         self.taken.len() < before
     }

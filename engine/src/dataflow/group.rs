@@ -4,7 +4,7 @@
 //! A group within a row is complete when nothing upstream is at work on the places (root and lap) that changed it; places, not
 //! roots, because the next lap is at work while this one is grouped. Any other is when nothing upstream is at work at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
@@ -18,13 +18,13 @@ use super::ending::Ending;
 use super::item::{Busy, Bytes, Item, Place};
 use super::keyed::Keyed;
 use super::ledger::Ledger;
-use super::members::Groups;
+use super::members::{Groups, Id};
 use super::port::{Port, open_tick};
 use super::view::OnFailure;
 use super::{Busys, Items, Tick, Update};
 
 /// Bytes of members that a stage keeps in memory on each worker; older ones lie on disk.
-const IN_MEMORY: usize = 64 << 20;
+const IN_MEMORY: usize = 32 << 20;
 
 /// What the operator needs besides its inputs.
 pub(crate) struct Grouping {
@@ -95,7 +95,7 @@ struct Change {
 #[derive(Default)]
 struct Dirty {
     /// Where it changed.
-    places: BTreeSet<Place>,
+    places: Vec<Place>,
     /// The row that stands for it while it waits for all that is at work.
     busy: Option<Busy>,
 }
@@ -106,7 +106,7 @@ struct State {
     groups: Groups,
     ledger: Ledger,
     changes: BTreeMap<Tick, Change>,
-    dirty: BTreeMap<Bytes, Dirty>,
+    dirty: HashMap<Id, Dirty>,
     items: Vec<Update<Item>>,
     busy: Vec<Update<Busy>>,
 }
@@ -114,7 +114,7 @@ struct State {
 impl State {
     fn new(grouping: Grouping) -> Self {
         let groups = Groups::new(&grouping.spill, IN_MEMORY);
-        let (ledger, changes, dirty) = (Ledger::default(), BTreeMap::new(), BTreeMap::new());
+        let (ledger, changes, dirty) = (Ledger::default(), BTreeMap::new(), HashMap::new());
         State { grouping, groups, ledger, changes, dirty, items: Vec::new(), busy: Vec::new() }
     }
 
@@ -139,31 +139,36 @@ impl State {
 
     fn take_in(&mut self, at: Tick, Change { members, sides }: Change) -> io::Result<()> {
         for (side, net) in sides {
-            for key in self.groups.wanting(&side.key) {
-                self.withdraw(key, None, at)?;
+            for id in self.groups.wanting(&side.key) {
+                self.withdraw(id, None, at)?;
             }
             self.groups.change_side(&side.key, side.item, net);
         }
-        for (member, net) in members {
-            self.withdraw(member.key.clone(), Some(member.item.place), at)?;
-            self.groups.change(member, net)?;
+        for (Keyed { item, key, wants }, net) in members {
+            let id = self.groups.id(key);
+            self.withdraw(id, Some(item.place), at)?;
+            self.groups.change(id, item, wants, net)?;
         }
         Ok(())
     }
 
     /// Withdraws a group as it was, unless it is withdrawn already.
-    fn withdraw(&mut self, key: Bytes, place: Option<Place>, at: Tick) -> io::Result<()> {
-        if let Some(dirty) = self.dirty.get_mut(&key) {
-            dirty.places.extend(place);
+    fn withdraw(&mut self, id: Id, place: Option<Place>, at: Tick) -> io::Result<()> {
+        if let Some(dirty) = self.dirty.get_mut(&id) {
+            if let Some(place) = place.filter(|place| self.grouping.within_row && dirty.places.last() != Some(place)) {
+                dirty.places.push(place);
+            }
             return Ok(());
         }
-        let was = self.groups.invocation(&key)?;
+        let was = self.groups.invocation(id)?;
         let spans = !self.grouping.within_row;
         let place_of = spans.then(|| place.or(was.as_ref().map(|item| item.place))).flatten();
-        let busy = place_of.map(|place| Busy { place, what: hash(&key), credited: false });
+        let busy = place_of.map(|place| Busy { place, what: hash(self.groups.key(id)), credited: false });
         self.busy.extend(busy.clone().map(|busy| (busy, at, 1)));
         self.items.extend(was.map(|item| (item, at, -1)));
-        self.dirty.insert(key, Dirty { places: place.into_iter().collect(), busy });
+        // Of a group that spans rows only whether anything is at work counts.
+        let places = place.filter(|_| !spans).into_iter().collect();
+        self.dirty.insert(id, Dirty { places, busy });
         Ok(())
     }
 
@@ -171,13 +176,17 @@ impl State {
     fn run(&mut self, at: Tick) -> io::Result<()> {
         let (ledger, within_row) = (&self.ledger, self.grouping.within_row);
         let quiet = ledger.is_empty();
-        let complete = |dirty: &Dirty| quiet || within_row && !dirty.places.iter().any(|place| ledger.holds(*place));
-        let complete: Vec<_> = self.dirty.extract_if(.., |_, dirty| complete(dirty)).collect();
-        for (key, dirty) in complete {
+        if !quiet && !within_row {
+            return Ok(());
+        }
+        let complete = |dirty: &Dirty| quiet || !dirty.places.iter().any(|place| ledger.holds(*place));
+        let mut complete: Vec<_> = self.dirty.extract_if(|_, dirty| complete(dirty)).collect();
+        complete.sort_by_key(|(id, _)| *id);
+        for (id, dirty) in complete {
             self.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
-            match self.groups.invocation(&key)? {
+            match self.groups.invocation(id)? {
                 Some(item) => self.items.push((item, at, 1)),
-                None => self.groups.tidy(&key)?,
+                None => self.groups.tidy(id)?,
             }
         }
         Ok(())

@@ -54,7 +54,7 @@ impl Place {
 
     /// The place of a source's row.
     pub(crate) fn of_row(source: usize, row: u64) -> Self {
-        Place { root: (source as u64) << 48 | row * Self::ROW, lap: 0 }
+        Place { root: ((source as u64) << 48) + row * Self::ROW, lap: 0 }
     }
 }
 

@@ -63,18 +63,22 @@ pub(crate) fn keyed<'s>(input: Items<'s>, ask: Ask, stage: &Applied) -> (KeyedRe
 
 fn keys(runner: &dyn Runner, ask: Ask, changes: Vec<Update<Item>>) -> (Vec<Update<Keyed>>, Vec<Update<Rejected>>) {
     let records: Vec<&[u8]> = changes.iter().map(|(item, _, _)| &*item.bytes.0).collect();
-    let (keys, wanted) = match ask {
-        Ask::Members => (runner.ask(Operation::Key, &records), runner.ask(Operation::LooksUp, &records)),
-        Ask::Sides => (runner.ask(Operation::WithKey, &records), records.iter().map(|_| Ok(None)).collect()),
+    let operation = match ask {
+        Ask::Members => Operation::Key,
+        Ask::Sides => Operation::WithKey,
     };
+    let answers = runner.ask(operation, &records);
     let (mut known, mut unknown) = (Vec::with_capacity(changes.len()), Vec::new());
-    for ((item, at, net), (key, wants)) in changes.into_iter().zip(keys.into_iter().zip(wanted)) {
-        match key.and_then(|key| Ok((key, wants?))) {
-            Ok((Some(key), wants)) => {
-                known.push((Keyed { item, key: key.into(), wants: wants.map(Bytes::from) }, at, net));
+    for ((item, at, net), answer) in changes.into_iter().zip(answers) {
+        let mut keys = match answer {
+            Ok(outcome) => outcome.records.into_iter().map(Bytes),
+            Err(error) => {
+                unknown.push(((item, error.0), at, net));
+                continue;
             }
-            Ok((None, _)) => {}
-            Err(error) => unknown.push(((item, error.0), at, net)),
+        };
+        if let Some(key) = keys.next() {
+            known.push((Keyed { item, key, wants: keys.next() }, at, net));
         }
     }
     (known, unknown)

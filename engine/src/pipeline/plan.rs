@@ -18,6 +18,20 @@ pub struct Plan {
     pub stages: Vec<StagePlan>,
 }
 
+impl Plan {
+    /// Whether a stage's records come back to it.
+    pub(crate) fn is_upstream_of_itself(&self, stage: &StagePlan) -> bool {
+        let inputs = |stage: &StagePlan| stage.from.iter().chain(&stage.with).copied().collect::<Vec<_>>();
+        let (mut open, mut seen) = (inputs(stage), vec![false; self.stages.len()]);
+        while let Some(node) = open.pop() {
+            if !std::mem::replace(&mut seen[node], true) {
+                open.extend(inputs(&self.stages[node]));
+            }
+        }
+        self.stages.iter().zip(seen).any(|(other, seen)| seen && other.name == stage.name)
+    }
+}
+
 /// The `[run]` table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunSettings {

@@ -34,15 +34,18 @@ impl Budget {
 mod tests {
     use super::*;
 
+    /// A stage's name, the items that it handled, and those of them that it set aside.
+    type Handled = (&'static str, (i64, i64));
+
     /// The stage that is named, if the run has to stop.
-    fn stopped(failures: u64, share: f64, stages: &[(&'static str, (i64, i64))]) -> Option<&'static str> {
+    fn stopped(failures: u64, share: f64, stages: &[Handled]) -> Option<&'static str> {
         let cause = Budget { failures, share }.exceeded(stages.iter().copied())?;
         Some(stages.iter().map(|(name, _)| *name).find(|name| cause.contains(&format!("`{name}`"))).unwrap_or("run"))
     }
 
     #[test]
     fn the_budget_is_kept_to_the_item() {
-        let cases: [(u64, f64, &[(&str, (i64, i64))], Option<&str>); 9] = [
+        let cases: [(u64, f64, &[Handled], Option<&str>); 9] = [
             (0, 1.0, &[("a", (5, 0))], None),
             (0, 1.0, &[("a", (5, 1))], Some("run")),
             (3, 1.0, &[("a", (5, 2)), ("b", (9, 1))], None),

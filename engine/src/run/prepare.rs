@@ -16,7 +16,7 @@ use crate::memo::Memo;
 use crate::model::{Endpoint, Endpoints, Limits, Named};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::{Body, Entry};
-use crate::stage::Runner;
+use crate::stage::ask_one;
 use crate::{Counts, Error, Registry, RunContext};
 
 /// Opens memo and models.
@@ -151,17 +151,14 @@ impl Preparing<'_> {
         };
         if let Some(applied) = &from.applied {
             let runner = Arc::clone(&applied.runner);
-            return Arc::new(move |record| shown(&*runner, record));
+            return Arc::new(move |record| {
+                let json = ask_one(&*runner, Operation::ToJson(Port::Out), record);
+                json.map(|json| json.to_vec()).map_err(|error| error.0)
+            });
         }
         match self.registry.entry(&from.plan.kind).and_then(|entry| entry.to_json) {
             Some(to_json) => Arc::new(move |record| to_json(record).map_err(|error| error.0)),
             None => Arc::new(|_| Err("its input does not say how to read its records".into())),
         }
     }
-}
-
-fn shown(runner: &dyn Runner, record: &[u8]) -> Result<Vec<u8>, String> {
-    let json = runner.ask(Operation::ToJson(Port::Out), &[record]).into_iter().next();
-    let json = json.ok_or("the stage gave no answer")?.map_err(|error| error.0)?;
-    json.ok_or_else(|| "the stage cannot show its records".into())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use obvert_api::{Operation, Port, frame};
 use serde_json::{Value, json};
 
-use crate::stage::Runner;
+use crate::stage::{Runner, ask_one};
 
 /// How to read a stage's items: its code, and whether they are groups.
 pub(super) type Reader = (Arc<dyn Runner>, bool);
@@ -28,7 +28,7 @@ fn group(runner: &dyn Runner, item: &[u8]) -> Value {
 }
 
 fn record(runner: &dyn Runner, bytes: &[u8]) -> Value {
-    let json = runner.ask(Operation::ToJson(Port::In), &[bytes]).into_iter().next();
-    let json = json.and_then(Result::ok).flatten().and_then(|text| serde_json::from_slice(&text).ok());
+    let json = ask_one(runner, Operation::ToJson(Port::In), bytes).ok();
+    let json = json.and_then(|text| serde_json::from_slice(&text).ok());
     json.unwrap_or_else(|| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use obvert_api::abi::reason_of;
 use obvert_api::erased::Erased;
 use obvert_api::erased::Kind;
+use obvert_api::frame::Records;
 use obvert_api::{Error, Invocation, Operation, Outcome, frame};
 
 use super::{Runner, Work};
@@ -19,11 +20,11 @@ pub struct Builtin {
 
 impl Runner for Builtin {
     fn run(&self, batch: &[Work<'_>]) -> Vec<Result<Outcome, Error>> {
-        batch.iter().map(|work| contained(|| self.stage.run(&self.invocation(work)?))).collect()
+        batch.iter().map(|work| contained(|out| self.stage.run(&self.invocation(work)?, out))).collect()
     }
 
-    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
-        records.iter().map(|record| contained(|| self.stage.ask(operation, record))).collect()
+    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
+        records.iter().map(|record| contained(|out| self.stage.ask(operation, record, out))).collect()
     }
 }
 
@@ -31,12 +32,14 @@ impl Builtin {
     fn invocation<'a>(&self, work: &Work<'a>) -> Result<Invocation<'a>, Error> {
         let replies = work.replies.to_vec();
         match self.kind {
-            Kind::Map => Ok(Invocation { key: "", records: vec![work.item], with: Vec::new(), replies }),
+            Kind::Map => Ok(Invocation { key: "", records: Records::one(work.item), with: Records::NONE, replies }),
             Kind::Group => Ok(Invocation { replies, ..frame::decode_invocation(work.item)? }),
         }
     }
 }
 
-fn contained<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(reason_of(panic.as_ref())))
+fn contained(work: impl FnOnce(&mut Outcome) -> Result<(), Error>) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::default();
+    let done = catch_unwind(AssertUnwindSafe(|| work(&mut outcome)));
+    done.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()))).map(|()| outcome)
 }

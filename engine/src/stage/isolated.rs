@@ -125,13 +125,12 @@ impl Runner for Isolated {
         })
     }
 
-    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
+    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
         let put = |writer: &mut Writer, item: usize| {
             writer.record(records[item]);
             Ok(())
         };
-        let answers = self.answers(operation, records.len(), put).into_iter();
-        answers.map(|answer| answer.map(|outcome| outcome.records.into_iter().next())).collect()
+        self.answers(operation, records.len(), put)
     }
 }
 

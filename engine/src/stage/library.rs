@@ -157,11 +157,10 @@ impl Runner for Instance {
         self.process(batch, work.len()).into_iter().map(Answer::outcome).collect()
     }
 
-    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Option<Vec<u8>>, Error>> {
+    fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
         let mut batch = self.batch(operation);
         records.iter().for_each(|record| batch.record(record));
-        let first = |answer: Answer| answer.outcome().map(|outcome| outcome.records.into_iter().next());
-        self.process(batch, records.len()).into_iter().map(first).collect()
+        self.process(batch, records.len()).into_iter().map(Answer::outcome).collect()
     }
 }
 
@@ -202,8 +201,8 @@ fn answer(call: *mut c_void, item: u64, write: impl FnOnce(&mut Answer)) {
 
 extern "C" fn emit(call: *mut c_void, item: u64, record: Bytes) {
     // SAFETY: the plugin lends the bytes for the duration of the callback.
-    let record = unsafe { record.slice() }.to_vec();
-    answer(call, item, |answer| answer.outcome.records.push(record));
+    let record = unsafe { record.slice() };
+    answer(call, item, |answer| answer.outcome.records.push(record.into()));
 }
 
 extern "C" fn request(call: *mut c_void, item: u64, request: Bytes) {

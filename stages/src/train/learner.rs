@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -73,6 +73,8 @@ pub(super) struct Signals {
     pub(super) stop: Arc<AtomicBool>,
     /// The last pair has come: no dialogue is being played any more.
     pub(super) ended: Arc<AtomicBool>,
+    /// So many pairs that were told have been taken: what is told beyond them waits.
+    pub(super) taken: Arc<AtomicU64>,
 }
 
 impl Learner {
@@ -127,6 +129,7 @@ impl Learner {
                     self.go_back()?;
                     let pair = Arc::new(pair.pair().map_err(|e| e.to_string())?);
                     self.stream.push(pair, &self.encoder).map_or(Ok(()), |batch| self.take(batch))?;
+                    self.signals.taken.fetch_add(1, Relaxed);
                 }
                 Told::Differs(differences) => self.differ(&differences)?,
                 Told::Again => self.begin_again()?,

@@ -65,12 +65,12 @@ impl Sequence {
         self.gone.clear();
     }
 
-    /// The next pair to tell, if no earlier one can come any more.
-    pub(super) fn next(&mut self, settled: Settled) -> Result<Option<Lent>, Error> {
+    /// The next pair to tell and its root, if no earlier one can come any more.
+    pub(super) fn next(&mut self, settled: Settled) -> Result<Option<(u64, Lent)>, Error> {
         let Some(key) = self.waiting.first().copied().filter(|key| is_final(key, settled)) else { return Ok(None) };
         self.waiting.remove(&key);
         self.last = self.last.max(Some(key));
-        self.pairs.find(&key).map(|at| self.pairs.lend(at)).transpose()
+        self.pairs.find(&key).map(|at| Ok((key.0, self.pairs.lend(at)?))).transpose()
     }
 
     /// Makes room on disk, where most of it is taken by pairs that are gone.
@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn told(sequence: &mut Sequence, settled: Settled) -> Vec<String> {
-        std::iter::from_fn(|| sequence.next(settled).unwrap()).map(|lent| lent.pair().unwrap().id).collect()
+        std::iter::from_fn(|| sequence.next(settled).unwrap()).map(|(_, lent)| lent.pair().unwrap().id).collect()
     }
 
     fn open() -> (tempfile::TempDir, Sequence) {

@@ -91,7 +91,9 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
     (
         "type = \"personas\"",
         "type = \"personas\"\nseed = 1",
-        &["22:1 stage type `personas` has no setting `seed` | it has: `type`, `from`, `with`"],
+        &[
+            "22:1 stage type `personas` has no setting `seed` | it has: `type`, `from`, `with`, `isolation`, `timeout_s`",
+        ],
     ),
     (
         "with = \"personas\"",
