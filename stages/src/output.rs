@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod parquet;
 pub mod report;
 pub(crate) mod row;
+pub mod shards;
 mod side_by_side;
 mod summary;
 mod template;
@@ -27,19 +28,32 @@ use std::path::{Path, PathBuf};
 
 use obvert_api::record::Pair;
 
-/// Writes every format of the pairs into a folder: `pairs.jsonl`, `pairs.parquet`, `llama-factory/`. `pairs` gives them from
-/// the beginning for each, so that a large set can stay where it is.
+use shards::Shard;
+
+/// Writes one file of every format of the pairs into a folder: `pairs.jsonl`, `pairs.parquet`, `llama-factory/rpo.json`, or
+/// one of the shards that take their place. `pairs` gives them from the beginning for each, so that a large set can stay where
+/// it is.
 ///
 /// # Errors
 /// The first file that could not be written; the first pair that could not be read.
-pub fn write_all<I>(folder: &Path, pairs: impl Fn() -> I) -> Result<(), Error>
+pub fn write_shard<I>(folder: &Path, shard: Shard, pairs: impl Fn() -> I) -> Result<(), Error>
 where
     I: IntoIterator<Item = Result<Pair, Error>>,
 {
-    jsonl::write_pairs(&folder.join("pairs.jsonl"), pairs())?;
+    jsonl::write_pairs(&folder.join(shard.name("pairs", "jsonl")), pairs())?;
     #[cfg(feature = "parquet")]
-    parquet::write_pairs(&folder.join("pairs.parquet"), pairs())?;
-    llama_factory::write_pairs(&folder.join("llama-factory"), pairs())
+    parquet::write_pairs(&folder.join(shard.name("pairs", "parquet")), pairs())?;
+    llama_factory::write_shard(&folder.join("llama-factory"), shard, pairs())
+}
+
+/// Makes the shards that were written the set: says so where that is said, and removes those of another split.
+///
+/// # Errors
+/// What the file system reports.
+pub fn settle_shards(folder: &Path, of: u32) -> Result<(), Error> {
+    llama_factory::settle_shards(&folder.join("llama-factory"), of)?;
+    shards::remove_others(folder, "pairs", "jsonl", of)?;
+    shards::remove_others(folder, "pairs", "parquet", of)
 }
 
 /// Replaces a file as a whole.

@@ -1,7 +1,7 @@
 //! `pairs`: the sink that keeps `pairs/` equal to the current set of pairs, in every format, and notes what changes.
 //!
 //! The pairs themselves lie on disk. A commit costs what changed since the one before: it is made in `changes.jsonl`, and the
-//! whole files follow behind, each replaced at once. A line of the last commit may be taken back while that is being made, if the
+//! files follow behind, each replaced at once: one of each format, or of a large set one for some of the dialogues. A line of the last commit may be taken back while that is being made, if the
 //! process is killed; a line of an earlier one never is.
 
 mod changelog;
@@ -10,13 +10,13 @@ mod replacing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use obvert_api::Record;
 use obvert_api::erased::decode;
-use obvert_api::record::Pair;
+use obvert_api::record::{Pair, id_of};
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Poll, Registry, Settled, View, Waker};
 use schemars::JsonSchema;
@@ -24,12 +24,14 @@ use serde::Deserialize;
 
 use crate::findings::Findings;
 use crate::output::Error;
-use crate::spool::{At, Key, Spool};
+use crate::output::shards::Bounds;
+use crate::spool::{At, Key, Spool, number};
 use changelog::Changelog;
 use commits::Name;
-use replacing::Replacing;
+use replacing::{Changed, Replacing};
 
-/// `pairs` has no settings: it writes every format.
+/// `pairs` has no settings: it writes every format. Up to 65,536 rows are one file (`pairs.jsonl`), more are as many as hold 8,192
+/// or fewer on average (`pairs-00003-of-00064.jsonl`), each with all pairs of its dialogues.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {}
@@ -53,6 +55,11 @@ struct Pairs {
     gone: BTreeMap<Key, Gone>,
     changelog: Changelog,
     replacing: Replacing,
+    bounds: Bounds,
+    /// Groups of pairs that changed since files were last replaced.
+    touched: HashSet<u32>,
+    /// Files that the set was split into then; 0 before this process has replaced any.
+    files: u32,
     /// The last commit, once this process has made one or found that there was nothing to commit.
     committed: Option<u64>,
     /// The commit whose set was last handed to be written by this process: what an earlier one left is not known.
@@ -79,6 +86,9 @@ impl Pairs {
             gone: committed.into_iter().map(|(key, at)| (key, Gone::Listed(at))).collect(),
             changelog,
             replacing: Replacing::new(folder.into(), findings.clone()),
+            bounds: Bounds::default(),
+            touched: HashSet::new(),
+            files: 0,
             committed: None,
             replaced: None,
         })
@@ -88,8 +98,11 @@ impl Pairs {
     fn take_in(&mut self, change: &Change) -> Result<(), String> {
         let pair: Pair = decode(&change.record).map_err(|e| e.0)?;
         let key = Key::new(change.root, &pair.id, &change.record);
+        // The pairs of a dialogue stay together where the set is split.
+        let group = number(&id_of(&[&pair.dialogue])) as u32;
         let before = self.current.find(&key);
-        self.current.change(key, &change.record, change.diff).map_err(|e| e.to_string())?;
+        self.current.change(key, group, &change.record, change.diff).map_err(|e| e.to_string())?;
+        self.touched.insert(group);
         match (before, self.current.find(&key)) {
             (None, Some(_)) if self.gone.remove(&key).is_none() => drop(self.came.insert(key)),
             (Some(at), None) if !self.came.remove(&key) => drop(self.gone.insert(key, Gone::Held(at))),
@@ -122,10 +135,20 @@ impl Pairs {
     /// Begins to replace the files, if they are of another set than the committed one and that is at hand.
     fn replace(&mut self) -> Result<(), String> {
         if self.replacing.is_idle()? && self.is_committed() && self.replaced != self.committed {
-            self.replacing.begin(self.current.snapshot().map_err(|e| e.to_string())?);
+            let changed = self.changed().map_err(|e| e.to_string())?;
+            self.replacing.begin(changed);
             self.replaced = self.committed;
         }
         Ok(())
+    }
+
+    /// The files that are not what they were when files were last replaced.
+    fn changed(&mut self) -> Result<Changed, Error> {
+        let of = self.bounds.files(self.current.len());
+        let touched: HashSet<u32> = self.touched.drain().map(|group| group % of).collect();
+        let split_anew = std::mem::replace(&mut self.files, of) != of;
+        let files = self.current.snapshot(of, |file| split_anew || touched.contains(&file))?;
+        Ok(Changed { of, files })
     }
 }
 

@@ -62,12 +62,13 @@ impl At {
     }
 }
 
-/// A record's place, and how often it came.
+/// A record's place, how often it came, and the group that it is of.
 #[derive(Clone, Copy)]
 struct Slot {
     offset: u64,
     length: u32,
     copies: i32,
+    group: u32,
 }
 
 impl Slot {
@@ -98,11 +99,11 @@ impl Spool {
         Ok(Spool { path: path.into(), file, tail: Vec::new(), written: 0, index: BTreeMap::new(), live: 0 })
     }
 
-    /// Takes in copies of a record, or takes them away. What was at a place stays there until `compact`.
-    pub(crate) fn change(&mut self, key: Key, record: &[u8], diff: isize) -> Result<(), Error> {
+    /// Takes in copies of a record of a group, or takes them away. What was at a place stays there until `compact`.
+    pub(crate) fn change(&mut self, key: Key, group: u32, record: &[u8], diff: isize) -> Result<(), Error> {
         let mut slot = match self.index.get(&key) {
             Some(slot) => *slot,
-            None => self.append(record)?,
+            None => Slot { group, ..self.append(record)? },
         };
         slot.copies += diff as i32;
         if slot.copies == 0 {
@@ -121,7 +122,7 @@ impl Spool {
         if self.tail.len() >= CHUNK {
             self.flush()?;
         }
-        Ok(Slot { offset, length, copies: 0 })
+        Ok(Slot { offset, length, copies: 0, group: 0 })
     }
 
     fn flush(&mut self) -> Result<(), Error> {
@@ -152,11 +153,25 @@ impl Spool {
         Ok(Lent { path: Arc::clone(&self.path), file: Arc::clone(&self.file), at })
     }
 
-    /// The set as it is now: what comes after leaves it untouched.
-    pub(crate) fn snapshot(&mut self) -> Result<Snapshot, Error> {
+    /// Pairs in the set.
+    pub(crate) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// The set as it is now, split into `of` parts by its groups' remainders; only the parts that are wanted. What comes after
+    /// leaves it untouched.
+    pub(crate) fn snapshot(&mut self, of: u32, wanted: impl Fn(u32) -> bool) -> Result<Vec<(u32, Snapshot)>, Error> {
         self.flush()?;
-        let places = self.index.values().filter(|slot| slot.copies > 0).map(Slot::at).collect();
-        Ok(Snapshot { path: Arc::clone(&self.path), file: Arc::clone(&self.file), places })
+        let mut places = vec![Vec::new(); of as usize];
+        for slot in self.index.values().filter(|slot| slot.copies > 0 && wanted(slot.group % of)) {
+            places[(slot.group % of) as usize].push(slot.at());
+        }
+        let part = |places| Snapshot { path: Arc::clone(&self.path), file: Arc::clone(&self.file), places };
+        Ok((0..of)
+            .zip(places)
+            .filter(|(index, _)| wanted(*index))
+            .map(|(index, places)| (index, part(places)))
+            .collect())
     }
 
     /// Moves to a new file where most of this one is of withdrawn records. Places from before are void then.
@@ -240,7 +255,7 @@ mod tests {
     }
 
     fn held(spool: &mut Spool) -> Vec<(String, usize)> {
-        let snapshot = spool.snapshot().unwrap();
+        let (_, snapshot) = spool.snapshot(1, |_| true).unwrap().remove(0);
         snapshot.pairs().map(|pair| pair.unwrap()).map(|pair| (pair.id, pair.chosen.len())).collect()
     }
 
@@ -255,14 +270,21 @@ mod tests {
             let (key, bytes) = record(random.below(4) as u64, id, size);
             let copies = naive.get(&key).map_or(0, |held| held.0);
             let diff = if copies > 0 && random.below(2) == 0 { -1 } else { 1 };
-            spool.change(key, &bytes, diff).unwrap();
+            spool.change(key, key.1 as u32, &bytes, diff).unwrap();
             naive.insert(key, (copies + diff, format!("{id:016x}"), size));
             naive.retain(|_, held| held.0 != 0);
             assert_eq!(spool.find(&key).is_some(), naive.contains_key(&key));
             if step % 500 == 499 {
                 let expected: Vec<_> = naive.values().map(|(_, id, size)| (id.clone(), *size)).collect();
                 assert_eq!(held(&mut spool), expected);
-                let before = earlier.replace((spool.snapshot().unwrap(), expected));
+                let parts = spool.snapshot(4, |part| part != 2).unwrap();
+                for (part, snapshot) in &parts {
+                    let of = |id: &String| number(id) % 4 == u64::from(*part);
+                    let found: Vec<_> = snapshot.pairs().map(|pair| pair.unwrap().id).collect();
+                    assert_eq!(found, expected.iter().map(|(id, _)| id.clone()).filter(of).collect::<Vec<_>>());
+                }
+                assert_eq!(parts.iter().map(|(part, _)| *part).collect::<Vec<_>>(), [0, 1, 3]);
+                let before = earlier.replace((spool.snapshot(1, |_| true).unwrap().remove(0).1, expected));
                 spool.rewrite().unwrap();
                 assert_eq!(spool.written, spool.live);
                 let Some((snapshot, expected)) = before else { continue };
@@ -279,9 +301,9 @@ mod tests {
         let mut spool = Spool::open(&folder.path().join("x.spool")).unwrap();
         for id in 0..100 {
             let (key, bytes) = record(0, id, 1 << 20);
-            spool.change(key, &bytes, 1).unwrap();
+            spool.change(key, key.1 as u32, &bytes, 1).unwrap();
             if id >= 2 {
-                spool.change(key, &bytes, -1).unwrap();
+                spool.change(key, key.1 as u32, &bytes, -1).unwrap();
             }
             spool.compact().unwrap();
             assert!(spool.written <= 68 << 20, "{}", spool.written);

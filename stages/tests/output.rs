@@ -14,9 +14,11 @@ use obvert_api::record::{Message, Pair, PairConstraint};
 use obvert_stages::output::card::CardFacts;
 use obvert_stages::output::metrics::MetricsFile;
 use obvert_stages::output::report::{ModelUse, ReportFacts, ScoreRow, StageCount};
+use obvert_stages::output::shards::Shard;
 use obvert_stages::output::tensorboard::EventFile;
 use obvert_stages::output::{
-    Error, card, jsonl, llama_factory, metrics, parquet, report, side_by_side, summary, tensorboard,
+    Error, card, jsonl, llama_factory, metrics, parquet, report, settle_shards, side_by_side, summary, tensorboard,
+    write_shard,
 };
 use parquet_crate::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -199,6 +201,37 @@ fn llama_factory_gets_rows_that_its_converter_accepts() {
     assert_eq!(info["rpo"]["ranking"], true);
     llama_factory::write_pairs(dir.path(), read(&[])).unwrap();
     assert_eq!(fs::read_to_string(dir.path().join("rpo.json")).unwrap(), "[]\n");
+}
+
+/// LLaMA-Factory reads every file of a folder, so there is nothing else in it.
+#[test]
+fn a_split_set_is_a_folder_to_llama_factory_and_a_pattern_to_others() {
+    let dir = tempdir().unwrap();
+    let write = |of| {
+        (0..of).for_each(|index| write_shard(dir.path(), Shard { index, of }, || pairs().into_iter().map(Ok)).unwrap());
+        settle_shards(dir.path(), of).unwrap();
+        let info: Value =
+            serde_json::from_slice(&fs::read(dir.path().join("llama-factory/dataset_info.json")).unwrap()).unwrap();
+        let rows = dir.path().join("llama-factory").join(info["rpo"]["file_name"].as_str().unwrap());
+        let mut names: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .chain(fs::read_dir(dir.path().join("llama-factory")).unwrap())
+            .chain(fs::read_dir(&rows).into_iter().flatten())
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !["llama-factory", "dataset_info.json"].contains(&name.as_str()))
+            .collect();
+        names.sort();
+        names
+    };
+    let whole = ["pairs.jsonl", "pairs.parquet", "rpo.json"];
+    assert_eq!(write(1), whole);
+    let split = |stem: &str, ext: &str| [0, 1].map(|n| format!("{stem}-0000{n}-of-00002.{ext}"));
+    let [a, b, c] = [split("pairs", "jsonl"), split("pairs", "parquet"), split("rpo", "json")];
+    let mut expected = [a, b, c].concat();
+    expected.push("rpo-00002".into());
+    expected.sort();
+    assert_eq!(write(2), expected);
+    assert_eq!(write(1), whole);
 }
 
 #[test]
@@ -432,6 +465,13 @@ fn the_card_describes_the_files_beside_it() {
     }
     let sample = card.split("```json\n").nth(1).unwrap().split("\n```").next().unwrap();
     assert_eq!(serde_json::from_str::<Value>(sample).unwrap(), expected_row(&pair()));
+    let mut large = card_facts();
+    large.pairs.pairs = 70_000;
+    card::write(dir.path(), &large).unwrap();
+    let card = fs::read_to_string(dir.path().join("README.md")).unwrap();
+    for text in ["path: \"pairs-*-of-00016.parquet\"", "reads `rpo-00016`", "`pairs-*-of-00016.jsonl` holds"] {
+        assert!(card.contains(text), "no {text:?} in {card}");
+    }
     card::write(dir.path(), &CardFacts::default()).unwrap();
 }
 

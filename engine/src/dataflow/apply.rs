@@ -104,6 +104,8 @@ pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Made<'s> {
     Made { items: made, busy: at_work, rejected: set_aside }
 }
 
+/// Items that are handed to the stage at once: more would not stay in the processor's caches from one stage to the next.
+const BATCH: usize = 128;
 /// Rounds of requests that one item may take: a stage that never stops asking is broken.
 const MAX_ROUNDS: usize = 64;
 
@@ -190,6 +192,9 @@ impl State {
                     }
                 }
                 None => due.push(Run { item, replies: Vec::new(), rounds: 0, at, net, busy: false }),
+            }
+            if due.len() >= BATCH {
+                self.run(std::mem::take(&mut due));
             }
         }
         self.run(due);

@@ -14,13 +14,21 @@ pub(crate) type Out = BufWriter<File>;
 /// The temporary name is fixed, so what a killed process left is overwritten by the next; two processes must not
 /// write the same path at once.
 pub(crate) fn write(path: &Path, content: impl FnOnce(&mut Out) -> Result<(), Error>) -> Result<(), Error> {
+    write_by_way_of(&temporary_for(path), path, content)
+}
+
+/// Writes `path` by way of a temporary file elsewhere in the same file system: for folders of which every file is read.
+pub(crate) fn write_by_way_of(
+    temporary: &Path,
+    path: &Path,
+    content: impl FnOnce(&mut Out) -> Result<(), Error>,
+) -> Result<(), Error> {
     let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let temporary = temporary_for(path);
-    let written = fill(&temporary, content).and_then(|()| fs::rename(&temporary, path).map_err(Error::io(path)));
+    let written = fill(temporary, content).and_then(|()| fs::rename(temporary, path).map_err(Error::io(path)));
     if written.is_err() {
         // The first error is the one to report; a leftover does no harm.
-        let _ = fs::remove_file(&temporary);
+        let _ = fs::remove_file(temporary);
     }
     written?;
     sync_folder(folder)

@@ -7,6 +7,7 @@ use obvert_api::record::Pair;
 use serde::Serialize;
 
 use super::row::Row;
+use super::shards::{self, Bounds};
 use super::{CASES, Error, PairsSummary, llama_factory, template};
 
 /// What a card says.
@@ -16,9 +17,9 @@ pub struct CardFacts {
     pub name: String,
     /// Licence identifier for the front matter, such as `apache-2.0`; left out if the user names none.
     pub license: Option<String>,
-    /// Name of the Parquet file beside the card, such as `pairs.parquet`.
+    /// Name of the Parquet file beside the card, such as `pairs.parquet`; of a large set, of what stands in place of it.
     pub parquet: String,
-    /// Name of the JSONL file beside the card.
+    /// Name of the JSONL file beside the card; likewise.
     pub jsonl: String,
     /// Counts over all pairs.
     pub pairs: PairsSummary,
@@ -42,10 +43,10 @@ struct View<'a> {
     quoted_name: String,
     license: Option<String>,
     size: &'static str,
-    parquet: &'a str,
+    parquet: String,
     quoted_parquet: String,
-    jsonl: &'a str,
-    llama_factory: [&'static str; 2],
+    jsonl: String,
+    llama_factory: [String; 2],
     pairs: &'a PairsSummary,
     cases: [super::Case; 6],
     sample: Option<String>,
@@ -60,15 +61,19 @@ pub fn write(dir: &Path, facts: &CardFacts) -> Result<(), Error> {
     let path = dir.join("README.md");
     let json = |text: &str| serde_json::to_string(text).map_err(Error::json(&path));
     let row = |pair: &Pair| serde_json::to_string_pretty(&Row::from(pair)).map_err(Error::json(&path));
+    // The number of files is that of the sink of pairs.
+    let files = Bounds::default().files(facts.pairs.pairs as usize);
+    let names = |name: &str| name.rsplit_once('.').map_or(name.into(), |(stem, ext)| shards::pattern(stem, ext, files));
+    let (parquet, jsonl) = (names(&facts.parquet), names(&facts.jsonl));
     let view = View {
         name: &facts.name,
         quoted_name: json(&facts.name)?,
         license: facts.license.as_deref().map(json).transpose()?,
         size: size_category(facts.pairs.pairs),
-        parquet: &facts.parquet,
-        quoted_parquet: json(&facts.parquet)?,
-        jsonl: &facts.jsonl,
-        llama_factory: [llama_factory::DATASET, llama_factory::FILE],
+        quoted_parquet: json(&parquet)?,
+        parquet,
+        jsonl,
+        llama_factory: [llama_factory::DATASET.into(), llama_factory::rows_in(files)],
         pairs: &facts.pairs,
         cases: CASES,
         sample: facts.sample.as_ref().map(row).transpose()?,

@@ -3,6 +3,7 @@
 //! LLaMA-Factory skips a row that breaks its rules with a warning, and training goes on without it. So the rules of
 //! its `data/converter.py` (0.9.5) are applied here to every row, and a row that breaks one is an error.
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use obvert_api::record::{Message, Pair};
 use serde::Serialize;
 use serde_json::json;
 
+use super::shards::{self, Shard};
 use super::{Error, atomic};
 
 /// The data set's name in `dataset_info.json`: `dataset: rpo` in a training configuration.
@@ -39,15 +41,60 @@ struct Said<'a> {
 /// # Errors
 /// The first pair that breaks a rule or could not be read; what the file system reports.
 pub fn write_pairs(dir: &Path, pairs: impl IntoIterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
-    let file = dir.join(FILE);
-    atomic::write(&file, |out| rows(&file, out, pairs))?;
-    let info = dir.join("dataset_info.json");
-    atomic::write(&info, |out| serde_json::to_writer_pretty(out, &dataset_info()).map_err(Error::json(&info)))
+    write_shard(dir, Shard::WHOLE, pairs)?;
+    settle_shards(dir, 1)
 }
 
-fn dataset_info() -> serde_json::Value {
+/// Writes one file of rows: `rpo.json`, or one of a folder for all of the same number, which LLaMA-Factory reads as a whole.
+///
+/// # Errors
+/// As of `write_pairs`.
+pub fn write_shard(
+    dir: &Path,
+    shard: Shard,
+    pairs: impl IntoIterator<Item = Result<Pair, Error>>,
+) -> Result<(), Error> {
+    let name = shard.name(DATASET, "json");
+    let file = if shard.of == 1 { dir.join(name) } else { dir.join(folder(shard.of)).join(name) };
+    atomic::write_by_way_of(&dir.join(format!(".{FILE}.tmp")), &file, |out| rows(&file, out, pairs))
+}
+
+/// Registers the rows of so many files, and removes others.
+///
+/// # Errors
+/// What the file system reports.
+pub fn settle_shards(dir: &Path, of: u32) -> Result<(), Error> {
+    let info = dir.join("dataset_info.json");
+    atomic::write(&info, |out| serde_json::to_writer_pretty(out, &dataset_info(of)).map_err(Error::json(&info)))?;
+    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
+        let path = entry.map_err(Error::io(dir))?.path();
+        let files = path.file_name().and_then(|name| name.to_str()).and_then(files_of);
+        if files.is_some_and(|files| files != of) {
+            fs::remove_dir_all(&path).map_err(Error::io(&path))?;
+        }
+    }
+    shards::remove_others(dir, DATASET, "json", of)
+}
+
+/// What `dataset_info.json` calls the rows of so many files: the one, or their folder.
+pub(super) fn rows_in(of: u32) -> String {
+    if of == 1 { FILE.to_owned() } else { folder(of) }
+}
+
+/// Name of the folder of so many files.
+fn folder(of: u32) -> String {
+    format!("{DATASET}-{of:05}")
+}
+
+/// The number of files whose folder has this name.
+fn files_of(name: &str) -> Option<u32> {
+    let of = name.strip_prefix(DATASET)?.strip_prefix('-')?.parse().ok()?;
+    (folder(of) == name).then_some(of)
+}
+
+fn dataset_info(of: u32) -> serde_json::Value {
     let columns = json!({"messages": "conversations", "system": "system", "chosen": "chosen", "rejected": "rejected"});
-    json!({DATASET: {"file_name": FILE, "formatting": "sharegpt", "ranking": true, "columns": columns}})
+    json!({DATASET: {"file_name": rows_in(of), "formatting": "sharegpt", "ranking": true, "columns": columns}})
 }
 
 /// A JSON array with one row a line.

@@ -41,6 +41,17 @@ pub struct PairsSummary {
     pub by_g: BTreeMap<u32, u64>,
 }
 
+impl PairsSummary {
+    /// Counts over this set and another one, of other turns.
+    pub fn and(mut self, other: &PairsSummary) -> PairsSummary {
+        self.pairs += other.pairs;
+        self.unordered += other.unordered;
+        self.by_case.iter_mut().zip(other.by_case).for_each(|(count, more)| *count += more);
+        other.by_g.iter().for_each(|(g, more)| *self.by_g.entry(*g).or_default() += more);
+        self
+    }
+}
+
 /// Counts pairs; both directions of one pair count once in `unordered`, `by_case` and `by_g`.
 pub fn summary<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> PairsSummary {
     let mut tally = Tally::default();

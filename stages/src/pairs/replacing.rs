@@ -1,6 +1,8 @@
 //! Replaces the whole files behind the commits: on a thread, one set at a time, so that a commit does not wait for a large set
-//! to be written. Several commits that come meanwhile are one replacement.
+//! to be written. Several commits that come meanwhile are one replacement, and of a set that is split only the files of
+//! dialogues that changed are written.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
@@ -9,20 +11,29 @@ use obvert_api::record::Pair;
 use obvert_engine::Waker;
 
 use crate::findings::Findings;
-use crate::output::{self, Error, Tally};
+use crate::output::shards::Shard;
+use crate::output::{self, Error, PairsSummary, Tally};
 use crate::spool::Snapshot;
 
-/// The files, and who writes them.
+/// The files' set, as far as it changed.
+pub(super) struct Changed {
+    /// Files that the set is split into.
+    pub(super) of: u32,
+    /// The files that are others now.
+    pub(super) files: Vec<(u32, Snapshot)>,
+}
+
+/// Who replaces the files.
 pub(super) struct Replacing {
-    folder: PathBuf,
-    findings: Findings,
+    /// Not there while the thread has them.
+    files: Option<Files>,
     waker: Option<Waker>,
-    thread: Option<JoinHandle<Result<(), Error>>>,
+    thread: Option<JoinHandle<Result<Files, Error>>>,
 }
 
 impl Replacing {
     pub(super) fn new(folder: PathBuf, findings: Findings) -> Self {
-        Replacing { folder, findings, waker: None, thread: None }
+        Replacing { files: Some(Files { folder, findings, surveys: BTreeMap::new() }), waker: None, thread: None }
     }
 
     /// Wakes the view whenever a replacement has ended.
@@ -30,13 +41,14 @@ impl Replacing {
         self.waker = Some(waker);
     }
 
-    /// Begins to replace the files.
-    pub(super) fn begin(&mut self, set: Snapshot) {
-        let (folder, findings, waker) = (self.folder.clone(), self.findings.clone(), self.waker.clone());
+    /// Begins to replace files. None are being replaced when this is called.
+    pub(super) fn begin(&mut self, changed: Changed) {
+        let Some(mut files) = self.files.take() else { return };
+        let waker = self.waker.clone();
         self.thread = Some(std::thread::spawn(move || {
-            let replaced = output::write_all(&folder, || set.pairs()).and_then(|()| tell(&set, &findings));
+            let replaced = files.replace(&changed);
             waker.iter().for_each(Waker::wake);
-            replaced
+            replaced.map(|()| files)
         }));
     }
 
@@ -56,24 +68,61 @@ impl Replacing {
     /// # Errors
     /// Why it failed.
     pub(super) fn wait(&mut self) -> Result<(), String> {
-        let ended = self.thread.take().map_or(Ok(Ok(())), JoinHandle::join);
-        ended.map_err(|panic| reason_of(panic.as_ref()).0)?.map_err(|e| e.to_string())
+        if let Some(thread) = self.thread.take() {
+            let replaced = thread.join().map_err(|panic| reason_of(panic.as_ref()).0)?;
+            self.files = Some(replaced.map_err(|e| e.to_string())?);
+        }
+        Ok(())
     }
 }
 
-/// Tells the report about the set.
-fn tell(set: &Snapshot, findings: &Findings) -> Result<(), Error> {
-    let (mut tally, mut example) = (Tally::default(), None);
-    for pair in set.pairs() {
-        let pair = pair?;
-        tally.add(&pair);
-        if example.as_ref().is_none_or(|best| worth(best) <= worth(&pair)) {
-            example = Some(pair);
+/// The files, and what the report is told of each.
+struct Files {
+    folder: PathBuf,
+    findings: Findings,
+    surveys: BTreeMap<u32, Survey>,
+}
+
+/// Counts over the pairs of one file, and one worth showing.
+struct Survey {
+    summary: PairsSummary,
+    example: Option<Pair>,
+}
+
+impl Files {
+    fn replace(&mut self, changed: &Changed) -> Result<(), Error> {
+        let of = changed.of;
+        for (index, set) in &changed.files {
+            output::write_shard(&self.folder, Shard { index: *index, of }, || set.pairs())?;
+            self.surveys.insert(*index, Survey::of(set)?);
         }
+        output::settle_shards(&self.folder, of)?;
+        self.surveys.retain(|index, _| *index < of);
+        self.tell();
+        Ok(())
     }
-    let mut found = findings.lock();
-    (found.pairs, found.example) = (tally.summary, example);
-    Ok(())
+
+    /// Both directions of a pair are of one dialogue, and so in one file: counts add up.
+    fn tell(&self) {
+        let surveys = || self.surveys.values();
+        let mut found = self.findings.lock();
+        found.pairs = surveys().fold(PairsSummary::default(), |all, survey| all.and(&survey.summary));
+        found.example = surveys().filter_map(|survey| survey.example.as_ref()).max_by_key(|pair| worth(pair)).cloned();
+    }
+}
+
+impl Survey {
+    fn of(set: &Snapshot) -> Result<Self, Error> {
+        let (mut tally, mut example) = (Tally::default(), None);
+        for pair in set.pairs() {
+            let pair = pair?;
+            tally.add(&pair);
+            if example.as_ref().is_none_or(|best| worth(best) <= worth(&pair)) {
+                example = Some(pair);
+            }
+        }
+        Ok(Survey { summary: tally.summary, example })
+    }
 }
 
 /// What makes a pair worth showing: something is reversed in it, the responses differ in much, and it is short.

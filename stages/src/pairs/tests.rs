@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -172,6 +173,52 @@ fn whatever_happens_the_changelog_says_what_the_files_hold() {
     }
 }
 
+/// The lines of every file that the set is split into, and which files of the file system these are.
+fn split(folder: &Path) -> (Vec<String>, BTreeMap<String, u64>) {
+    let (mut lines, mut files) = (Vec::new(), BTreeMap::new());
+    for entry in fs::read_dir(folder.join("pairs")).unwrap().map(|entry| entry.unwrap()) {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with("pairs") && name.ends_with(".jsonl") {
+            lines.extend(fs::read_to_string(entry.path()).unwrap().lines().map(str::to_owned));
+            files.insert(name, entry.metadata().unwrap().ino());
+        }
+    }
+    lines.sort();
+    (lines, files)
+}
+
+#[test]
+fn a_large_set_is_split_by_dialogues_and_only_files_that_changed_are_written() {
+    let folder = tempdir().unwrap();
+    let findings = Findings::default();
+    let mut view = try_open(folder.path(), &findings).unwrap();
+    view.bounds = Bounds { whole: 8, shard: 4 };
+    let (mut set, mut before) = (Set::new(), BTreeMap::new());
+    // Rows grow to 40, change in one dialogue, and are withdrawn again.
+    let grow = (0..10).map(|root| ((0..4).map(|number| ((root, number), Some(0))).collect::<Vec<_>>(), root == 5));
+    let edit = [(vec![((3, 0), Some(1))], true), (vec![((3, 0), None)], true)];
+    let shrink = (1..10).map(|root| ((0..4).map(|number| ((root, number), None)).collect::<Vec<_>>(), false));
+    for (step, (edits, in_place)) in grow.chain(edit).chain(shrink).enumerate() {
+        for (key, of) in edits {
+            let old = set.remove(&key).map(|old| change(key, old, -1));
+            let new = of.map(|of| change(key, of, 1));
+            of.map(|of| set.insert(key, of));
+            tell(&mut view, old.into_iter().chain(new).collect());
+        }
+        view.commit().unwrap();
+        view.finish().unwrap();
+        let (lines, files) = split(folder.path());
+        let mut expected: Vec<String> = text(&set).lines().map(str::to_owned).collect();
+        expected.sort();
+        assert_eq!((lines, files.len()), (expected, view.bounds.files(set.len()) as usize), "step {step}");
+        assert_eq!(findings.lock().pairs.pairs, set.len() as u64);
+        let same = files.iter().filter(|(name, file)| before.get(*name) == Some(*file)).count();
+        assert!(!in_place || same == files.len() - 1, "step {step}: {same} of {} files stayed", files.len());
+        before = files;
+    }
+    assert_eq!(before.into_keys().collect::<Vec<_>>(), ["pairs.jsonl"]);
+}
+
 #[test]
 fn a_commit_of_nothing_replaces_files_that_are_older_and_adds_no_line() {
     let (folder, set) = (tempdir().unwrap(), Set::from([((0, 1), 1), ((1, 1), 2)]));
@@ -331,19 +378,24 @@ fn a_large_set() {
         });
         timed("their commit, while the files are replaced", &mut |view| view.commit().unwrap());
     }
-    timed("the rest of that replacement", &mut |view| view.replacing.wait().unwrap());
-    timed("a replacement", &mut |view| view.finish().unwrap());
+    timed("the rest of the replacement of all files", &mut |view| view.replacing.wait().unwrap());
+    timed("the replacement of the files of these 12 pairs", &mut |view| view.finish().unwrap());
     timed("4 pairs edited and committed", &mut |view| {
         tell(view, (0..4).flat_map(|n| [told(n, 0, -1), told(n, 1, 1)]).collect());
         view.commit().unwrap();
     });
+    timed("poll that begins to replace their file", &mut |view| view.poll().map(drop).unwrap());
+    timed("its replacement", &mut |view| view.finish().unwrap());
     drop(view);
     let begin = std::time::Instant::now();
     drop(open(folder.path()));
     println!("opened again: {:.1?}", begin.elapsed());
-    for name in ["pairs/pairs.jsonl", "pairs/pairs.parquet", "pairs/changes.jsonl", "state/pairs.commits"] {
-        println!("{name}: {} MB", fs::metadata(folder.path().join(name)).unwrap().len() >> 20);
-    }
+    let sizes = |name: &str| {
+        let entries = fs::read_dir(folder.path().join(name)).unwrap().map(|entry| entry.unwrap());
+        entries.map(|entry| entry.metadata().unwrap().len()).sum::<u64>() >> 20
+    };
+    println!("pairs/: {} MB, of LLaMA-Factory: {} MB", sizes("pairs"), sizes("pairs/llama-factory/rpo-00064"));
+    println!("state/: {} MB", sizes("state"));
 }
 
 /// Words that do not repeat, as text does not.

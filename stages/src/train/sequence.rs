@@ -36,7 +36,7 @@ impl Sequence {
         let pair: Pair = decode(&change.record).map_err(|e| e.0)?;
         let key = Key::new(change.root, &pair.id, &change.record);
         let before = self.pairs.find(&key).is_some();
-        self.pairs.change(key, &change.record, change.diff).map_err(|e| e.to_string())?;
+        self.pairs.change(key, 0, &change.record, change.diff).map_err(|e| e.to_string())?;
         let was_told = match (before, self.pairs.find(&key).is_some()) {
             (false, true) => self.gone.remove(&key) || !self.waiting.insert(key),
             (true, false) => !self.waiting.remove(&key) && self.gone.insert(key),
