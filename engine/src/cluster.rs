@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use connect::Meeting;
 use exchange::Parts;
+pub(crate) use exchange::{Builders, execute};
 use socket::{Lost, Socket};
 
 /// Between hearing that a process is lost, and ending for it.
@@ -90,52 +91,117 @@ impl Seat {
         Ok(Self { hosts, index, listener })
     }
 
-    /// Waits for all processes. `work` says what all of them do: processes whose work differs refuse each other.
+    /// Waits for all processes, to exchange bytes with them. `work` says what all of them do: processes whose work differs refuse
+    /// each other.
     ///
     /// # Errors
     /// They do not come in time, or do other work, or one that came is lost.
     pub fn join(self, work: [u8; 32], deadline: Duration) -> Result<Cluster, Error> {
+        Cluster::new(self.meet(work, deadline)?).map_err(|error| Error::Broken(error.to_string()))
+    }
+
+    /// Waits for all processes, as [`Seat::join`].
+    pub(crate) fn meet(self, work: [u8; 32], deadline: Duration) -> Result<Met, Error> {
         let Self { hosts, index, listener } = self;
         let meeting = Meeting { hosts: &hosts, index, work, deadline, begin: Instant::now() };
         let streams = meeting.connect(&listener)?;
-        Cluster::new(hosts, index, streams).map_err(|error| Error::Broken(error.to_string()))
+        quieten_connections();
+        let sockets = streams.iter().flatten().map(TcpStream::try_clone).collect::<Result<_, _>>();
+        let sockets = sockets.map_err(|error: std::io::Error| Error::Broken(error.to_string()))?;
+        Ok(Met { streams, others: Others { hosts, index, sockets, lost: Lost::default() } })
+    }
+
+    /// This process's number.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The number of processes.
+    pub(crate) fn count(&self) -> usize {
+        self.hosts.len()
+    }
+}
+
+/// Processes that have met.
+pub(crate) struct Met {
+    streams: Vec<Option<TcpStream>>,
+    pub(crate) others: Others,
+}
+
+/// The other processes: their addresses, and whether one is lost.
+#[derive(Debug)]
+pub(crate) struct Others {
+    hosts: Vec<String>,
+    pub(crate) index: usize,
+    sockets: Vec<TcpStream>,
+    lost: Lost,
+}
+
+impl Met {
+    /// What timely's workers, so many in each process, are built from; and the process's view of the others.
+    pub(crate) fn timely(self, threads: usize) -> std::io::Result<(Builders, Others)> {
+        let Met { streams, others } = self;
+        let watched = |(remote, stream): (usize, Option<TcpStream>)| {
+            stream.map(|stream| Socket::new(stream, remote, &others.lost))
+        };
+        let sockets = streams.into_iter().enumerate().map(watched).collect();
+        Ok((exchange::builders(sockets, others.index, threads)?, others))
+    }
+}
+
+impl Others {
+    /// The number of processes.
+    pub(crate) fn count(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// The first process that was lost. Where there is one this process stays for a moment, so that the others hear of that one
+    /// before they hear of this.
+    pub(crate) fn lost(&self) -> Option<Error> {
+        let index = self.lost.first()?;
+        std::thread::sleep(MOURNING);
+        Some(Error::Lost { index, address: self.hosts[index].clone() })
+    }
+
+    /// Whether any process was lost.
+    pub(crate) fn are_lost(&self) -> bool {
+        self.lost.first().is_some()
+    }
+
+    /// Tells the others that this process is lost: a connection that ends in the middle says so.
+    pub(crate) fn leave_in_the_middle(&self) {
+        // One that has ended already is no concern.
+        self.sockets.iter().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
     }
 }
 
 /// The other processes. Dropped before [`Cluster::leave`], it tells them that this one is lost.
 #[derive(Debug)]
 pub struct Cluster {
-    hosts: Vec<String>,
-    index: usize,
+    others: Others,
     give: Option<Sender<Parts>>,
     take: Receiver<Parts>,
     worker: Option<JoinHandle<Result<(), String>>>,
-    sockets: Vec<TcpStream>,
-    lost: Lost,
 }
 
 impl Cluster {
-    fn new(hosts: Vec<String>, index: usize, streams: Vec<Option<TcpStream>>) -> std::io::Result<Self> {
-        quieten_connections();
-        let sockets = streams.iter().flatten().map(TcpStream::try_clone).collect::<Result<_, _>>()?;
-        let (lost, count) = (Lost::default(), streams.len());
-        let watched =
-            |(remote, stream): (usize, Option<TcpStream>)| stream.map(|stream| Socket::new(stream, remote, &lost));
-        let watched = streams.into_iter().enumerate().map(watched).collect();
+    fn new(met: Met) -> std::io::Result<Self> {
+        let (builders, others) = met.timely(1)?;
         let ((give, given), (deliver, take)) = (channel(), channel());
-        let work = move || exchange::run(watched, [index, count], given, &deliver);
+        let count = others.count();
+        let work = move || exchange::run(builders, count, given, &deliver);
         let worker = Some(std::thread::Builder::new().name("timely:cluster".into()).spawn(work)?);
-        Ok(Self { hosts, index, give: Some(give), take, worker, sockets, lost })
+        Ok(Self { others, give: Some(give), take, worker })
     }
 
     /// This process's number.
     pub fn index(&self) -> usize {
-        self.index
+        self.others.index
     }
 
     /// The number of processes.
     pub fn count(&self) -> usize {
-        self.hosts.len()
+        self.others.count()
     }
 
     /// Gives each process its part, and returns what each gave this one, both in the order of their numbers. All call it
@@ -160,16 +226,9 @@ impl Cluster {
         }
     }
 
-    /// What is to be said of an exchange that failed. Where a process is lost this one stays for a moment, so that the others
-    /// hear of that one before they hear of this.
+    /// What is to be said of an exchange that failed.
     fn failure(&self) -> Error {
-        match self.lost.first() {
-            Some(index) => {
-                std::thread::sleep(MOURNING);
-                Error::Lost { index, address: self.hosts[index].clone() }
-            }
-            None => Error::Broken("a process left before its part was done".into()),
-        }
+        self.others.lost().unwrap_or_else(|| Error::Broken("a process left before its part was done".into()))
     }
 }
 
@@ -189,8 +248,7 @@ fn quieten_connections() {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.worker.is_some() {
-            // The others notice that a connection ends in the middle; one that has ended already is no concern.
-            self.sockets.iter().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+            self.others.leave_in_the_middle();
         }
     }
 }

@@ -40,6 +40,20 @@ pub struct StageCount {
     pub most_bytes: u64,
 }
 
+impl StageCount {
+    /// Adds what the same stage did in another process.
+    pub(crate) fn add(&mut self, other: &StageCount) {
+        self.inputs += other.inputs;
+        self.done += other.done;
+        self.outputs += other.outputs;
+        self.rejected += other.rejected;
+        self.calls += other.calls;
+        self.memo_hits += other.memo_hits;
+        self.most_records = self.most_records.max(other.most_records);
+        self.most_bytes = self.most_bytes.max(other.most_bytes);
+    }
+}
+
 impl Counts {
     pub(crate) fn take(&self, items: isize) {
         self.items.fetch_add(items as i64, Relaxed);
@@ -55,11 +69,6 @@ impl Counts {
     pub(crate) fn call(&self) {
         self.calls.fetch_add(1, Relaxed);
     }
-    /// A call was withdrawn before it began.
-    pub(crate) fn withdraw(&self) {
-        // Another stage may have queued the call that this one withdraws.
-        let _ = self.calls.fetch_update(Relaxed, Relaxed, |calls| Some(calls.saturating_sub(1)));
-    }
     pub(crate) fn hit(&self) {
         self.memo_hits.fetch_add(1, Relaxed);
     }
@@ -68,12 +77,6 @@ impl Counts {
     pub(crate) fn hold(&self, (records, bytes): (usize, u64)) {
         self.most_records.fetch_max(records as u64, Relaxed);
         self.most_bytes.fetch_max(bytes, Relaxed);
-    }
-
-    /// Items handled, one way or the other, and those of them that were set aside.
-    pub(crate) fn handled(&self) -> (i64, i64) {
-        let rejected = self.rejected.load(Relaxed);
-        (self.done.load(Relaxed) + rejected, rejected)
     }
 
     /// The counts now.

@@ -19,7 +19,7 @@ pub use context::RunContext;
 pub use count::{Counts, StageCount};
 pub use dataflow::{Change, Poll, Settled, View, Waker};
 pub use registry::Registry;
-pub use run::{Explained, Options, Outcome, Progress, explain, run};
+pub use run::{Beside, Explained, Options, Outcome, Progress, explain, run, run_beside};
 
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,9 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// The other processes do not come, do other work, or one of them is lost.
+    #[error("{0}")]
+    Cluster(cluster::Error),
     /// The dataflow could not be started or a worker was lost.
     #[error("dataflow: {0}")]
     Dataflow(String),

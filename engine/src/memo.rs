@@ -1,8 +1,11 @@
 //! The durable memo of model calls: paid once, and a retraction retracts the same reply.
 
 mod identity;
+mod layout;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -10,6 +13,7 @@ use obvert_api::Reply;
 use serde::{Deserialize, Serialize};
 
 pub use identity::{Identity, Key, PARTS};
+pub(crate) use layout::{arrange, folder};
 
 /// Replies by call, and calls by the place where they were made.
 pub struct Memo {
@@ -158,6 +162,45 @@ impl Memo {
         Ok(())
     }
 
+    /// Moves calls, and the places where they were made, that `owner` gives to other memos; `to` opens one of them.
+    fn part(
+        &self,
+        own: usize,
+        owner: impl Fn(&Key) -> usize,
+        to: impl Fn(usize) -> Result<Arc<Memo>, String>,
+    ) -> Result<(), String> {
+        for rows in [Self::calls as fn(&Memo) -> &Keyspace, Self::at_places] {
+            let mut batches = BTreeMap::new();
+            let mut own_batch = self.database.batch();
+            for row in rows(self).iter() {
+                let (row, value) = row.into_inner().map_err(text)?;
+                let key = row.last_chunk().ok_or("a memo entry has no key")?;
+                let owner = owner(key);
+                if owner != own {
+                    let memo = to(owner)?;
+                    let batch = batches.entry(owner).or_insert_with(|| (Arc::clone(&memo), memo.database.batch()));
+                    batch.1.insert(rows(&memo), row.clone(), value);
+                    own_batch.remove(rows(self), row);
+                }
+            }
+            for (memo, batch) in batches.into_values() {
+                batch.commit().map_err(text)?;
+                memo.database.persist(PersistMode::SyncAll).map_err(text)?;
+            }
+            // What is kept elsewhere by now is not wanted here any more.
+            own_batch.commit().map_err(text)?;
+        }
+        self.database.persist(PersistMode::SyncAll).map_err(text)
+    }
+
+    fn calls(&self) -> &Keyspace {
+        &self.replies
+    }
+
+    fn at_places(&self) -> &Keyspace {
+        &self.places
+    }
+
     /// Forgets calls; they will be paid again. Returns how many there were.
     ///
     /// # Errors
@@ -203,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    fn paid(stage: &str, text: &str, made: u64) -> Paid {
+    pub(super) fn paid(stage: &str, text: &str, made: u64) -> Paid {
         let reply = Reply { text: text.into(), prompt_tokens: 1, reply_tokens: 2, finished: true };
         let origin = Origin { pipeline: "p".into(), stage: stage.into(), model: "m".into(), made };
         let identity = Identity::of(stage, text, &Request::new("m", Vec::new()));

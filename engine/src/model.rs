@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use obvert_api::{Reply, Request};
 
-pub(crate) use endpoint::Named;
-pub use endpoint::{Call, Endpoint, Explanation, Limits, ReplyTo, Submitted, Ticket, Usage};
+pub use endpoint::{Call, Endpoint, Explanation, Limits, ReplyTo, Ticket, Usage, Via};
+pub(crate) use endpoint::{Named, Owners, owner, ticket, ticket_of};
 pub use scripted::Scripted;
 
 /// Something that answers requests.

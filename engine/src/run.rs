@@ -1,22 +1,27 @@
 //! Runs a plan: opens models and memo, builds the dataflow on every worker, drives it until it is quiet.
 
 mod budget;
+mod company;
 mod drive;
 mod explain;
 mod follow;
 mod intake;
+mod post;
 mod prepare;
 mod rejected;
 mod shown;
 
 use budget::Budget;
+use company::{Company, Reported};
 pub use explain::{Explained, explain};
+pub(crate) use post::{Mail, Outbox};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::cluster::Seat;
 use crate::dataflow::{Applied, Ending, Graph, Node, OnFailure, Operator, Settlement, Trace, View};
 use crate::feed::Feed;
 use crate::model::Usage;
@@ -58,14 +63,27 @@ pub struct Outcome {
 }
 
 /// Live figures of a run, to be read from any thread.
-#[derive(Clone, Debug)]
-pub struct Progress(Vec<(String, String, Arc<Counts>)>);
+#[derive(Clone)]
+pub struct Progress {
+    own: Vec<(String, String, Arc<Counts>)>,
+    reported: Reported,
+}
 
 impl Progress {
-    /// What each stage has done so far.
+    /// What each stage has done so far, in all processes.
     pub fn stages(&self) -> Vec<StageCount> {
-        self.0.iter().map(|(name, kind, counts)| counts.read(name, kind)).collect()
+        self.reported.stages(self.own.iter().map(|(name, kind, counts)| counts.read(name, kind)).collect())
     }
+}
+
+/// This process as one of several that run a plan together.
+pub struct Beside {
+    /// Its place among them.
+    pub seat: Seat,
+    /// The pipeline, and all that was said of how to run it: those that run another one are refused.
+    pub pipeline: Vec<u8>,
+    /// How long to wait for the others.
+    pub deadline: Duration,
 }
 
 /// A stage that was created, before it is part of a dataflow.
@@ -92,6 +110,8 @@ struct Shared {
     /// Where places of rows are kept.
     state: PathBuf,
     watch: bool,
+    /// Present where several processes work on it.
+    company: Option<Company>,
 }
 
 /// How a run is stopped: by anybody, from any thread.
@@ -114,31 +134,66 @@ impl Stop {
         Arc::new(move |stage, cause| stop.fail(stage, cause))
     }
 
-    fn failure(&self) -> Option<(String, String)> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn first_failure(&self) -> Option<(String, String)> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// Runs a plan to its end. `watch` is handed the live figures once all is set up.
+///
+/// # Errors
+/// It cannot be set up, or a stage, a worker or another process is lost.
 pub fn run(plan: Plan, registry: &Registry, options: &Options, watch: impl FnOnce(Progress)) -> Result<Outcome, Error> {
+    run_beside(plan, registry, options, None, watch)
+}
+
+/// Runs a plan together with other processes, each of which does the same. The first one has the sources and the sinks.
+///
+/// # Errors
+/// As for [`run`]; or the others do not come, or do other work.
+pub fn run_beside(
+    plan: Plan,
+    registry: &Registry,
+    options: &Options,
+    beside: Option<Beside>,
+    watch: impl FnOnce(Progress),
+) -> Result<Outcome, Error> {
     let begin = Instant::now();
     let plan = Arc::new(plan);
-    let stop = Stop::default();
-    let endpoints = Arc::new(prepare::open_endpoints(&plan, registry, &options.out, &stop)?);
-    let shared = Arc::new(prepare::prepare(&plan, registry, options, &endpoints, stop)?);
+    let (stop, outbox) = (Stop::default(), Outbox::default());
+    let met = beside.map(|beside| prepare::meet(beside, &plan, registry, options)).transpose()?;
+    if met.is_none() {
+        prepare::arrange(options, 1)?;
+    }
+    let owners = met.as_ref().map(|met| Company::owners(&met.others, &outbox));
+    let endpoints = Arc::new(prepare::open_endpoints(&plan, registry, &options.out, &stop, owners)?);
+    let threads = plan.run.workers;
+    let broken = |error: std::io::Error| Error::Dataflow(error.to_string());
+    let (builders, company) = match met.map(|met| met.timely(threads)).transpose().map_err(broken)? {
+        Some((builders, others)) => {
+            (Some(builders), Some(Company::new(others, threads, outbox, Arc::clone(&endpoints))))
+        }
+        None => (None, None),
+    };
+    let shared = Arc::new(prepare::prepare(&plan, registry, options, &endpoints, stop, company)?);
     let named = |stage: &Prepared| (stage.plan.name.clone(), stage.plan.kind.clone(), Arc::clone(&stage.counts));
-    let progress = Progress(shared.stages.iter().map(named).collect());
+    let reported = shared.company.as_ref().map(|company| company.reported.clone()).unwrap_or_default();
+    let progress = Progress { own: shared.stages.iter().map(named).collect(), reported: reported.clone() };
     watch(progress.clone());
-    let driven = drive::drive(Arc::clone(&shared), plan.run.workers);
+    let driven = drive::drive(Arc::clone(&shared), threads, builders);
     endpoints.0.values().for_each(|endpoint| endpoint.close());
-    // A stage that failed is the cause of whatever became of the workers.
-    if let Some((stage, cause)) = shared.stop.failure() {
+    // A process that is lost, or a stage that failed, is the cause of whatever became of the workers.
+    if let Some(lost) = shared.company.as_ref().and_then(|company| company.others.lost()) {
+        return Err(Error::Cluster(lost));
+    }
+    if let Some((stage, cause)) = shared.stop.first_failure() {
         return Err(Error::Stage { stage, cause });
     }
     driven?;
     let interrupted = !shared.stop.ending.is_quiet();
     let models = endpoints.0.iter().map(|(name, endpoint)| (name.clone(), endpoint.usage())).collect();
-    Ok(Outcome { stages: progress.stages(), models, elapsed: begin.elapsed(), interrupted })
+    let (stages, models) = (progress.stages(), reported.models(models));
+    Ok(Outcome { stages, models, elapsed: begin.elapsed(), interrupted })
 }
 
 impl Shared {
@@ -173,9 +228,13 @@ impl Shared {
 
     /// Stops the run if it failed too often or was interrupted.
     fn watch_over(&self) {
-        let exceeded =
-            self.budget.exceeded(self.stages.iter().map(|stage| (&*stage.plan.name, stage.counts.handled())));
-        if let Some(cause) = exceeded {
+        let own = self.stages.iter().map(|stage| stage.counts.read(&stage.plan.name, &stage.plan.kind)).collect();
+        let stages = match &self.company {
+            Some(company) => company.reported.stages(own),
+            None => own,
+        };
+        let handled = |stage: &StageCount| (stage.done + stage.rejected, stage.rejected);
+        if let Some(cause) = self.budget.exceeded(stages.iter().map(|stage| (&*stage.name, handled(stage)))) {
             self.stop.fail("run", cause);
         }
         let interrupted = self.interrupt.load(Relaxed);

@@ -142,6 +142,11 @@ impl Part {
         }
     }
 
+    /// This process's place among the others, to be taken once; nothing where it works alone.
+    pub fn seat(&mut self) -> Option<Seat> {
+        self.seat.take()
+    }
+
     /// Waits for the others; nothing where this process works alone.
     pub fn join(&mut self, work: [u8; 32]) -> anyhow::Result<Option<Beside>> {
         let Some(seat) = self.seat.take() else { return Ok(None) };

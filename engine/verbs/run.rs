@@ -7,10 +7,13 @@ mod progress;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::Context;
-use obvert_engine::Options;
+use obvert_engine::{Beside, Options};
 use obvert_stages::Findings;
+
+use super::beside;
 
 use pages::Pages;
 use progress::Display;
@@ -29,10 +32,15 @@ pub struct Arguments {
     /// Go on when all is done: follow the inputs, and recompute what an edit changes, until Ctrl-C.
     #[arg(long)]
     watch: bool,
-    /// Worker threads of the dataflow.
+    /// Worker threads of the dataflow, in each process.
     #[arg(long)]
     workers: Option<usize>,
+    #[command(flatten)]
+    beside: beside::Arguments,
 }
+
+/// How long processes wait for each other: they load their models after they have met.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a pipeline.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -54,10 +62,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     ctrlc::set_handler(interrupted).context("cannot watch for Ctrl-C")?;
     let mut options = Options::new(out.clone());
     (options.interrupt, options.watch) = (interrupt, arguments.watch);
+    let mut part = arguments.beside.start()?;
+    let first = part.index == 0;
+    let pipeline = serde_json::to_vec(&(&text, &arguments.set))?;
+    let beside = part.seat().map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
     let display = Display::default();
-    let outcome = obvert_engine::run(plan, &registry, &options, |progress| display.show(progress));
+    let show = |progress| {
+        if first {
+            display.show(progress);
+        }
+    };
+    let outcome = obvert_engine::run_beside(plan, &registry, &options, beside, show);
     display.end();
     let outcome = outcome?;
+    part.end()?;
+    // What a run leaves is the first process's.
+    if !first {
+        return Ok(());
+    }
     let found = findings.lock();
     if outcome.interrupted {
         anyhow::bail!("interrupted; run the same command again to continue");

@@ -28,32 +28,42 @@ type Message = (u64, (u64, u64), ByteBuf);
 /// What a process gives to each, or gets of each.
 pub(super) type Parts = Vec<Vec<u8>>;
 
-/// Exchanges what is given until nobody gives any more. Fails with what a thread said when it panicked: timely has no other
-/// way to say that a connection ended.
+/// What timely's workers are built from, and what outlives them.
+pub(crate) struct Builders(Vec<AllocatorBuilder>, Box<dyn Any + Send>);
+
+/// For so many workers in each process.
+pub(super) fn builders(sockets: Vec<Option<Socket>>, index: usize, threads: usize) -> std::io::Result<Builders> {
+    let processes = ProcessBuilder::new_typed_vector(threads, Hooks::default().refill, None);
+    let (builders, guard) = initialize_networking_from_sockets(processes, sockets, index, threads, Hooks::default())?;
+    Ok(Builders(builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(guard)))
+}
+
+/// Has every worker of this process do `work`. Fails with what a thread said when it panicked: timely has no other way to say that
+/// a connection ended.
+pub(crate) fn execute<T: Send + 'static>(
+    Builders(builders, others): Builders,
+    work: impl Fn(&mut Worker) -> T + Send + Sync + 'static,
+) -> Result<Vec<T>, String> {
+    // Joining panics where a thread of a connection did.
+    let joined = catch_unwind(AssertUnwindSafe(|| {
+        execute_from(builders, others, WorkerConfig::default(), work)?.join().into_iter().collect()
+    }));
+    joined.unwrap_or_else(|_| Err("a connection ended".to_owned()))
+}
+
+/// Exchanges what is given until nobody gives any more.
 pub(super) fn run(
-    sockets: Vec<Option<Socket>>,
-    [index, count]: [usize; 2],
+    builders: Builders,
+    count: usize,
     given: Receiver<Parts>,
     deliver: &Sender<Parts>,
 ) -> Result<(), String> {
-    let (processes, hooks) = (ProcessBuilder::new_typed_vector(1, Hooks::default().refill, None), Hooks::default());
-    let networking = initialize_networking_from_sockets(processes, sockets, index, 1, hooks);
-    let (builders, guard) = networking.map_err(|error| error.to_string())?;
-    let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
     let (given, deliver) = (Mutex::new(given), deliver.clone());
     let work = move |worker: &mut Worker| {
         let given = given.lock().unwrap_or_else(PoisonError::into_inner);
         exchange(worker, count, &given, &deliver);
     };
-    // Joining panics where a thread of a connection did.
-    let joined = catch_unwind(AssertUnwindSafe(|| {
-        let others: Box<dyn Any + Send> = Box::new(guard);
-        execute_from(builders, others, WorkerConfig::default(), work)?
-            .join()
-            .into_iter()
-            .collect::<Result<Vec<()>, _>>()
-    }));
-    joined.map_err(|_| "a connection ended".to_owned())?.map(drop)
+    execute(builders, work).map(drop)
 }
 
 fn exchange(worker: &mut Worker, count: usize, given: &Receiver<Parts>, deliver: &Sender<Parts>) {

@@ -16,7 +16,7 @@ use super::port::{Port, open_tick};
 use super::{Items, Made, Tick, Update};
 use crate::count::Counts;
 use crate::memo::{Identity, Key};
-use crate::model::{Call, Endpoints, ReplyTo, Submitted, Ticket};
+use crate::model::{Call, Endpoints, ReplyTo, Ticket, Via, ticket};
 use crate::stage::{Runner, Work};
 
 /// A stage as its operator needs it.
@@ -132,6 +132,9 @@ struct Job {
     net: isize,
 }
 
+/// A reply, and how it was come by.
+type Answer = (Ticket, Result<Reply, String>, Via);
+
 struct State {
     stage: Applied,
     jobs: HashMap<Item, Job>,
@@ -139,20 +142,19 @@ struct State {
     /// copies and their retraction must find the same outcome.
     failed: HashMap<Item, (String, isize)>,
     tickets: HashMap<Ticket, (Item, usize)>,
-    issued: Ticket,
     items: Vec<Update<Item>>,
     busy: Vec<Update<Busy>>,
     rejected: Vec<Update<Rejected>>,
-    replies: Receiver<(Ticket, Result<Reply, String>)>,
+    replies: Receiver<Answer>,
     reply_to: ReplyTo,
 }
 
 impl State {
     fn new(stage: Applied, wake: SyncActivator) -> Self {
-        let (send, replies): (Sender<(Ticket, Result<Reply, String>)>, _) = channel();
-        let reply_to: ReplyTo = Arc::new(move |ticket, reply| {
+        let (send, replies): (Sender<Answer>, _) = channel();
+        let reply_to: ReplyTo = Arc::new(move |ticket, reply, via| {
             // Both fail only when the dataflow has ended, and then nobody wants the reply.
-            let _ = send.send((ticket, reply));
+            let _ = send.send((ticket, reply, via));
             let _ = wake.activate();
         });
         State {
@@ -160,7 +162,6 @@ impl State {
             jobs: HashMap::new(),
             failed: HashMap::new(),
             tickets: HashMap::new(),
-            issued: 0,
             items: Vec::new(),
             busy: Vec::new(),
             rejected: Vec::new(),
@@ -214,10 +215,15 @@ impl State {
     /// Takes in replies; what they complete lands at `front` at the earliest.
     fn answer(&mut self, front: Tick) {
         let mut due = Vec::new();
-        while let Ok((ticket, reply)) = self.replies.try_recv() {
+        while let Ok((ticket, reply, via)) = self.replies.try_recv() {
             let Some((item, index)) = self.tickets.remove(&ticket) else {
                 continue;
             };
+            match via {
+                Via::Call => self.stage.counts.call(),
+                Via::Memo => self.stage.counts.hit(),
+                Via::SameCall => {}
+            }
             let Some(job) = self.jobs.get_mut(&item) else {
                 continue;
             };
@@ -339,18 +345,14 @@ impl State {
 
     /// Queues the call for the item's request of that index.
     fn call(&mut self, item: &Item, index: usize, identity: Identity, request: Request) -> (Key, String, Ticket) {
-        self.issued += 1;
-        self.tickets.insert(self.issued, (item.clone(), index));
+        let ticket = ticket();
+        self.tickets.insert(ticket, (item.clone(), index));
         let (Place { root, lap }, model) = (item.place, request.model.clone());
         if let Ok(endpoint) = self.stage.endpoints.get(&model) {
             let call = Call { identity, request, stage: Arc::clone(&self.stage.name), root, lap };
-            match endpoint.submit(call, self.issued, Arc::clone(&self.reply_to)) {
-                Submitted::Queued => self.stage.counts.call(),
-                Submitted::Known => self.stage.counts.hit(),
-                Submitted::Joined => {}
-            }
+            endpoint.submit(call, ticket, Arc::clone(&self.reply_to));
         }
-        (identity.key, model, self.issued)
+        (identity.key, model, ticket)
     }
 
     /// Forgets an item that was withdrawn while it waited, and its calls that have not begun; replies still on their
@@ -359,9 +361,8 @@ impl State {
         let calls = self.jobs.remove(&item).map(|job| job.calls).unwrap_or_default();
         for (key, model, ticket) in calls {
             self.tickets.remove(&ticket);
-            let withdrawn = self.stage.endpoints.get(&model).is_ok_and(|endpoint| endpoint.withdraw(&key, ticket));
-            if withdrawn {
-                self.stage.counts.withdraw();
+            if let Ok(endpoint) = self.stage.endpoints.get(&model) {
+                endpoint.withdraw(&key, ticket);
             }
         }
         self.settle(&item, at);

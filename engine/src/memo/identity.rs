@@ -1,6 +1,7 @@
 //! What a call is: all that could change the reply, part by part.
 
 use obvert_api::Request;
+use serde::{Deserialize, Serialize};
 
 /// Identity of a call: a hash over all of its parts.
 pub type Key = [u8; 32];
@@ -10,7 +11,7 @@ pub const PARTS: [&str; 7] =
     ["the stage's code", "the model", "the messages", "the sampling", "the sample", "the adapter", "the schema"];
 
 /// A call with a hash of each of its parts, so that two calls can be told apart by what differs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Of the whole.
     pub key: Key,

@@ -5,24 +5,49 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use obvert_api::{Reply, Request};
+use serde::{Deserialize, Serialize};
 
 use super::Model;
 use crate::dataflow::OnFailure;
 use crate::memo::{CallPlace, Entry, Identity, Key, Memo, Origin, Paid, now};
+use crate::run::{Mail, Outbox};
 use queue::{Queue, Queued};
 
-/// Says where a reply belongs: the number that `submit` was given.
+/// Says where a reply belongs: a number that nobody else has.
 pub type Ticket = u64;
 
-/// Receives a reply, on a thread of the endpoint.
-pub type ReplyTo = Arc<dyn Fn(Ticket, Result<Reply, String>) + Send + Sync>;
+/// A new ticket.
+pub(crate) fn ticket() -> Ticket {
+    static ISSUED: AtomicU64 = AtomicU64::new(0);
+    ISSUED.fetch_add(1, Relaxed)
+}
+
+/// The ticket of another process, which waits for each call once.
+pub(crate) fn ticket_of(process: usize) -> Ticket {
+    Ticket::MAX - process as Ticket
+}
+
+/// Receives a reply, on a thread of the endpoint, and how it was come by.
+pub type ReplyTo = Arc<dyn Fn(Ticket, Result<Reply, String>, Via) + Send + Sync>;
+
+/// How a reply was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Via {
+    /// The model was called for whoever gets it.
+    Call,
+    /// The model was called for somebody else who wanted the same.
+    SameCall,
+    /// It was in the memo.
+    Memo,
+}
 
 /// A call that a stage wants to be made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Call {
     /// What it is.
     pub identity: Identity,
@@ -58,11 +83,35 @@ pub struct Endpoint {
     queue: Mutex<Queue>,
     wake: Condvar,
     usage: Mutex<Usage>,
+    /// Present where other processes make a part of the calls.
+    owners: Option<Owners>,
     fail: OnFailure,
 }
 
+/// Which process makes a call, and keeps its reply: the same one whoever asks.
+#[derive(Clone)]
+pub(crate) struct Owners {
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+    pub(crate) outbox: Outbox,
+}
+
+impl Owners {
+    /// The other process that makes a call; none where this one does.
+    fn other(&self, key: &Key) -> Option<usize> {
+        let owner = owner(key, self.count);
+        (owner != self.index).then_some(owner)
+    }
+}
+
+/// The process, of so many, that makes a call.
+pub(crate) fn owner(key: &Key, count: usize) -> usize {
+    let number = key[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    (number % count as u64) as usize
+}
+
 /// What a model has been asked so far.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
     /// Calls that it answered.
     pub calls: u64,
@@ -78,6 +127,18 @@ pub struct Usage {
     pub time: Duration,
 }
 
+impl Usage {
+    /// Adds what the same model was asked in another process.
+    pub(crate) fn add(&mut self, other: &Usage) {
+        self.calls += other.calls;
+        self.failures += other.failures;
+        self.memo_hits += other.memo_hits;
+        self.prompt_tokens += other.prompt_tokens;
+        self.reply_tokens += other.reply_tokens;
+        self.time += other.time;
+    }
+}
+
 /// Where a reply comes from, or would.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Explanation {
@@ -86,17 +147,6 @@ pub enum Explanation {
     /// The call was not made before. What differs from the one most like it that was made in its place, and when that was (Unix
     /// time in seconds).
     New(Option<(Vec<&'static str>, u64)>),
-}
-
-/// What became of a submitted call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// A new call was queued.
-    Queued,
-    /// The same call is under way already.
-    Joined,
-    /// The reply was in the memo by now, and has been handed over.
-    Known,
 }
 
 /// A model as a pipeline names it.
@@ -108,7 +158,13 @@ pub(crate) struct Named<'a> {
 
 impl Endpoint {
     /// Opens the queue of a model. A memo that cannot keep a reply ends the run through `fail`.
-    pub(crate) fn start(named: Named<'_>, memo: Arc<Memo>, limits: Limits, fail: OnFailure) -> Arc<Self> {
+    pub(crate) fn start(
+        named: Named<'_>,
+        memo: Arc<Memo>,
+        limits: Limits,
+        owners: Option<Owners>,
+        fail: OnFailure,
+    ) -> Arc<Self> {
         let Named { pipeline, name, model } = named;
         let endpoint = Arc::new(Endpoint {
             name: name.to_string(),
@@ -120,6 +176,7 @@ impl Endpoint {
             queue: Mutex::default(),
             wake: Condvar::new(),
             usage: Mutex::default(),
+            owners,
             fail,
         });
         lanes::start(&endpoint);
@@ -131,11 +188,14 @@ impl Endpoint {
         Identity::of(build, &self.identity, request)
     }
 
-    /// The memo's reply to a call, if it was made before.
+    /// The memo's reply to a call, if it was made before; another process's memo is not looked into.
     ///
     /// # Errors
     /// The memo cannot be read.
     pub fn recall(&self, key: &Key) -> Result<Option<Reply>, String> {
+        if self.owner(key).is_some() {
+            return Ok(None);
+        }
         let reply = self.memo.get(key)?;
         self.usage_mut().memo_hits += u64::from(reply.is_some());
         Ok(reply)
@@ -159,26 +219,46 @@ impl Endpoint {
         self.usage_mut().clone()
     }
 
-    /// Queues a call; the reply reaches `to` with the ticket.
-    pub fn submit(&self, call: Call, ticket: Ticket, to: ReplyTo) -> Submitted {
+    fn owner(&self, key: &Key) -> Option<usize> {
+        self.owners.as_ref()?.other(key)
+    }
+
+    fn send(&self, to: usize, mail: Mail) {
+        self.owners.iter().for_each(|owners| owners.outbox.send(to, mail.clone()));
+    }
+
+    /// Queues a call, here or where it is made; the reply reaches `to` with the ticket.
+    pub fn submit(&self, call: Call, ticket: Ticket, to: ReplyTo) {
         let mut queue = self.queue();
         if queue.join(&call.identity.key, ticket, &to) {
-            return Submitted::Joined;
+            return;
+        }
+        if let Some(owner) = self.owner(&call.identity.key) {
+            queue.wait_elsewhere(&call, ticket, to);
+            drop(queue);
+            return self.send(owner, Mail::Call(call));
         }
         // The call may have ended since the caller looked; replies are kept before their waiters are forgotten.
         if let Ok(Some(reply)) = self.recall(&call.identity.key) {
             drop(queue);
-            to(ticket, Ok(reply));
-            return Submitted::Known;
+            return to(ticket, Ok(reply), Via::Memo);
         }
         queue.push(call, ticket, to);
         self.wake.notify_one();
-        Submitted::Queued
     }
 
-    /// Withdraws a ticket. Returns whether the call, wanted by nobody else, had not begun and is not made.
-    pub fn withdraw(&self, key: &Key, ticket: Ticket) -> bool {
-        self.queue().withdraw(key, ticket)
+    /// Withdraws a ticket: its call, wanted by nobody else, is not made if it has not begun.
+    pub fn withdraw(&self, key: &Key, ticket: Ticket) {
+        let unwanted = self.queue().withdraw(key, ticket);
+        if let (true, Some(owner)) = (unwanted, self.owner(key)) {
+            self.send(owner, Mail::Withdraw(*key, self.name.clone()));
+        }
+    }
+
+    /// Another process answers a call.
+    pub(crate) fn answered(&self, key: &Key, reply: &Result<Reply, String>, via: Via) {
+        let waiters = self.queue().take_waiters(key);
+        hand_over(waiters, reply, via);
     }
 
     /// Ends the lanes, and waits until their present calls are done and kept: what is paid for is not lost.
@@ -227,7 +307,7 @@ impl Endpoint {
         }
         let waiters = queue.take_waiters(&queued.call.identity.key);
         drop(queue);
-        waiters.into_iter().for_each(|(ticket, to)| to(ticket, reply.clone()));
+        hand_over(waiters, &reply, Via::Call);
     }
 
     fn paid(&self, call: &Call, reply: &Reply) -> Paid {
@@ -245,5 +325,13 @@ impl Endpoint {
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first who waits is the one for whom the call was made.
+fn hand_over(waiters: Vec<(Ticket, ReplyTo)>, reply: &Result<Reply, String>, via: Via) {
+    for (nth, (ticket, to)) in waiters.into_iter().enumerate() {
+        let via = if nth > 0 && via == Via::Call { Via::SameCall } else { via };
+        to(ticket, reply.clone(), via);
     }
 }

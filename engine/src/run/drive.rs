@@ -9,13 +9,17 @@ use timely::worker::Worker;
 use super::Shared;
 use super::intake::Intake;
 use crate::Error;
+use crate::cluster::{Builders, execute};
 use crate::dataflow::{Built, build};
 
 /// Longest pause between two looks at the clock while nothing happens.
 const PARK: Duration = Duration::from_millis(1);
 
-/// Runs the dataflow on `workers` threads until it is quiet or told to stop.
-pub(super) fn drive(shared: Arc<Shared>, workers: usize) -> Result<(), Error> {
+/// Runs the dataflow on `workers` threads, beside those of other processes, until it is quiet or told to stop.
+pub(super) fn drive(shared: Arc<Shared>, workers: usize, beside: Option<Builders>) -> Result<(), Error> {
+    if let Some(builders) = beside {
+        return execute(builders, move |worker| run_worker(worker, &shared)).map(drop).map_err(Error::Dataflow);
+    }
     let config = if workers > 1 { timely::Config::process(workers) } else { timely::Config::thread() };
     let guards = timely::execute(config, move |worker| run_worker(worker, &shared)).map_err(Error::Dataflow)?;
     for result in guards.join() {
@@ -40,6 +44,12 @@ fn run_worker(worker: &mut Worker, shared: &Arc<Shared>) {
 }
 
 fn drive_worker(worker: &mut Worker, shared: &Arc<Shared>) {
+    let company = shared.company.as_ref();
+    if let Some(company) = company {
+        company.carry(worker, shared);
+    }
+    // The first worker of this process.
+    let leads = company.is_none_or(|company| worker.index() % company.threads == 0);
     let graph = shared.graph(worker.index());
     let mut built: Built = worker.dataflow(|scope| build(scope, graph));
     let mut intake = (worker.index() == 0).then(|| Intake::begin(shared, &mut built));
@@ -58,9 +68,18 @@ fn drive_worker(worker: &mut Worker, shared: &Arc<Shared>) {
         if intake.is_some() {
             shared.watch_over();
         }
+        if let Some(company) = company.filter(|_| leads) {
+            company.watch_over(shared);
+        }
+    }
+    if let Some(company) = company.filter(|_| leads) {
+        company.part(shared);
     }
     drop(built.sources);
     while worker.has_dataflows() && !shared.stop.ending.is_lost() {
         worker.step_or_park(Some(PARK));
+        if company.is_some_and(|company| company.others.are_lost()) {
+            shared.stop.ending.lose();
+        }
     }
 }

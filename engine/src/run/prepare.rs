@@ -8,20 +8,45 @@ use obvert_api::erased::Kind;
 use obvert_api::{Operation, Port};
 
 use super::budget::Budget;
+use super::company::{self, Company};
 use super::rejected::Rejections;
-use super::{Options, Prepared, Shared, Stop};
+use super::{Beside, Options, Prepared, Shared, Stop};
+use crate::cluster::Met;
 use crate::context::ToJson;
 use crate::dataflow::{Applied, Limit, Settlement, View, Within};
-use crate::memo::Memo;
-use crate::model::{Endpoint, Endpoints, Limits, Named};
+use crate::memo::{self, Memo};
+use crate::model::{Endpoint, Endpoints, Limits, Named, Owners, owner};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::{Body, Entry};
 use crate::stage::ask_one;
 use crate::{Counts, Error, Registry, RunContext};
 
+/// Waits for the other processes. Nobody has opened a memo before: the first process parts them first.
+pub(super) fn meet(beside: Beside, plan: &Plan, registry: &Registry, options: &Options) -> Result<Met, Error> {
+    let Beside { seat, pipeline, deadline } = beside;
+    if seat.index() == 0 {
+        arrange(options, seat.count())?;
+    }
+    seat.meet(company::work(plan, registry, &pipeline), deadline).map_err(Error::Cluster)
+}
+
+/// Parts the memos of a folder for so many processes.
+pub(super) fn arrange(options: &Options, processes: usize) -> Result<(), Error> {
+    let state = options.out.join("state");
+    let failed =
+        |cause| Error::State { path: state.clone(), cause: format!("{cause} (is another run using this folder?)") };
+    memo::arrange(&state, processes, owner).map_err(failed)
+}
+
 /// Opens memo and models.
-pub(super) fn open_endpoints(plan: &Plan, registry: &Registry, out: &Path, stop: &Stop) -> Result<Endpoints, Error> {
-    let path = out.join("state").join("memo");
+pub(super) fn open_endpoints(
+    plan: &Plan,
+    registry: &Registry,
+    out: &Path,
+    stop: &Stop,
+    owners: Option<Owners>,
+) -> Result<Endpoints, Error> {
+    let path = memo::folder(&out.join("state"), owners.as_ref().map_or(0, |owners| owners.index));
     let failed = |cause: String| Error::State { path: path.clone(), cause };
     std::fs::create_dir_all(&path).map_err(|e| failed(e.to_string()))?;
     let memo = Memo::open(&path).map_err(|e| failed(format!("{e} (is another run using this folder?)")))?;
@@ -35,7 +60,7 @@ pub(super) fn open_endpoints(plan: &Plan, registry: &Registry, out: &Path, stop:
             timeout: model.timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             retries: model.retries as u32,
         };
-        let endpoint = Endpoint::start(named, Arc::clone(&memo), limits, stop.on_failure());
+        let endpoint = Endpoint::start(named, Arc::clone(&memo), limits, owners.clone(), stop.on_failure());
         endpoints.0.insert(model.name.clone(), endpoint);
     }
     Ok(endpoints)
@@ -48,8 +73,11 @@ pub(super) fn prepare(
     options: &Options,
     endpoints: &Arc<Endpoints>,
     stop: Stop,
+    company: Option<Company>,
 ) -> Result<Shared, Error> {
-    let preparing = Preparing { plan, registry, options, endpoints, stop: &stop };
+    // Views are the first process's, and whoever looks at calls wants nothing written.
+    let views = options.trace.is_none() && company.as_ref().is_none_or(|company| company.others.index == 0);
+    let preparing = Preparing { plan, registry, options, endpoints, stop: &stop, views };
     let mut stages = plan.stages.iter().map(|stage| preparing.stage(stage)).collect::<Result<Vec<_>, _>>()?;
     // Views are opened last: they ask their inputs to show records.
     for node in 0..stages.len() {
@@ -65,10 +93,11 @@ pub(super) fn prepare(
         settlement: Settlement::new(plan.run.dialogues, Limit { records: plan.run.records, bytes: plan.run.bytes }),
         stop,
         interrupt: Arc::clone(&options.interrupt),
-        rejected: Mutex::new(options.trace.is_none().then(|| Box::new(rejected) as Box<dyn View>)),
+        rejected: Mutex::new(views.then(|| Box::new(rejected) as Box<dyn View>)),
         budget: Budget { failures: plan.run.max_failures, share: plan.run.max_failure_share },
         state: options.out.join("state"),
         watch: options.watch,
+        company,
     })
 }
 
@@ -93,6 +122,7 @@ struct Preparing<'a> {
     options: &'a Options,
     endpoints: &'a Arc<Endpoints>,
     stop: &'a Stop,
+    views: bool,
 }
 
 impl Preparing<'_> {
@@ -125,13 +155,13 @@ impl Preparing<'_> {
         Ok(Prepared { plan: stage.clone(), counts, applied, view, source, primary: false, closes_loop, admits })
     }
 
-    /// The view of a stage, if it is one; whoever looks at calls wants nothing written.
+    /// The view of a stage, if it is one and is wanted.
     fn view(&self, stages: &[Prepared], node: usize) -> Result<Option<Box<dyn View>>, String> {
         let stage = &stages[node].plan;
         let Some(Body::View(open)) = self.registry.entry(&stage.kind).map(|entry| &entry.body) else {
             return Ok(None);
         };
-        if self.options.trace.is_some() {
+        if !self.views {
             return Ok(None);
         }
         let context = RunContext {

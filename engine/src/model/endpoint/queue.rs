@@ -44,6 +44,8 @@ pub(super) struct Queue {
 struct Waiting {
     priority: Priority,
     waiters: Vec<(Ticket, ReplyTo)>,
+    /// Another process makes it.
+    elsewhere: bool,
 }
 
 impl Queue {
@@ -54,10 +56,22 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, call: Call, ticket: Ticket, to: ReplyTo) {
+        let priority = self.wait(&call, ticket, to);
+        self.queue.insert(priority, Queued { call, attempts: 0 });
+    }
+
+    /// Notes who waits for a call that another process makes.
+    pub(super) fn wait_elsewhere(&mut self, call: &Call, ticket: Ticket, to: ReplyTo) {
+        self.wait(call, ticket, to);
+        self.waiting.entry(call.identity.key).and_modify(|waiting| waiting.elsewhere = true);
+    }
+
+    fn wait(&mut self, call: &Call, ticket: Ticket, to: ReplyTo) -> Priority {
         self.submitted += 1;
         let priority = (Reverse(call.lap), call.root, self.submitted);
-        self.waiting.insert(call.identity.key, Waiting { priority, waiters: vec![(ticket, to)] });
-        self.queue.insert(priority, Queued { call, attempts: 0 });
+        let waiting = Waiting { priority, waiters: vec![(ticket, to)], elsewhere: false };
+        self.waiting.insert(call.identity.key, waiting);
+        priority
     }
 
     /// Has a call that failed made again after a pause, if anybody still waits for it.
@@ -68,18 +82,17 @@ impl Queue {
         }
     }
 
-    /// Forgets a ticket; whether its call is not made for that.
+    /// Forgets a ticket; whether nobody waits for its call any more. One that has begun goes on, and its reply is kept.
     pub(super) fn withdraw(&mut self, key: &Key, ticket: Ticket) -> bool {
         let Some(waiting) = self.waiting.get_mut(key) else {
             return false;
         };
         waiting.waiters.retain(|(other, _)| *other != ticket);
-        let (unwanted, priority) = (waiting.waiters.is_empty(), waiting.priority);
-        let withdrawn = unwanted && self.queue.remove(&priority).is_some();
-        if withdrawn {
+        let (unwanted, priority, elsewhere) = (waiting.waiters.is_empty(), waiting.priority, waiting.elsewhere);
+        if unwanted && (elsewhere || self.queue.remove(&priority).is_some()) {
             self.waiting.remove(key);
         }
-        withdrawn
+        unwanted
     }
 
     pub(super) fn take_waiters(&mut self, key: &Key) -> Vec<(Ticket, ReplyTo)> {

@@ -42,16 +42,16 @@ fn asked(
     let model = Arc::new(Told { calls: AtomicUsize::new(0), answer });
     let named = Named { pipeline: "p", name: "m", model };
     let limits = Limits { max_in_flight: 1, timeout, retries };
-    let endpoint = Endpoint::start(named, memo, limits, Arc::new(|_, cause| panic!("{cause}")));
+    let endpoint = Endpoint::start(named, memo, limits, None, Arc::new(|_, cause| panic!("{cause}")));
     let (to, replies) = channel();
-    submit(&endpoint, move |reply| drop(to.send(reply)));
+    submit(&endpoint, move |reply, _| drop(to.send(reply)));
     Asked { endpoint, replies, _folder: folder }
 }
 
-fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>) + Send + Sync + 'static) -> Submitted {
+fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send + Sync + 'static) {
     let request = Request::new("m", Vec::new());
     let call = Call { identity: endpoint.identify("build", &request), request, stage: "stage".into(), root: 0, lap: 0 };
-    endpoint.submit(call, 1, Arc::new(move |_, reply| then(reply)))
+    endpoint.submit(call, ticket(), Arc::new(move |_, reply, via| then(reply, via)));
 }
 
 fn fails_until(good: usize) -> impl Fn(usize) -> Result<String, String> {
@@ -76,8 +76,8 @@ fn a_failure_is_not_remembered_as_an_answer() {
     let asked = asked(fails_until(2), 0, 0);
     assert!(asked.replies.recv().unwrap().is_err());
     let (to, again) = channel();
-    assert_eq!(submit(&asked.endpoint, move |reply| drop(to.send(reply))), Submitted::Queued);
-    assert_eq!(again.recv().unwrap().unwrap().text, "answer 2");
+    submit(&asked.endpoint, move |reply, via| drop(to.send((reply.map(|reply| reply.text), via))));
+    assert_eq!(again.recv().unwrap(), (Ok("answer 2".into()), Via::Call));
 }
 
 #[test]
@@ -104,9 +104,14 @@ fn equal_calls_in_flight_cost_one() {
         Ok(format!("answer {nth}"))
     };
     let asked = asked(slow, 0, 0);
-    let (to, second) = channel();
-    assert_eq!(submit(&asked.endpoint, move |reply| drop(to.send(reply))), Submitted::Joined);
-    assert_eq!(second.recv().unwrap(), asked.replies.recv().unwrap());
+    let hear = |endpoint: &Endpoint| {
+        let (to, heard) = channel();
+        submit(endpoint, move |reply, via| drop(to.send((reply, via))));
+        heard
+    };
+    let second = hear(&asked.endpoint);
+    let first = asked.replies.recv().unwrap();
+    assert_eq!(second.recv().unwrap(), (first.clone(), Via::SameCall));
     assert_eq!(asked.endpoint.usage().calls, 1);
-    assert_eq!(submit(&asked.endpoint, |_| ()), Submitted::Known);
+    assert_eq!(hear(&asked.endpoint).recv().unwrap(), (first, Via::Memo));
 }

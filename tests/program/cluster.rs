@@ -1,0 +1,97 @@
+//! A pipeline run by several processes: the same results, and what happens when one is lost.
+
+use std::collections::HashSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::common::{Ran, assert_accounted, counts, done, program};
+use crate::slow::{prepared, results, wait_for};
+
+fn calls(folder: &Path) -> Vec<String> {
+    fs::read_to_string(folder.join("calls.log")).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// A file with so many addresses that nobody listens on.
+fn hosts(folder: &Path, count: usize) {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let lines: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    fs::write(folder.join("hosts"), lines.join("\n")).unwrap();
+}
+
+/// One of the processes that `hosts` lists.
+fn start(folder: &Path, index: usize, more: &[&str]) -> Child {
+    let (index, part) = (index.to_string(), ["run", "slow.toml", "--out", "out", "--hosts", "hosts", "--process"]);
+    let mut command = program(folder, &[&part[..], &[&index], more].concat());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn ended(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn processes_and_workers_change_the_speed_and_nothing_else() {
+    let alone = prepared();
+    done(alone.path(), &["run", "slow.toml", "--out", "out"]);
+    let (expected, all) = (results(alone.path()), calls(alone.path()).len());
+    for (processes, workers) in [("2", "1"), ("3", "2")] {
+        let folder = prepared();
+        let ran =
+            done(folder.path(), &["run", "slow.toml", "--out", "out", "--processes", processes, "--workers", workers]);
+        assert!(results(folder.path()) == expected, "{processes} processes made something else");
+        assert_accounted(&ran);
+        assert_eq!(counts(&ran, "respond")[4], all as i64, "{}", ran.out);
+        assert_eq!(calls(folder.path()).len(), all);
+        // Another number of processes finds what those have paid for.
+        for again in [&["--processes", "2"][..], &[], &["--processes", "3"]] {
+            done(folder.path(), &[&["run", "slow.toml", "--out", "out"], again].concat());
+            assert!(results(folder.path()) == expected);
+        }
+        assert_eq!(calls(folder.path()).len(), all, "calls were paid twice");
+    }
+}
+
+#[test]
+fn a_lost_process_ends_the_others_and_the_run_goes_on() {
+    let alone = prepared();
+    done(alone.path(), &["run", "slow.toml", "--out", "out"]);
+    let (expected, all) = (results(alone.path()), calls(alone.path()).len());
+    let folder = prepared();
+    for (lost, lines) in [(0, 10), (1, 40), (2, 70)] {
+        hosts(folder.path(), 3);
+        let mut processes: Vec<_> = (0..3).map(|index| start(folder.path(), index, &[])).collect();
+        wait_for(&mut processes[lost], &folder.path().join("calls.log"), lines);
+        let killed = Instant::now();
+        let mut child = processes.remove(lost);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for process in processes {
+            let ran = ended(process);
+            assert_eq!(ran.code, 1, "{}", ran.err);
+            assert!(ran.err.contains(&format!("process {lost} (127.0.0.1:")), "{}", ran.err);
+        }
+        assert!(killed.elapsed() < Duration::from_secs(20), "they went on for {:?}", killed.elapsed());
+    }
+    done(folder.path(), &["run", "slow.toml", "--out", "out", "--processes", "2"]);
+    assert!(results(folder.path()) == expected, "the losses changed the results");
+    let paid = calls(folder.path());
+    let distinct = paid.iter().collect::<HashSet<_>>().len();
+    assert_eq!(distinct, all);
+    // Four calls are in flight at once in each of three processes.
+    assert!(paid.len() - distinct <= 3 * 3 * 4, "{} calls were paid twice", paid.len() - distinct);
+}
+
+#[test]
+fn processes_that_run_something_else_are_refused() {
+    let folder = prepared();
+    hosts(folder.path(), 2);
+    let first = start(folder.path(), 0, &[]);
+    let second = start(folder.path(), 1, &["--set", "next.turns=2"]);
+    for ran in [ended(first), ended(second)] {
+        assert_eq!(ran.code, 1);
+        assert!(ran.err.contains("does other work") || ran.err.contains("is lost"), "{}", ran.err);
+    }
+}
