@@ -9,7 +9,7 @@ use crate::common::{done, rows};
 use crate::watch::{editable, edited, start, wait_for, write};
 
 /// What a reader of the changelog holds at its end, and the number of the last commit.
-fn replayed(out: &Path) -> (BTreeMap<String, Value>, u64) {
+pub fn replayed(out: &Path) -> (BTreeMap<String, Value>, u64) {
     let (mut held, mut last) = (BTreeMap::new(), 0);
     for mut row in rows(&out.join("pairs/changes.jsonl")) {
         let line = row.as_object_mut().unwrap();
@@ -22,7 +22,7 @@ fn replayed(out: &Path) -> (BTreeMap<String, Value>, u64) {
     (held, last)
 }
 
-fn held(out: &Path) -> BTreeMap<String, Value> {
+pub fn held(out: &Path) -> BTreeMap<String, Value> {
     rows(&out.join("pairs/pairs.jsonl")).into_iter().map(|row| (row["id"].as_str().unwrap().to_owned(), row)).collect()
 }
 

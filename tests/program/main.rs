@@ -5,6 +5,7 @@
 
 mod beside;
 mod changelog;
+mod chaos;
 mod cluster;
 mod common;
 mod contained;

@@ -8,11 +8,16 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::common::{Ran, counts, done, program, repository};
-use crate::slow::prepared;
+use crate::slow::prepared_with;
 
 /// The pipeline on profiles of its own, which can be edited.
 pub fn editable() -> (TempDir, Vec<String>) {
-    let folder = prepared();
+    editable_with("")
+}
+
+/// With more settings of `train`.
+pub fn editable_with(settings: &str) -> (TempDir, Vec<String>) {
+    let folder = prepared_with(settings);
     let original = repository("pipelines/quickstart/profiles.jsonl").display().to_string();
     let pipeline = fs::read_to_string(folder.path().join("slow.toml")).unwrap();
     fs::write(folder.path().join("slow.toml"), pipeline.replace(&original, "profiles.jsonl")).unwrap();
