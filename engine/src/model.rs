@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use obvert_api::{Reply, Request};
 
-pub(crate) use endpoint::Named;
 pub use endpoint::{Call, Endpoint, Explanation, Limits, ReplyTo, Submitted, Ticket, Usage};
+pub(crate) use endpoint::{Named, ticket};
 pub use scripted::Scripted;
 
 /// Something that answers requests.

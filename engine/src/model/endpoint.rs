@@ -5,6 +5,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +16,14 @@ use crate::dataflow::OnFailure;
 use crate::memo::{CallPlace, Entry, Identity, Key, Memo, Origin, Paid, now};
 use queue::{Queue, Queued};
 
-/// Says where a reply belongs: the number that `submit` was given.
+/// Says where a reply belongs: a number that nobody else has.
 pub type Ticket = u64;
+
+/// A new ticket.
+pub(crate) fn ticket() -> Ticket {
+    static ISSUED: AtomicU64 = AtomicU64::new(0);
+    ISSUED.fetch_add(1, Relaxed)
+}
 
 /// Receives a reply, on a thread of the endpoint.
 pub type ReplyTo = Arc<dyn Fn(Ticket, Result<Reply, String>) + Send + Sync>;
