@@ -46,3 +46,11 @@ pub(crate) struct Made<'s> {
     pub(crate) busy: Busys<'s>,
     pub(crate) rejected: Rejects<'s>,
 }
+
+impl<'s> Made<'s> {
+    /// What another operator makes of the records, with all else of both.
+    fn then(self, next: impl FnOnce(Items<'s>) -> Made<'s>) -> Made<'s> {
+        let Made { items, busy, rejected } = next(self.items);
+        Made { items, busy: busy.concat(self.busy), rejected: rejected.concat(self.rejected) }
+    }
+}

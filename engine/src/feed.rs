@@ -101,14 +101,14 @@ impl Feed {
 
     /// The place of a row of that key: the n-th of several in one reading has the n-th of theirs.
     fn place(&mut self, key: &[u8]) -> io::Result<u64> {
-        let known = self.places.len();
-        for nth in 0.. {
+        let (known, mut nth) = (self.places.len(), 0);
+        loop {
             let at = self.places.place(key, nth)?;
             if at >= known || self.unseen.remove(&at) {
                 return Ok(at);
             }
+            nth += 1;
         }
-        Ok(known)
     }
 }
 

@@ -4,18 +4,21 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Where bytes lie in a spool.
+/// Where bytes lie in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    at: u64,
-    length: u32,
+    /// The first one's place.
+    pub at: u64,
+    /// How many there are.
+    pub length: u32,
 }
 
 /// An append-only file of byte strings.
 #[derive(Debug)]
 pub struct Spool {
-    file: File,
+    file: Arc<File>,
     /// Appended, and not in the file yet.
     tail: Vec<u8>,
     written: u64,
@@ -31,7 +34,7 @@ impl Spool {
     /// What the file system reports.
     pub fn new(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        Ok(Spool { file: tempfile::tempfile_in(folder)?, tail: Vec::new(), written: 0 })
+        Ok(Spool { file: Arc::new(tempfile::tempfile_in(folder)?), tail: Vec::new(), written: 0 })
     }
 
     /// Keeps bytes.
@@ -43,11 +46,25 @@ impl Spool {
         let at = self.len();
         self.tail.extend_from_slice(bytes);
         if self.tail.len() >= CHUNK {
-            self.file.write_all_at(&self.tail, self.written)?;
-            self.written += self.tail.len() as u64;
-            self.tail.clear();
+            self.flush()?;
         }
         Ok(Extent { at, length })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.tail, self.written)?;
+        self.written += self.tail.len() as u64;
+        self.tail.clear();
+        Ok(())
+    }
+
+    /// The file with all that was kept so far, to be read on any thread, whatever becomes of the spool.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn share(&mut self) -> io::Result<Arc<File>> {
+        self.flush()?;
+        Ok(Arc::clone(&self.file))
     }
 
     /// The bytes that were kept there.
@@ -55,14 +72,10 @@ impl Spool {
     /// # Errors
     /// What the file system reports.
     pub fn get(&self, extent: Extent) -> io::Result<Vec<u8>> {
-        let length = extent.length as usize;
-        if let Some(start) = extent.at.checked_sub(self.written) {
-            let start = start as usize;
-            return Ok(self.tail[start..start + length].to_vec());
+        match extent.at.checked_sub(self.written) {
+            Some(start) => Ok(self.tail[start as usize..][..extent.length as usize].to_vec()),
+            None => extent.read(&self.file),
         }
-        let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, extent.at)?;
-        Ok(bytes)
     }
 
     /// Bytes of all that was ever kept.
@@ -77,14 +90,14 @@ impl Spool {
 }
 
 impl Extent {
-    /// Bytes that it takes.
-    pub fn len(self) -> u64 {
-        u64::from(self.length)
-    }
-
-    /// Whether it has none.
-    pub fn is_empty(self) -> bool {
-        self.length == 0
+    /// The bytes there.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn read(self, file: &File) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.length as usize];
+        file.read_exact_at(&mut bytes, self.at)?;
+        Ok(bytes)
     }
 }
 

@@ -90,7 +90,7 @@ impl Read {
 /// Reads a batch.json of token ids or JSONL in TRL's formats. Pairs of one dialogue, or where a row names none, of one
 /// prompt, are a group. Where `margins` are wanted a difference that is no number is an error.
 pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>, margins: bool) -> anyhow::Result<Read> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let text = text(path).with_context(|| path.display().to_string())?;
     if let Ok(batch) = serde_json::from_str::<Value>(&text)
         && batch.get("pairs").is_some()
     {
@@ -104,6 +104,21 @@ pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>, margins: bool) 
         read.add(index + 1, row(line, &dialect, limits, margins));
     }
     Ok(read)
+}
+
+/// The text of a file, or of a folder's files `pairs*.jsonl` in the order of their names: their lines are counted through.
+fn text(path: &Path) -> anyhow::Result<String> {
+    if !path.is_dir() {
+        return Ok(std::fs::read_to_string(path)?);
+    }
+    let mut files = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let name = |file: &Path| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    files.retain(|file| name(file).starts_with("pairs") && name(file).ends_with(".jsonl"));
+    files.sort();
+    if files.is_empty() {
+        bail!("no file pairs*.jsonl in it");
+    }
+    Ok(files.iter().map(std::fs::read_to_string).collect::<Result<_, _>>()?)
 }
 
 fn token_ids(tokens: TokenPair, limits: &Limits<'_>) -> anyhow::Result<(String, Fitted)> {

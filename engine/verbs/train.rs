@@ -23,7 +23,8 @@ use super::train_observer::TrainObserver;
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format, for kto also in its unpaired one.
+    /// Pairs: a batch.json of token ids or JSONL in TRL's preference format, for kto also in its unpaired one; or a folder with such
+    /// files named pairs*.jsonl.
     #[arg(long)]
     pairs: PathBuf,
     #[command(flatten)]

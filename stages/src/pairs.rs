@@ -18,6 +18,7 @@ use obvert_api::Record;
 use obvert_api::erased::decode;
 use obvert_api::record::{Pair, id_of};
 use obvert_engine::registry::Entry;
+use obvert_engine::spool::Extent;
 use obvert_engine::{Change, Poll, Registry, Settled, View, Waker};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -25,7 +26,7 @@ use serde::Deserialize;
 use crate::findings::Findings;
 use crate::output::Error;
 use crate::output::shards::Bounds;
-use crate::spool::{At, Key, Spool, number};
+use crate::pair_set::{Key, PairSet, number};
 use changelog::Changelog;
 use commits::Name;
 use replacing::{Changed, Replacing};
@@ -48,7 +49,7 @@ pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
 }
 
 struct Pairs {
-    current: Spool,
+    current: PairSet,
     /// The pairs that came since the last commit.
     came: BTreeSet<Key>,
     /// The pairs that went since, and where they are to be named from.
@@ -70,9 +71,9 @@ struct Pairs {
 #[derive(Clone, Copy)]
 enum Gone {
     /// It still lies at this place.
-    Held(At),
+    Held(Extent),
     /// An earlier process committed it, and this one was not told of it (yet). The list of commits names it.
-    Listed(At),
+    Listed(Extent),
 }
 
 impl Pairs {
@@ -81,7 +82,7 @@ impl Pairs {
         let of = |extension: &str| state.with_added_extension(extension);
         let (changelog, committed) = Changelog::open(&folder.join("changes.jsonl"), &of("commits"))?;
         Ok(Pairs {
-            current: Spool::open(&of("spool"))?,
+            current: PairSet::open(state.parent().unwrap_or(folder))?,
             came: BTreeSet::new(),
             gone: committed.into_iter().map(|(key, at)| (key, Gone::Listed(at))).collect(),
             changelog,

@@ -37,8 +37,8 @@ use serde_json::Value;
 
 use crate::findings::Findings;
 use crate::output::Error;
+use crate::pair_set::Lent;
 use crate::policy::{Settings, Shelf, settings_of};
-use crate::spool::Lent;
 use learner::{Learner, Signals};
 use ledger::{Difference, Withdrawn};
 use sequence::Sequence;
@@ -51,8 +51,7 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
         let mut settings = Train::deserialize(settings).map_err(|e| e.to_string())?;
         settings.seed = settings.seed.wrapping_add(context.plan.run.seed);
         let learner = open_learner(&settings, context, &shelf, &findings)?;
-        let spool = context.out.join("state").join(format!("{}.spool", context.stage));
-        let sequence = Sequence::open(&spool).map_err(|e| e.to_string())?;
+        let sequence = Sequence::open(&context.out.join("state")).map_err(|e| e.to_string())?;
         Ok(Box::new(Trainee::new(learner, sequence, settings.withdrawn)))
     };
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Train).to_value(), Arc::new(open));

@@ -118,6 +118,16 @@ fn a_file_of_conversations_is_trained_on() {
     let loss = |row: &Value| row["loss"].as_f64().unwrap();
     assert!(loss(&metrics[7]) < 0.8 * loss(&metrics[0]), "{}", ran.out);
     assert_eq!(metrics[7]["rewards/accuracies"], 1.0);
+    // A set that is several files is the same set.
+    let (first, rest) = PAIRS.split_at(PAIRS.find('\n').unwrap() + 1);
+    fs::create_dir(folder.path().join("set")).unwrap();
+    let parts =
+        [("pairs-00001-of-00002.jsonl", rest), ("pairs-00000-of-00002.jsonl", first), ("changes.jsonl", "no row\n")];
+    parts.iter().for_each(|(name, text)| fs::write(folder.path().join("set").join(name), text).unwrap());
+    let adapter = || fs::read(folder.path().join("out/adapter_model.safetensors")).unwrap();
+    let whole = adapter();
+    fs::remove_dir_all(folder.path().join("out")).unwrap();
+    assert!(done(folder.path(), &arguments("set")).err.is_empty() && adapter() == whole);
     let refused = obvert(folder.path(), &arguments("bad.jsonl"));
     assert_eq!(refused.code, 1);
     let reasons = ["bad.jsonl: no row can be used", "line 1: `prompt` is not"];

@@ -11,34 +11,29 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::ending::Ending;
 use super::item::{Busy, Item, Place};
-use super::port::{Port, open_tick};
-use super::{Busys, Items, Settlement, Tick, Update};
+use super::port::{Emitted, Ports, open_tick};
+use super::{Items, Made, Settlement, Tick, Update};
 
 /// The operator; all of it happens on the first worker.
-pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, ending: Ending) -> (Items<'s>, Busys<'s>) {
+pub(crate) fn admit<'s>(input: Items<'s>, settlement: Arc<Settlement>, ending: Ending) -> Made<'s> {
     let scope = input.scope();
     let mut builder = OperatorBuilder::new("admit".into(), scope);
     let mut input = builder.new_input(input.inner, Exchange::new(|_: &Update<Item>| 0));
-    let (items, admitted) = Port::new(&mut builder);
-    let (busy, waiting) = Port::new(&mut builder);
+    let (ports, made) = Ports::new(&mut builder);
     settlement.wake_on_release(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
     builder.build(move |mut capabilities| {
-        let (mut items, mut busy) = (items.hold(&mut capabilities), busy.hold(&mut capabilities));
+        let mut ports = ports.hold(&mut capabilities);
         let mut gate = Gate::default();
         move |frontiers| {
             let mut changes = Vec::new();
             input.for_each(|_, data| changes.append(data));
-            let Some(front) = items.front() else { return };
+            let Some(front) = ports.front() else { return };
             gate.change(changes);
             gate.open(&settlement, front);
-            items.give(&mut gate.items);
-            busy.give(&mut gate.busy);
-            let next = open_tick(frontiers, &ending);
-            items.advance(next);
-            busy.advance(next);
+            ports.give(&mut gate.emitted, open_tick(frontiers, &ending));
         }
     });
-    (admitted, waiting)
+    made
 }
 
 #[derive(Default)]
@@ -46,8 +41,7 @@ struct Gate {
     waiting: BTreeMap<Item, (Tick, isize)>,
     /// Copies of those inside, by place and hash.
     inside: HashMap<(Place, u64), isize>,
-    items: Vec<Update<Item>>,
-    busy: Vec<Update<Busy>>,
+    emitted: Emitted,
 }
 
 impl Gate {
@@ -60,17 +54,17 @@ impl Gate {
                 if *inside == 0 {
                     self.inside.remove(&known);
                 }
-                self.items.push((item, at, net));
+                self.emitted.items.push((item, at, net));
                 continue;
             }
             let (since, copies) = self.waiting.entry(item.clone()).or_insert((at, 0));
             (*since, *copies) = ((*since).max(at), *copies + net);
             if *copies == net {
-                self.busy.push((Busy::with(&item), at, 1));
+                self.emitted.busy.push((Busy::with(&item), at, 1));
             }
             if *copies == 0 {
                 self.waiting.remove(&item);
-                self.busy.push((Busy::with(&item), at, -1));
+                self.emitted.busy.push((Busy::with(&item), at, -1));
             }
         }
     }
@@ -83,9 +77,9 @@ impl Gate {
                 return;
             }
             let (item, (_, net)) = next.remove_entry();
-            self.busy.push((Busy::with(&item), at, -1));
+            self.emitted.busy.push((Busy::with(&item), at, -1));
             self.inside.insert((item.place, item.hash()), net);
-            self.items.push((item, at, net));
+            self.emitted.items.push((item, at, net));
         }
     }
 }

@@ -11,8 +11,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
 
 use super::ending::Ending;
-use super::item::{Busy, Bytes, Item, Place, Rejected};
-use super::port::{Port, open_tick};
+use super::item::{Busy, Bytes, Item, Place};
+use super::port::{Emitted, Ports, open_tick};
 use super::{Items, Made, Tick, Update};
 use crate::count::Counts;
 use crate::memo::{Identity, Key};
@@ -77,31 +77,21 @@ pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Made<'s> {
     let mut builder = OperatorBuilder::new(stage.name.to_string(), scope);
     let route = Exchange::new(|(item, _, _): &Update<Item>| home(item.place.root));
     let mut input = builder.new_input(input.inner, route);
-    let (items, made) = Port::new(&mut builder);
-    let (busy, at_work) = Port::new(&mut builder);
-    let (rejected, set_aside) = Port::new(&mut builder);
+    let (ports, made) = Ports::new(&mut builder);
     let wake = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
     builder.build(move |mut capabilities| {
-        let mut items = items.hold(&mut capabilities);
-        let mut busy = busy.hold(&mut capabilities);
-        let mut rejected = rejected.hold(&mut capabilities);
+        let mut ports = ports.hold(&mut capabilities);
         let mut state = State::new(stage, wake);
         move |frontiers| {
             let mut changes = Vec::new();
             input.for_each(|_, data| changes.append(data));
-            let Some(front) = items.front() else { return };
+            let Some(front) = ports.front() else { return };
             state.change(changes);
             state.answer(front);
-            items.give(&mut state.items);
-            busy.give(&mut state.busy);
-            rejected.give(&mut state.rejected);
-            let next = open_tick(frontiers, &state.stage.ending);
-            items.advance(next);
-            busy.advance(next);
-            rejected.advance(next);
+            ports.give(&mut state.emitted, open_tick(frontiers, &state.stage.ending));
         }
     });
-    Made { items: made, busy: at_work, rejected: set_aside }
+    made
 }
 
 /// Items that are handed to the stage at once: more would not stay in the processor's caches from one stage to the next.
@@ -142,9 +132,7 @@ struct State {
     /// copies and their retraction must find the same outcome.
     failed: HashMap<Item, (String, isize)>,
     tickets: HashMap<Ticket, (Item, usize)>,
-    items: Vec<Update<Item>>,
-    busy: Vec<Update<Busy>>,
-    rejected: Vec<Update<Rejected>>,
+    emitted: Emitted,
     replies: Receiver<Answer>,
     reply_to: ReplyTo,
 }
@@ -162,9 +150,7 @@ impl State {
             jobs: HashMap::new(),
             failed: HashMap::new(),
             tickets: HashMap::new(),
-            items: Vec::new(),
-            busy: Vec::new(),
-            rejected: Vec::new(),
+            emitted: Emitted::default(),
             replies,
             reply_to,
         }
@@ -284,7 +270,7 @@ impl State {
             let Place { root, lap } = run.item.place;
             let root = if self.stage.spreads { root + index as u64 } else { root };
             let item = Item { place: Place { root, lap }, bytes: Bytes(record) };
-            self.items.push((item, run.at, run.net));
+            self.emitted.items.push((item, run.at, run.net));
         }
     }
 
@@ -329,7 +315,7 @@ impl State {
             return;
         }
         if !run.busy {
-            self.busy.push((Busy::with(&run.item), run.at, 1));
+            self.emitted.busy.push((Busy::with(&run.item), run.at, 1));
         }
         let mut calls = Vec::new();
         for (index, (request, (identity, reply))) in requests.into_iter().zip(&asked).enumerate() {
@@ -370,7 +356,7 @@ impl State {
 
     fn reject(&mut self, item: Item, reason: String, at: Tick, net: isize) {
         self.stage.counts.reject(net);
-        self.rejected.push(((item, reason), at, net));
+        self.emitted.rejected.push(((item, reason), at, net));
     }
 
     fn settle_if(&mut self, busy: bool, item: &Item, at: Tick) {
@@ -380,6 +366,6 @@ impl State {
     }
 
     fn settle(&mut self, item: &Item, at: Tick) {
-        self.busy.push((Busy::with(item), at, -1));
+        self.emitted.busy.push((Busy::with(item), at, -1));
     }
 }

@@ -155,9 +155,7 @@ impl<'s> Builder<'s> {
             Operator::Source => self.source(index),
             Operator::Apply(applied) if applied.grouped.is_some() => {
                 let groups = self.grouped(&node.from, &node.with, &applied, upstream);
-                let made = apply(groups.items, applied);
-                let (busy, rejected) = (made.busy.concat(groups.busy), made.rejected.concat(groups.rejected));
-                Made { items: made.items, busy, rejected }
+                groups.then(|invocations| apply(invocations, applied))
             }
             Operator::Apply(applied) => apply(self.inputs(&node.from), applied),
             Operator::Watch(view) => {
@@ -167,8 +165,7 @@ impl<'s> Builder<'s> {
         };
         let made = if admits {
             let (settlement, ending) = (Arc::clone(&self.graph.settlement), self.graph.ending.clone());
-            let (items, waiting) = admit(made.items, settlement, ending);
-            Made { items, busy: made.busy.concat(waiting), rejected: made.rejected }
+            made.then(|items| admit(items, settlement, ending))
         } else {
             made
         };
@@ -188,9 +185,8 @@ impl<'s> Builder<'s> {
 
     /// The invocations of a group stage, what they wait for, and the records whose keys cannot be told.
     fn grouped(&self, from: &[usize], with: &[usize], applied: &Applied, upstream: &BTreeSet<usize>) -> Made<'s> {
-        let keys = |input, ask| keyed(input, ask, applied);
-        let (members, unknown) = keys(self.inputs(from), Ask::Members);
-        let (sides, unknown_sides) = keys(self.inputs(with), Ask::Sides);
+        let (members, unknown) = keyed(self.inputs(from), Ask::Members, applied);
+        let (sides, unknown_sides) = keyed(self.inputs(with), Ask::Sides, applied);
         let grouping = Grouping {
             name: applied.name.to_string(),
             within_row: applied.grouped == Some(Within::Row),
@@ -198,8 +194,8 @@ impl<'s> Builder<'s> {
             ending: self.graph.ending.clone(),
             fail: Arc::clone(&self.graph.fail),
         };
-        let (items, busy) = group(members, sides, self.busy_of(upstream), grouping);
-        Made { items, busy, rejected: unknown.concat(unknown_sides) }
+        let made = group(members, sides, self.busy_of(upstream), grouping);
+        Made { rejected: made.rejected.concat(unknown).concat(unknown_sides), ..made }
     }
 
     fn record(&mut self, index: usize, closes_loop: bool, made: Made<'s>) {

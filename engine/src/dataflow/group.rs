@@ -15,13 +15,13 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::ending::Ending;
-use super::item::{Busy, Bytes, Item, Place};
+use super::item::{Busy, Bytes, Place};
 use super::keyed::Keyed;
 use super::ledger::Ledger;
 use super::members::{Groups, Id};
-use super::port::{Port, open_tick};
+use super::port::{Emitted, Ports, lowest, open_tick};
 use super::view::OnFailure;
-use super::{Busys, Items, Tick, Update};
+use super::{Busys, Made, Tick, Update};
 
 /// Bytes of members that a stage keeps in memory on each worker; older ones lie on disk.
 const IN_MEMORY: usize = 32 << 20;
@@ -40,20 +40,14 @@ pub(crate) struct Grouping {
 type Records<'s> = VecCollection<'s, Tick, Keyed, isize>;
 
 /// Each item of the result is one invocation.
-pub(crate) fn group<'s>(
-    members: Records<'s>,
-    sides: Records<'s>,
-    busy: Busys<'s>,
-    grouping: Grouping,
-) -> (Items<'s>, Busys<'s>) {
+pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s>, grouping: Grouping) -> Made<'s> {
     let mut builder = OperatorBuilder::new(format!("{} groups", grouping.name), members.scope());
     let mut members = builder.new_input(members.inner, Exchange::new(|(keyed, _, _): &Update<Keyed>| hash(&keyed.key)));
     let mut sides = builder.new_input(sides.inner.broadcast(), Pipeline);
     let mut busy = builder.new_input(busy.inner.broadcast(), Pipeline);
-    let (items, invocations) = Port::new(&mut builder);
-    let (waiting, at_work) = Port::new(&mut builder);
+    let (ports, made) = Ports::new(&mut builder);
     builder.build(move |mut capabilities| {
-        let (mut items, mut waiting) = (items.hold(&mut capabilities), waiting.hold(&mut capabilities));
+        let mut ports = ports.hold(&mut capabilities);
         let mut state = State::new(grouping);
         move |frontiers| {
             members.for_each(|_, data| {
@@ -63,19 +57,15 @@ pub(crate) fn group<'s>(
                 data.drain(..).for_each(|(keyed, at, net)| state.change(at).sides.push((keyed, net)))
             });
             busy.for_each(|_, data| state.ledger.take(data));
-            let Some(front) = items.front() else { return };
-            let next = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            let Some(front) = ports.front() else { return };
+            let next = lowest(frontiers);
             if next.is_none_or(|next| next > front) {
                 state.close(next, front);
             }
-            items.give(&mut state.items);
-            waiting.give(&mut state.busy);
-            let next = open_tick(frontiers, &state.grouping.ending);
-            items.advance(next);
-            waiting.advance(next);
+            ports.give(&mut state.emitted, open_tick(frontiers, &state.grouping.ending));
         }
     });
-    (invocations, at_work)
+    made
 }
 
 fn hash(key: &Bytes) -> u64 {
@@ -107,15 +97,14 @@ struct State {
     ledger: Ledger,
     changes: BTreeMap<Tick, Change>,
     dirty: HashMap<Id, Dirty>,
-    items: Vec<Update<Item>>,
-    busy: Vec<Update<Busy>>,
+    emitted: Emitted,
 }
 
 impl State {
     fn new(grouping: Grouping) -> Self {
         let groups = Groups::new(&grouping.spill, IN_MEMORY);
         let (ledger, changes, dirty) = (Ledger::default(), BTreeMap::new(), HashMap::new());
-        State { grouping, groups, ledger, changes, dirty, items: Vec::new(), busy: Vec::new() }
+        State { grouping, groups, ledger, changes, dirty, emitted: Emitted::default() }
     }
 
     fn change(&mut self, at: Tick) -> &mut Change {
@@ -164,8 +153,8 @@ impl State {
         let spans = !self.grouping.within_row;
         let place_of = spans.then(|| place.or(was.as_ref().map(|item| item.place))).flatten();
         let busy = place_of.map(|place| Busy { place, what: hash(self.groups.key(id)), credited: false });
-        self.busy.extend(busy.clone().map(|busy| (busy, at, 1)));
-        self.items.extend(was.map(|item| (item, at, -1)));
+        self.emitted.busy.extend(busy.clone().map(|busy| (busy, at, 1)));
+        self.emitted.items.extend(was.map(|item| (item, at, -1)));
         // Of a group that spans rows only whether anything is at work counts.
         let places = place.filter(|_| !spans).into_iter().collect();
         self.dirty.insert(id, Dirty { places, busy });
@@ -183,9 +172,9 @@ impl State {
         let mut complete: Vec<_> = self.dirty.extract_if(|_, dirty| complete(dirty)).collect();
         complete.sort_by_key(|(id, _)| *id);
         for (id, dirty) in complete {
-            self.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
+            self.emitted.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
             match self.groups.invocation(id)? {
-                Some(item) => self.items.push((item, at, 1)),
+                Some(item) => self.emitted.items.push((item, at, 1)),
                 None => self.groups.tidy(id)?,
             }
         }

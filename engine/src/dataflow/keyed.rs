@@ -51,11 +51,9 @@ pub(crate) fn keyed<'s>(input: Items<'s>, ask: Ask, stage: &Applied) -> (KeyedRe
                 counts.take(*net);
                 counts.reject(*net);
             }
-            keyed.give(&mut known);
-            rejected.give(&mut unknown);
             let next = open_tick(frontiers, &ending);
-            keyed.advance(next);
-            rejected.advance(next);
+            keyed.give(&mut known, next);
+            rejected.give(&mut unknown, next);
         }
     });
     (records, set_aside)

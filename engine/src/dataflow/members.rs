@@ -243,7 +243,7 @@ impl Group {
     fn forget(&mut self, cold: &mut Cold) {
         (self.hot, self.settled) = (Vec::new(), 0);
         cold.hot -= std::mem::take(&mut self.bytes);
-        cold.live -= self.cold.drain(..).map(Extent::len).sum::<u64>();
+        cold.live -= self.cold.drain(..).map(|extent| u64::from(extent.length)).sum::<u64>();
     }
 
     fn move_from(&mut self, old: Option<&Spool>, cold: &mut Cold) -> io::Result<()> {

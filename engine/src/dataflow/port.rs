@@ -7,13 +7,62 @@ use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBu
 use timely::progress::frontier::MutableAntichain;
 
 use super::ending::Ending;
-use super::{Tick, Update};
+use super::item::{Busy, Item, Rejected};
+use super::{Made, Tick, Update};
 
-/// The first tick that is not closed yet on all inputs; none where the run ends: around the turn loop operators would else
-/// keep each other alive for ever.
+/// The first tick that is not closed yet on all inputs; none once they have ended.
+pub(crate) fn lowest(frontiers: &[MutableAntichain<Tick>]) -> Option<Tick> {
+    frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min()
+}
+
+/// The first tick at which an operator may still emit; none where the run ends: around the turn loop operators would else keep
+/// each other alive for ever.
 pub(crate) fn open_tick(frontiers: &[MutableAntichain<Tick>], ending: &Ending) -> Option<Tick> {
-    let open = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
-    open.filter(|_| !ending.is_closing())
+    lowest(frontiers).filter(|_| !ending.is_closing())
+}
+
+/// What an operator is about to emit.
+#[derive(Default)]
+pub(crate) struct Emitted {
+    pub(crate) items: Vec<Update<Item>>,
+    pub(crate) busy: Vec<Update<Busy>>,
+    pub(crate) rejected: Vec<Update<Rejected>>,
+}
+
+/// The outputs that most operators have: records, what is at work, what was set aside.
+pub(crate) struct Ports {
+    items: Port<Item>,
+    busy: Port<Busy>,
+    rejected: Port<Rejected>,
+}
+
+impl Ports {
+    /// Adds them to an operator that is being built.
+    pub(crate) fn new<'s>(builder: &mut OperatorBuilder<'s, Tick>) -> (Self, Made<'s>) {
+        let (items, made) = Port::new(builder);
+        let (busy, at_work) = Port::new(builder);
+        let (rejected, set_aside) = Port::new(builder);
+        (Ports { items, busy, rejected }, Made { items: made, busy: at_work, rejected: set_aside })
+    }
+
+    /// As [`Port::hold`].
+    pub(crate) fn hold(self, capabilities: &mut Vec<Capability<Tick>>) -> Self {
+        let Ports { items, busy, rejected } = self;
+        let (items, busy) = (items.hold(capabilities), busy.hold(capabilities));
+        Ports { items, busy, rejected: rejected.hold(capabilities) }
+    }
+
+    /// As [`Port::front`].
+    pub(crate) fn front(&self) -> Option<Tick> {
+        self.items.front()
+    }
+
+    /// Emits all of it, and nothing before `next` any more.
+    pub(crate) fn give(&mut self, emitted: &mut Emitted, next: Option<Tick>) {
+        self.items.give(&mut emitted.items, next);
+        self.busy.give(&mut emitted.busy, next);
+        self.rejected.give(&mut emitted.rejected, next);
+    }
 }
 
 /// An output with the capability by which it emits.
@@ -43,18 +92,14 @@ impl<D: Data> Port<D> {
         self.front.as_ref().map(|front| *front.time())
     }
 
-    /// Emits all of `updates`, or drops them once it has ended.
-    pub(crate) fn give(&mut self, updates: &mut Vec<Update<D>>) {
+    /// Emits all of `updates`, or drops them once it has ended; nothing before `next` any more, or nothing at all.
+    pub(crate) fn give(&mut self, updates: &mut Vec<Update<D>>, next: Option<Tick>) {
         match &self.front {
             Some(front) if !updates.is_empty() => {
                 self.output.activate().session(front).give_iterator(updates.drain(..));
             }
             _ => updates.clear(),
         }
-    }
-
-    /// Emits nothing before `next` any more, or nothing at all.
-    pub(crate) fn advance(&mut self, next: Option<Tick>) {
         match (&mut self.front, next) {
             (Some(front), Some(next)) => front.downgrade(&next),
             (front, _) => *front = None,

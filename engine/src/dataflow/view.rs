@@ -9,9 +9,9 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
 
 use super::ending::Ending;
-use super::item::{Busy, Bytes, Item, Place, Rejected};
+use super::item::{Busy, Bytes, Item, Place};
 use super::ledger::Ledger;
-use super::port::{Port, open_tick};
+use super::port::{Emitted, Ports, lowest, open_tick};
 use super::{Busys, Items, Made, Tick, Update};
 use crate::count::Counts;
 use obvert_api::abi::reason_of;
@@ -113,33 +113,23 @@ pub(crate) fn watch<'s>(input: Items<'s>, busy: Busys<'s>, watched: Watched) -> 
     let mut builder = OperatorBuilder::new(watched.name.clone(), scope);
     let mut input = builder.new_input(input.inner, Exchange::new(|_: &Update<Item>| 0));
     let mut upstream = builder.new_input(busy.inner, Exchange::new(|_: &Update<Busy>| 0));
-    let (items, made) = Port::new(&mut builder);
-    let (busy, at_work) = Port::new(&mut builder);
-    let (rejected, set_aside) = Port::new(&mut builder);
+    let (ports, made) = Ports::new(&mut builder);
     let waker = Waker(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
     builder.build(move |mut capabilities| {
-        let mut items = items.hold(&mut capabilities);
-        let mut busy = busy.hold(&mut capabilities);
-        let mut rejected = rejected.hold(&mut capabilities);
+        let mut ports = ports.hold(&mut capabilities);
         let mut watch = Watch::new(watched);
         watch.start(waker);
         move |frontiers| {
             input.for_each(|_, data| watch.changes.append(data));
             upstream.for_each(|_, data| watch.ledger.take(data));
-            let next = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
-            let Some(front) = items.front() else { return watch.end(next) };
+            let next = lowest(frontiers);
+            let Some(front) = ports.front() else { return watch.end(next) };
             watch.turn(next, front);
-            items.give(&mut watch.items);
-            busy.give(&mut watch.busy);
-            rejected.give(&mut watch.rejected);
-            let after = open_tick(frontiers, &watch.ending);
-            items.advance(after);
-            busy.advance(after);
-            rejected.advance(after);
+            ports.give(&mut watch.emitted, open_tick(frontiers, &watch.ending));
             watch.end(next);
         }
     });
-    Made { items: made, busy: at_work, rejected: set_aside }
+    made
 }
 
 struct Watch {
@@ -163,9 +153,7 @@ struct Watch {
     at_work: bool,
     /// Records that it is at work on, by root.
     work: HashMap<u64, isize>,
-    items: Vec<Update<Item>>,
-    busy: Vec<Update<Busy>>,
-    rejected: Vec<Update<Rejected>>,
+    emitted: Emitted,
 }
 
 /// The row that stands for a view at work on nothing in particular; no source has this root.
@@ -190,9 +178,7 @@ impl Watch {
             made: HashMap::new(),
             at_work: false,
             work: HashMap::new(),
-            items: Vec::new(),
-            busy: Vec::new(),
-            rejected: Vec::new(),
+            emitted: Emitted::default(),
         }
     }
 
@@ -239,7 +225,7 @@ impl Watch {
                 }
                 Err(reason) => {
                     self.counts.reject(diff);
-                    self.rejected.push(((item, reason), front, diff));
+                    self.emitted.rejected.push(((item, reason), front, diff));
                 }
             }
         }
@@ -261,17 +247,17 @@ impl Watch {
         self.counts.finish(0, poll.records.len() as isize - poll.withdrawn.len() as isize);
         for record in poll.withdrawn {
             if let Some(place) = self.made.remove(&record) {
-                self.items.push((Item { place, bytes: Bytes::from(record) }, front, -1));
+                self.emitted.items.push((Item { place, bytes: Bytes::from(record) }, front, -1));
             }
         }
         for record in poll.records {
             let place = Place { root: self.made.len() as u64, lap: 0 };
             self.made.insert(record.clone(), place);
-            self.items.push((Item { place, bytes: Bytes::from(record) }, front, 1));
+            self.emitted.items.push((Item { place, bytes: Bytes::from(record) }, front, 1));
         }
         if poll.busy != self.at_work {
             self.at_work = poll.busy;
-            self.busy.push((AT_WORK, front, if poll.busy { 1 } else { -1 }));
+            self.emitted.busy.push((AT_WORK, front, if poll.busy { 1 } else { -1 }));
         }
         for (root, net) in poll.work {
             self.work_on(root, net, front);
@@ -286,8 +272,8 @@ impl Watch {
         let row = || Busy { place: Place { root, lap: 0 }, what: 0, credited: true };
         match (before, *records) {
             (0, 0) => {}
-            (0, _) => self.busy.push((row(), front, 1)),
-            (_, 0) => self.busy.push((row(), front, -1)),
+            (0, _) => self.emitted.busy.push((row(), front, 1)),
+            (_, 0) => self.emitted.busy.push((row(), front, -1)),
             _ => {}
         }
         if *records == 0 {

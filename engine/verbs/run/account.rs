@@ -26,8 +26,7 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());
     if found.pairs.pairs > 0 {
-        let pairs = out.join("pairs/pairs.jsonl");
-        println!("try      obvert train --model FOLDER_OR_GGUF --pairs {} --out DIR", pairs.display());
+        println!("try      obvert train --model FOLDER_OR_GGUF --pairs {} --out DIR", out.join("pairs").display());
     }
     println!("or       edit an input of {} and run it again: what does not depend on it is kept", pipeline.display());
 }

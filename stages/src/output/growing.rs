@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::{Error, atomic};
-use crate::spool::At;
+use obvert_engine::spool::Extent;
 
 /// The file, open. Lines are durable after `sync`, not before.
 pub(crate) struct Growing {
@@ -58,7 +58,7 @@ impl Growing {
     }
 
     /// What stands at a place that was there when the file was opened.
-    pub(crate) fn read(&self, at: At) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read(&self, at: Extent) -> Result<Vec<u8>, Error> {
         at.read(self.out.get_ref()).map_err(Error::io(&self.path))
     }
 

@@ -8,13 +8,14 @@
 use std::path::Path;
 
 use obvert_api::record::Pair;
+use obvert_engine::spool::Extent;
 use serde::Serialize;
 
 use super::commits::{ADVICE, Commits, Committed, Name};
 use crate::output::Error;
 use crate::output::growing::Growing;
 use crate::output::row::Row;
-use crate::spool::{At, Key};
+use crate::pair_set::Key;
 
 /// The file and the list, open.
 pub(super) struct Changelog {
@@ -70,7 +71,7 @@ impl Changelog {
     }
 
     /// What the list says of a pair that it held when it was opened.
-    pub(super) fn name(&self, at: At) -> Result<Name, Error> {
+    pub(super) fn name(&self, at: Extent) -> Result<Name, Error> {
         self.commits.name(at)
     }
 

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use crc32c::{crc32c, crc32c_append};
 use obvert_api::record::Pair;
+use obvert_engine::spool::Extent;
 use serde::{Deserialize, Serialize};
 
 use crate::output::growing::Growing;
 use crate::output::{Error, atomic, jsonl};
-use crate::spool::{At, Key};
+use crate::pair_set::Key;
 
 /// What to do about files that do not hold what was committed.
 pub(super) const ADVICE: &str =
@@ -51,7 +52,7 @@ enum Line {
 }
 
 /// The pairs of the last commit, and where the list names each.
-pub(super) type Committed = BTreeMap<Key, At>;
+pub(super) type Committed = BTreeMap<Key, Extent>;
 
 /// The list, open.
 pub(super) struct Commits {
@@ -79,7 +80,7 @@ impl Commits {
         let bytes = std::fs::read(path).map_err(Error::io(path))?;
         let History { committed, last, end, lines } = history(path, &bytes)?;
         if lines > LINES + 2 * committed.len() {
-            let entry = |at: &At| &bytes[at.offset as usize..][..at.length as usize];
+            let entry = |at: &Extent| &bytes[at.at as usize..][..at.length as usize];
             write(path, committed.values().map(entry), last)?;
             return Commits::open(path);
         }
@@ -87,7 +88,7 @@ impl Commits {
     }
 
     /// What the list says of a pair.
-    pub(super) fn name(&self, at: At) -> Result<Name, Error> {
+    pub(super) fn name(&self, at: Extent) -> Result<Name, Error> {
         match serde_json::from_slice(&self.file.read(at)?) {
             Ok(Line::Came(_, name)) => Ok(name),
             _ => Err(self.file.refused("it was changed while it was in use")),
@@ -133,7 +134,7 @@ fn history(path: &Path, bytes: &[u8]) -> Result<History, Error> {
     let damaged = |line: usize| Error::Line { path: path.into(), line, cause: format!("it was changed; {ADVICE}") };
     let (mut history, mut pending, mut begin) = (History::default(), Vec::new(), 0);
     for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let at = At { offset: begin as u64, length: line.len() as u32 };
+        let at = Extent { at: begin as u64, length: line.len() as u32 };
         match line.strip_suffix(b"\n").and_then(|line| serde_json::from_slice(line).ok()) {
             Some(Line::Came(key, _)) => pending.push((key, Some(at))),
             Some(Line::Gone(key)) => pending.push((key, None)),
@@ -151,7 +152,7 @@ fn history(path: &Path, bytes: &[u8]) -> Result<History, Error> {
 }
 
 impl History {
-    fn take(&mut self, key: Key, at: Option<At>) {
+    fn take(&mut self, key: Key, at: Option<Extent>) {
         match at {
             Some(at) => self.committed.insert(key, at),
             None => self.committed.remove(&key),

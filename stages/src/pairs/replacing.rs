@@ -13,7 +13,7 @@ use obvert_engine::Waker;
 use crate::findings::Findings;
 use crate::output::shards::Shard;
 use crate::output::{self, Error, PairsSummary, Tally};
-use crate::spool::Snapshot;
+use crate::pair_set::Snapshot;
 
 /// The files' set, as far as it changed.
 pub(super) struct Changed {

@@ -29,8 +29,8 @@ use super::settings::Train;
 use super::stream::Stream;
 use super::versions::Versions;
 use crate::findings::Findings;
+use crate::pair_set::number;
 use crate::policy::Policy;
-use crate::spool::number;
 
 pub(super) struct Learner {
     settings: Train,

@@ -9,11 +9,11 @@ use obvert_engine::{Change, Settled};
 
 use super::ledger::Difference;
 use crate::output::Error;
-use crate::spool::{Key, Lent, Spool};
+use crate::pair_set::{Key, Lent, PairSet};
 
 /// The sequence.
 pub(super) struct Sequence {
-    pairs: Spool,
+    pairs: PairSet,
     /// Not told yet.
     waiting: BTreeSet<Key>,
     /// Told, and gone since.
@@ -23,12 +23,12 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    /// No pairs yet, in a file that is at `path` for a moment.
+    /// No pairs yet; they lie on the disk of a folder.
     ///
     /// # Errors
     /// As of all that follow: what the file system reports.
-    pub(super) fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Sequence { pairs: Spool::open(path)?, waiting: BTreeSet::new(), gone: BTreeSet::new(), last: None })
+    pub(super) fn open(folder: &Path) -> Result<Self, Error> {
+        Ok(Sequence { pairs: PairSet::open(folder)?, waiting: BTreeSet::new(), gone: BTreeSet::new(), last: None })
     }
 
     /// Takes in a change; how what was told differs from the sequence now, where it was told.
@@ -107,7 +107,7 @@ mod tests {
 
     fn open() -> (tempfile::TempDir, Sequence) {
         let folder = tempfile::tempdir().unwrap();
-        let sequence = Sequence::open(&folder.path().join("x.spool")).unwrap();
+        let sequence = Sequence::open(folder.path()).unwrap();
         (folder, sequence)
     }
 

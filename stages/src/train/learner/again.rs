@@ -6,7 +6,7 @@ use super::super::mirrors::Unit;
 use super::super::replay::Batch;
 use super::super::stream::Stream;
 use super::Learner;
-use crate::spool::number;
+use crate::pair_set::number;
 
 impl Learner {
     /// The pairs are told from the first: as to a resumed run, which finds out how far it agrees with them.

@@ -1,23 +1,19 @@
 //! Pairs in their order, on disk: what a view holds of a large set in memory is an index of some seventy bytes a pair.
 //!
-//! The file is scratch. It has no name, so it goes with the process however that ends; a run that is started again is told all
-//! records again and fills another one.
+//! The file is scratch, and gone with the process; a run that is started again is told all records again and fills another one.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use obvert_api::erased::decode;
 use obvert_api::record::{Pair, id_of};
+use obvert_engine::spool::{Extent, Spool};
 use serde::{Deserialize, Serialize};
 
 use crate::output::Error;
 
-/// Bytes that are written at a time.
-const CHUNK: usize = 1 << 20;
 /// Bytes of withdrawn records that are not worth a new file.
 const GARBAGE: u64 = 64 << 20;
 
@@ -46,95 +42,58 @@ pub(crate) fn number(id: &str) -> u64 {
     parsed(id).or_else(|| parsed(&id_of(&[id]))).unwrap_or_default()
 }
 
-/// Where a record lies in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct At {
-    pub(crate) offset: u64,
-    pub(crate) length: u32,
-}
-
-impl At {
-    /// The bytes there.
-    pub(crate) fn read(self, file: &File) -> std::io::Result<Vec<u8>> {
-        let mut bytes = vec![0; self.length as usize];
-        file.read_exact_at(&mut bytes, self.offset)?;
-        Ok(bytes)
-    }
-}
-
 /// A record's place, how often it came, and the group that it is of.
 #[derive(Clone, Copy)]
 struct Slot {
-    offset: u64,
-    length: u32,
+    at: Extent,
     copies: i32,
     group: u32,
 }
 
-impl Slot {
-    fn at(&self) -> At {
-        At { offset: self.offset, length: self.length }
-    }
-}
-
 /// The set.
-pub(crate) struct Spool {
-    path: Arc<Path>,
-    file: Arc<File>,
-    /// The file's end, which is not written yet.
-    tail: Vec<u8>,
-    written: u64,
+pub(crate) struct PairSet {
+    folder: Arc<Path>,
+    spool: Spool,
     index: BTreeMap<Key, Slot>,
     /// Bytes of the records in the index.
     live: u64,
 }
 
-impl Spool {
-    /// An empty set, in a file that was at `path` for a moment.
+impl PairSet {
+    /// An empty set, on the disk of a folder.
     ///
     /// # Errors
     /// As of all that follow: what the file system reports.
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let file = Arc::new(nameless(path)?);
-        Ok(Spool { path: path.into(), file, tail: Vec::new(), written: 0, index: BTreeMap::new(), live: 0 })
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let spool = Spool::new(folder).map_err(Error::io(folder))?;
+        Ok(PairSet { folder: folder.into(), spool, index: BTreeMap::new(), live: 0 })
     }
 
     /// Takes in copies of a record of a group, or takes them away. What was at a place stays there until `compact`.
     pub(crate) fn change(&mut self, key: Key, group: u32, record: &[u8], diff: isize) -> Result<(), Error> {
         let mut slot = match self.index.get(&key) {
             Some(slot) => *slot,
-            None => Slot { group, ..self.append(record)? },
+            None => self.add(group, record)?,
         };
         slot.copies += diff as i32;
         if slot.copies == 0 {
             self.index.remove(&key);
-            self.live -= u64::from(slot.length);
+            self.live -= u64::from(slot.at.length);
         } else {
             self.index.insert(key, slot);
         }
         Ok(())
     }
 
-    fn append(&mut self, record: &[u8]) -> Result<Slot, Error> {
-        let (offset, length) = (self.written + self.tail.len() as u64, record.len() as u32);
-        self.tail.extend_from_slice(record);
-        self.live += u64::from(length);
-        if self.tail.len() >= CHUNK {
-            self.flush()?;
-        }
-        Ok(Slot { offset, length, copies: 0, group: 0 })
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        self.file.write_all_at(&self.tail, self.written).map_err(Error::io(&self.path))?;
-        self.written += self.tail.len() as u64;
-        self.tail.clear();
-        Ok(())
+    fn add(&mut self, group: u32, record: &[u8]) -> Result<Slot, Error> {
+        let at = self.spool.push(record).map_err(Error::io(&self.folder))?;
+        self.live += u64::from(at.length);
+        Ok(Slot { at, copies: 0, group })
     }
 
     /// Where the record is, if it is in the set.
-    pub(crate) fn find(&self, key: &Key) -> Option<At> {
-        self.index.get(key).filter(|slot| slot.copies > 0).map(Slot::at)
+    pub(crate) fn find(&self, key: &Key) -> Option<Extent> {
+        self.index.get(key).filter(|slot| slot.copies > 0).map(|slot| slot.at)
     }
 
     /// The pairs of the set, in order.
@@ -143,14 +102,17 @@ impl Spool {
     }
 
     /// The pair at a place.
-    pub(crate) fn pair(&mut self, at: At) -> Result<Pair, Error> {
+    pub(crate) fn pair(&mut self, at: Extent) -> Result<Pair, Error> {
         self.lend(at)?.pair()
     }
 
     /// The pair at a place, to be read later.
-    pub(crate) fn lend(&mut self, at: At) -> Result<Lent, Error> {
-        self.flush()?;
-        Ok(Lent { path: Arc::clone(&self.path), file: Arc::clone(&self.file), at })
+    pub(crate) fn lend(&mut self, at: Extent) -> Result<Lent, Error> {
+        Ok(Lent { folder: Arc::clone(&self.folder), file: self.share()?, at })
+    }
+
+    fn share(&mut self) -> Result<Arc<File>, Error> {
+        self.spool.share().map_err(Error::io(&self.folder))
     }
 
     /// Pairs in the set.
@@ -161,12 +123,12 @@ impl Spool {
     /// The set as it is now, split into `of` parts by its groups' remainders; only the parts that are wanted. What comes after
     /// leaves it untouched.
     pub(crate) fn snapshot(&mut self, of: u32, wanted: impl Fn(u32) -> bool) -> Result<Vec<(u32, Snapshot)>, Error> {
-        self.flush()?;
+        let file = self.share()?;
         let mut places = vec![Vec::new(); of as usize];
         for slot in self.index.values().filter(|slot| slot.copies > 0 && wanted(slot.group % of)) {
-            places[(slot.group % of) as usize].push(slot.at());
+            places[(slot.group % of) as usize].push(slot.at);
         }
-        let part = |places| Snapshot { path: Arc::clone(&self.path), file: Arc::clone(&self.file), places };
+        let part = |places| Snapshot { folder: Arc::clone(&self.folder), file: Arc::clone(&file), places };
         Ok((0..of)
             .zip(places)
             .filter(|(index, _)| wanted(*index))
@@ -176,67 +138,51 @@ impl Spool {
 
     /// Moves to a new file where most of this one is of withdrawn records. Places from before are void then.
     pub(crate) fn compact(&mut self) -> Result<(), Error> {
-        let garbage = self.written + self.tail.len() as u64 - self.live;
-        if garbage <= self.live.max(GARBAGE) { Ok(()) } else { self.rewrite() }
+        let garbage = self.spool.len() - self.live;
+        if garbage <= self.live.max(GARBAGE) { Ok(()) } else { self.rewrite().map_err(Error::io(&self.folder)) }
     }
 
-    fn rewrite(&mut self) -> Result<(), Error> {
-        self.flush()?;
-        let failed = |source| Error::Io { path: self.path.to_path_buf(), source };
-        let file = nameless(&self.path)?;
-        let (mut out, mut end) = (BufWriter::with_capacity(CHUNK, &file), 0);
+    fn rewrite(&mut self) -> std::io::Result<()> {
+        let mut spool = Spool::new(&self.folder)?;
         for slot in self.index.values_mut() {
-            out.write_all(&slot.at().read(&self.file).map_err(failed)?).map_err(failed)?;
-            slot.offset = end;
-            end += u64::from(slot.length);
+            slot.at = spool.push(&self.spool.get(slot.at)?)?;
         }
-        out.flush().map_err(failed)?;
-        drop(out);
-        (self.file, self.written) = (Arc::new(file), end);
+        self.spool = spool;
         Ok(())
     }
 }
 
 /// A pair that waits on disk: to be read on any thread, whatever becomes of the set.
 pub(crate) struct Lent {
-    path: Arc<Path>,
+    folder: Arc<Path>,
     file: Arc<File>,
-    at: At,
+    at: Extent,
 }
 
 impl Lent {
     /// Reads it.
     pub(crate) fn pair(&self) -> Result<Pair, Error> {
-        read(&self.file, &self.path, self.at)
+        read(&self.file, &self.folder, self.at)
     }
 }
 
 /// A set as it was: to be read on any thread, in order.
 pub(crate) struct Snapshot {
-    path: Arc<Path>,
+    folder: Arc<Path>,
     file: Arc<File>,
-    places: Vec<At>,
+    places: Vec<Extent>,
 }
 
 impl Snapshot {
     /// The pairs, in the order of their keys.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = Result<Pair, Error>> {
-        self.places.iter().map(|at| read(&self.file, &self.path, *at))
+        self.places.iter().map(|at| read(&self.file, &self.folder, *at))
     }
 }
 
-fn read(file: &File, path: &Path, at: At) -> Result<Pair, Error> {
-    let record = at.read(file).map_err(Error::io(path))?;
-    decode(&record).map_err(|e| Error::Refused { path: path.into(), cause: e.0 })
-}
-
-/// A file for reading and writing that no folder lists.
-fn nameless(path: &Path) -> Result<File, Error> {
-    path.parent().map_or(Ok(()), fs::create_dir_all).map_err(Error::io(path))?;
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path);
-    let file = file.map_err(Error::io(path))?;
-    fs::remove_file(path).map_err(Error::io(path))?;
-    Ok(file)
+fn read(file: &File, folder: &Path, at: Extent) -> Result<Pair, Error> {
+    let record = at.read(file).map_err(Error::io(folder))?;
+    decode(&record).map_err(|e| Error::Refused { path: folder.into(), cause: e.0 })
 }
 
 #[cfg(test)]
@@ -254,15 +200,15 @@ mod tests {
         (Key::new(root, &id, &bytes), bytes)
     }
 
-    fn held(spool: &mut Spool) -> Vec<(String, usize)> {
-        let (_, snapshot) = spool.snapshot(1, |_| true).unwrap().remove(0);
+    fn held(set: &mut PairSet) -> Vec<(String, usize)> {
+        let (_, snapshot) = set.snapshot(1, |_| true).unwrap().remove(0);
         snapshot.pairs().map(|pair| pair.unwrap()).map(|pair| (pair.id, pair.chosen.len())).collect()
     }
 
     #[test]
     fn a_set_is_what_a_map_would_hold_and_a_snapshot_stays_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(&folder.path().join("state/x.spool")).unwrap();
+        let mut set = PairSet::open(&folder.path().join("state")).unwrap();
         let (mut naive, mut random) = (BTreeMap::<Key, (isize, String, usize)>::new(), SplitMix64(1));
         let mut earlier = None;
         for step in 0..3000 {
@@ -270,45 +216,45 @@ mod tests {
             let (key, bytes) = record(random.below(4) as u64, id, size);
             let copies = naive.get(&key).map_or(0, |held| held.0);
             let diff = if copies > 0 && random.below(2) == 0 { -1 } else { 1 };
-            spool.change(key, key.1 as u32, &bytes, diff).unwrap();
+            set.change(key, key.1 as u32, &bytes, diff).unwrap();
             naive.insert(key, (copies + diff, format!("{id:016x}"), size));
             naive.retain(|_, held| held.0 != 0);
-            assert_eq!(spool.find(&key).is_some(), naive.contains_key(&key));
+            assert_eq!(set.find(&key).is_some(), naive.contains_key(&key));
             if step % 500 == 499 {
                 let expected: Vec<_> = naive.values().map(|(_, id, size)| (id.clone(), *size)).collect();
-                assert_eq!(held(&mut spool), expected);
-                let parts = spool.snapshot(4, |part| part != 2).unwrap();
+                assert_eq!(held(&mut set), expected);
+                let parts = set.snapshot(4, |part| part != 2).unwrap();
                 for (part, snapshot) in &parts {
                     let of = |id: &String| number(id) % 4 == u64::from(*part);
                     let found: Vec<_> = snapshot.pairs().map(|pair| pair.unwrap().id).collect();
                     assert_eq!(found, expected.iter().map(|(id, _)| id.clone()).filter(of).collect::<Vec<_>>());
                 }
                 assert_eq!(parts.iter().map(|(part, _)| *part).collect::<Vec<_>>(), [0, 1, 3]);
-                let before = earlier.replace((spool.snapshot(1, |_| true).unwrap().remove(0).1, expected));
-                spool.rewrite().unwrap();
-                assert_eq!(spool.written, spool.live);
+                let before = earlier.replace((set.snapshot(1, |_| true).unwrap().remove(0).1, expected));
+                set.rewrite().unwrap();
+                assert_eq!(set.spool.len(), set.live);
                 let Some((snapshot, expected)) = before else { continue };
                 let found: Vec<_> = snapshot.pairs().map(|p| p.unwrap()).map(|p| (p.id, p.chosen.len())).collect();
                 assert_eq!(found, expected);
             }
         }
-        assert_eq!(fs::read_dir(folder.path().join("state")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(folder.path().join("state")).unwrap().count(), 0);
     }
 
     #[test]
     fn a_file_that_is_mostly_garbage_is_left() {
         let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(&folder.path().join("x.spool")).unwrap();
+        let mut set = PairSet::open(folder.path()).unwrap();
         for id in 0..100 {
             let (key, bytes) = record(0, id, 1 << 20);
-            spool.change(key, key.1 as u32, &bytes, 1).unwrap();
+            set.change(key, key.1 as u32, &bytes, 1).unwrap();
             if id >= 2 {
-                spool.change(key, key.1 as u32, &bytes, -1).unwrap();
+                set.change(key, key.1 as u32, &bytes, -1).unwrap();
             }
-            spool.compact().unwrap();
-            assert!(spool.written <= 68 << 20, "{}", spool.written);
+            set.compact().unwrap();
+            assert!(set.spool.len() <= 68 << 20, "{}", set.spool.len());
         }
-        assert_eq!(held(&mut spool).len(), 2);
+        assert_eq!(held(&mut set).len(), 2);
     }
 
     /// Pairs stand in the order of their ids where these are the engine's own, as in files of earlier versions.
