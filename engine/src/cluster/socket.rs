@@ -6,6 +6,10 @@ use std::sync::{Arc, OnceLock};
 
 use timely::communication::allocator::zero_copy::stream::Stream;
 
+/// Bytes of a message's header. One of zeros, which no message has, is the last that timely sends.
+const HEADER: usize = 48;
+const GOODBYE: [u8; HEADER] = [0; HEADER];
+
 /// The first process whose connection ended.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lost(Arc<OnceLock<usize>>);
@@ -22,34 +26,51 @@ pub(super) struct Socket {
     stream: TcpStream,
     remote: usize,
     lost: Lost,
+    /// The last bytes that were read.
+    tail: [u8; HEADER],
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, remote: usize, lost: &Lost) -> Self {
-        Self { stream, remote, lost: lost.clone() }
+        Self { stream, remote, lost: lost.clone(), tail: [u8::MAX; HEADER] }
     }
 
-    /// A connection that ends is a process that is lost, unless the work was over.
-    fn ended<T>(&self, result: io::Result<T>, over: impl Fn(&T) -> bool) -> io::Result<T> {
-        if result.as_ref().map_or_else(|error| error.kind() != io::ErrorKind::Interrupted, over) {
-            // The first one is kept.
-            let _ = self.lost.0.set(self.remote);
-        }
-        result
+    fn remember(&mut self, bytes: &[u8]) {
+        let kept = HEADER.saturating_sub(bytes.len());
+        self.tail.copy_within(HEADER - kept.., 0);
+        self.tail[kept..].copy_from_slice(&bytes[bytes.len().saturating_sub(HEADER)..]);
+    }
+
+    /// The first process that was lost is kept.
+    fn lose(&self) {
+        let _ = self.lost.0.set(self.remote);
+    }
+
+    fn is_failure<T>(result: &io::Result<T>) -> bool {
+        result.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted)
     }
 }
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.stream.read(buffer);
-        self.ended(read, |count| *count == 0)
+        match &read {
+            Ok(0) if self.tail != GOODBYE => self.lose(),
+            Ok(count) => self.remember(&buffer[..*count]),
+            failed if Self::is_failure(failed) => self.lose(),
+            Err(_) => {}
+        }
+        read
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.stream.write(bytes);
-        self.ended(written, |_| false)
+        if Self::is_failure(&written) {
+            self.lose();
+        }
+        written
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -59,7 +80,7 @@ impl Write for Socket {
 
 impl Stream for Socket {
     fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { stream: self.stream.try_clone()?, remote: self.remote, lost: self.lost.clone() })
+        Ok(Self { stream: self.stream.try_clone()?, remote: self.remote, lost: self.lost.clone(), tail: self.tail })
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {

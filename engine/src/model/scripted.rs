@@ -1,6 +1,7 @@
 //! A model that follows a script: deterministic, for tests, quickstarts and runs at scale.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub struct Rule {
     #[serde(rename = "match")]
     pub pattern: String,
     /// Template of the reply (Jinja). It sees the named groups of the match, `sample`, `turn` (messages of
-    /// the model's own so far, plus one), and `list | pick`, which takes one element by the hash of the request.
+    /// the model's own so far, plus one), `list | pick`, which takes one element by the hash of the request, and `list | toss`,
+    /// which takes one by chance: another for the same request, as models do that are no scripts.
     pub reply: String,
 }
 
@@ -119,7 +121,7 @@ fn seed(request: &Request) -> u64 {
     blake3::hash(&text).as_bytes()[..8].iter().fold(0, |acc, b| acc << 8 | u64::from(*b))
 }
 
-/// Templates with `split_list`, `demands` and `pick`, whose n-th use within a reply draws its own number from the seed.
+/// Templates with `split_list`, `toss` and `pick`, whose n-th use within a reply draws its own number from the seed.
 fn environment(seed: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     let draws = std::sync::atomic::AtomicU64::new(0);
@@ -129,13 +131,18 @@ fn environment(seed: u64) -> Environment<'static> {
     environment.add_filter("pick", move |list: Vec<Value>| -> Result<Value, minijinja::Error> {
         let draw = draws.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let hash = blake3::hash(&[seed.to_le_bytes(), draw.to_le_bytes()].concat());
-        let number = hash.as_bytes()[..8].iter().fold(0u64, |acc, b| acc << 8 | u64::from(*b));
-        let index = number
-            .checked_rem(list.len() as u64)
-            .ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "pick from an empty list"))?;
-        Ok(list[index as usize].clone())
+        taken(&list, hash.as_bytes()[..8].iter().fold(0u64, |acc, b| acc << 8 | u64::from(*b)))
     });
+    environment.add_filter("toss", |list: Vec<Value>| taken(&list, RandomState::new().hash_one(0)));
     environment
+}
+
+/// The element that a number says.
+fn taken(list: &[Value], number: u64) -> Result<Value, minijinja::Error> {
+    let index = number
+        .checked_rem(list.len() as u64)
+        .ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "nothing to take from an empty list"))?;
+    Ok(list[index as usize].clone())
 }
 
 #[cfg(test)]
@@ -160,6 +167,9 @@ mod tests {
         let picks: Vec<_> = (0..20).map(|s| ask(rules.clone(), "x", s).unwrap()).collect();
         assert!(["a", "b", "c"].iter().all(|p| picks.iter().any(|q| q == p)), "{picks:?}");
         assert_eq!(picks, (0..20).map(|s| ask(rules.clone(), "x", s).unwrap()).collect::<Vec<_>>());
+        let rules = serde_json::json!([{"match": ".", "reply": "{{ ['a', 'b'] | toss }}"}]);
+        let tosses: Vec<_> = (0..60).map(|_| ask(rules.clone(), "x", 0).unwrap()).collect();
+        assert!(tosses.contains(&"a".into()) && tosses.contains(&"b".into()), "{tosses:?}");
     }
 
     #[test]
