@@ -60,11 +60,11 @@ impl Pipeline {
                 from.push(earlier(random, index - 1));
             }
             let groups = matches!(does, Does::Gather | Does::Collect);
-            let with = (groups && random.below(2) == 0).then(|| Input::Source(1));
+            let with = groups.then(|| if index == 0 { Input::Source(1) } else { earlier(random, index - 1) });
             stages.push(Stage { does, from, with });
         }
         // Both sources are read.
-        if !stages.iter().any(|stage| stage.with.is_some() || stage.from.contains(&Input::Source(1))) {
+        if !stages.iter().any(|stage| stage.with == Some(Input::Source(1)) || stage.from.contains(&Input::Source(1))) {
             stages[0].from.push(Input::Source(1));
         }
         Pipeline { stages }
