@@ -194,7 +194,12 @@ impl Round {
         }
         let distinct = log.lines().collect::<HashSet<_>>().len();
         let twice = log.lines().count() - distinct;
-        assert!(twice <= self.kills * IN_FLIGHT, "seed {}: {twice} calls paid twice in {} kills", self.seed, self.kills);
+        assert!(
+            twice <= self.kills * IN_FLIGHT,
+            "seed {}: {twice} calls paid twice in {} kills",
+            self.seed,
+            self.kills
+        );
     }
 }
 

@@ -21,7 +21,8 @@ pub struct Script {
 
 impl Script {
     pub fn new(seed: u64, repeats: bool) -> Self {
-        let mut script = Script { random: SplitMix64(seed), lines: Default::default(), made: 0, unknown: false, repeats };
+        let mut script =
+            Script { random: SplitMix64(seed), lines: Default::default(), made: 0, unknown: false, repeats };
         for source in 0..SOURCES.len() {
             for _ in 0..script.random.below(9) {
                 let row = script.row(source);
@@ -46,7 +47,11 @@ impl Script {
     /// A line that is no row, or no toy.
     fn damaged(&mut self) -> String {
         self.made += 1;
-        if self.random.below(2) == 0 { format!("{{damaged {}", self.made) } else { json!({ "id": self.made }).to_string() }
+        if self.random.below(2) == 0 {
+            format!("{{damaged {}", self.made)
+        } else {
+            json!({ "id": self.made }).to_string()
+        }
     }
 
     /// Inserts, replaces, deletes, repeats, damages or moves rows of a source, which it names.

@@ -77,7 +77,7 @@ pub trait Map: DeserializeOwned + JsonSchema + Send + Sync + 'static {
 /// A stage that handles all records of a key together, again whenever the group changes. Its settings are its fields.
 ///
 /// **Contract**: as for [`Map`], and all key functions are pure. Records of a group come in a fixed order that does
-/// not depend on arrival. See [`Group::WITHIN_ROW`] for when a group is run.
+/// not depend on arrival, equal ones as often as they are there. See [`Group::WITHIN_ROW`] for when a group is run.
 pub trait Group: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// The `type` by which pipelines name the stage.
     const NAME: &'static str;

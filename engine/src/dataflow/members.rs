@@ -135,9 +135,9 @@ impl Groups {
         let mut members = group.members(&mut self.cold)?;
         members.retain(|(_, copies)| *copies > 0);
         let Some(place) = members.first().map(|(first, _)| first.place) else { return Ok(None) };
-        let records: Vec<&[u8]> = members.iter().map(|(item, _)| &*item.bytes.0).collect();
+        let records: Vec<_> = members.iter().flat_map(|(item, copies)| copied(item, *copies)).collect();
         let sides: BTreeMap<_, _> = group.wants.iter().filter_map(|(want, _)| self.sides.get(want)).flatten().collect();
-        let with: Vec<&[u8]> = sides.iter().filter(|(_, net)| ***net > 0).map(|(item, _)| &*item.bytes.0).collect();
+        let with: Vec<_> = sides.iter().flat_map(|(item, copies)| copied(item, **copies)).collect();
         let bytes = frame::encode_invocation(&String::from_utf8_lossy(&group.key.0), &records, &with, &[]);
         Ok(Some(Item { place, bytes: Bytes::from(bytes.map_err(io::Error::other)?) }))
     }
@@ -287,6 +287,11 @@ impl Cold {
     }
 }
 
+/// An item as often as it is there.
+fn copied(item: &Item, copies: isize) -> impl Iterator<Item = &[u8]> {
+    std::iter::repeat_n(&*item.bytes.0, usize::try_from(copies).unwrap_or(0))
+}
+
 fn unlink(wanting: &mut HashMap<Bytes, HashSet<Id>>, wanted: &Bytes, id: Id) {
     if let Some(groups) = wanting.get_mut(wanted) {
         groups.remove(&id);
@@ -341,7 +346,7 @@ mod tests {
             }
             groups.change_side(&key("s"), item(9, "side"), 1);
             let texts = |texts: &[&str]| texts.iter().map(|t| t.to_string()).collect::<Vec<_>>();
-            assert_eq!(shown(groups, "x"), Some((1, texts(&["z", "a", "b"]), texts(&["side"]))));
+            assert_eq!(shown(groups, "x"), Some((1, texts(&["z", "z", "a", "b"]), texts(&["side"]))));
             assert_eq!(groups.wanting(&key("s")).len(), 2);
             change(groups, "x", 1, "z", -2);
             groups.change_side(&key("s"), item(9, "side"), -1);

@@ -139,9 +139,9 @@ fn environment(seed: u64) -> Environment<'static> {
 
 /// The element that a number says.
 fn taken(list: &[Value], number: u64) -> Result<Value, minijinja::Error> {
-    let index = number
-        .checked_rem(list.len() as u64)
-        .ok_or_else(|| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "nothing to take from an empty list"))?;
+    let index = number.checked_rem(list.len() as u64).ok_or_else(|| {
+        minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, "nothing to take from an empty list")
+    })?;
     Ok(list[index as usize].clone())
 }
 
