@@ -2,21 +2,26 @@
 
 mod identity;
 mod layout;
+mod open;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, PersistMode};
 use obvert_api::Reply;
 use serde::{Deserialize, Serialize};
 
 pub use identity::{Identity, Key, PARTS};
 pub(crate) use layout::{arrange, folder};
+use open::Opened;
 
 /// Replies by call, and calls by the place where they were made.
 pub struct Memo {
+    /// Held while it is open.
+    _lock: File,
     database: Database,
     replies: Keyspace,
     /// Place and key, to when it was made and the parts of its identity.
@@ -96,10 +101,8 @@ impl Memo {
     /// # Errors
     /// It is held, or cannot be read or made.
     pub fn open(folder: &Path) -> Result<Self, String> {
-        let database = Database::builder(folder).open().map_err(text)?;
-        let replies = database.keyspace("calls", KeyspaceCreateOptions::default).map_err(text)?;
-        let places = database.keyspace("places", KeyspaceCreateOptions::default).map_err(text)?;
-        Ok(Memo { database, replies, places })
+        let Opened { lock, database, replies, places } = open::open(folder)?;
+        Ok(Memo { _lock: lock, database, replies, places })
     }
 
     /// The reply to a call that was made before.

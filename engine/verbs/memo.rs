@@ -43,7 +43,7 @@ struct Row {
 pub fn memo(arguments: &Arguments) -> anyhow::Result<()> {
     let path = arguments.out.join("state").join("memo");
     anyhow::ensure!(path.is_dir(), "{}: no run has been here", arguments.out.display());
-    let failed = |cause: String| anyhow::anyhow!("{}: {cause} (is a run using this folder?)", path.display());
+    let failed = |cause: String| anyhow::anyhow!("{}: {cause}", path.display());
     let memo = Memo::open(&path).map_err(failed)?;
     let before = before(arguments)?;
     let wanted = |origin: &Origin| {

@@ -33,8 +33,7 @@ pub(super) fn meet(beside: Beside, plan: &Plan, registry: &Registry, options: &O
 /// Parts the memos of a folder for so many processes.
 pub(super) fn arrange(options: &Options, processes: usize) -> Result<(), Error> {
     let state = options.out.join("state");
-    let failed =
-        |cause| Error::State { path: state.clone(), cause: format!("{cause} (is another run using this folder?)") };
+    let failed = |cause| Error::State { path: state.clone(), cause };
     memo::arrange(&state, processes, owner).map_err(failed)
 }
 
@@ -48,9 +47,7 @@ pub(super) fn open_endpoints(
 ) -> Result<Endpoints, Error> {
     let path = memo::folder(&out.join("state"), owners.as_ref().map_or(0, |owners| owners.index));
     let failed = |cause: String| Error::State { path: path.clone(), cause };
-    std::fs::create_dir_all(&path).map_err(|e| failed(e.to_string()))?;
-    let memo = Memo::open(&path).map_err(|e| failed(format!("{e} (is another run using this folder?)")))?;
-    let memo = Arc::new(memo);
+    let memo = Arc::new(Memo::open(&path).map_err(failed)?);
     let mut endpoints = Endpoints::default();
     for model in &plan.models {
         let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;

@@ -1,0 +1,79 @@
+//! Opens a memo's database, or makes one.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::text;
+
+pub(super) struct Opened {
+    /// Held while it is open.
+    pub(super) lock: File,
+    pub(super) database: Database,
+    pub(super) replies: Keyspace,
+    pub(super) places: Keyspace,
+}
+
+pub(super) fn open(folder: &Path) -> Result<Opened, String> {
+    let lock = locked(folder)?;
+    if !folder.exists() {
+        make(folder)?;
+    }
+    let (database, [replies, places]) = opened(folder)?;
+    Ok(Opened { lock, database, replies, places })
+}
+
+/// The lock of a memo, which lies beside it.
+fn locked(folder: &Path) -> Result<File, String> {
+    let file = beside(folder, "lock");
+    file.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(text)?;
+    let lock = File::options().create(true).append(true).open(file).map_err(text)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err("another run is using this folder".into()),
+        Err(TryLockError::Error(error)) => Err(error.to_string()),
+    }
+}
+
+/// Makes an empty memo. It gets its name when it is whole: a database that a kill left half made cannot be opened.
+fn make(folder: &Path) -> Result<(), String> {
+    let new = beside(folder, "new");
+    if new.exists() {
+        std::fs::remove_dir_all(&new).map_err(text)?;
+    }
+    opened(&new)?.0.persist(PersistMode::SyncAll).map_err(text)?;
+    std::fs::rename(&new, folder).map_err(text)
+}
+
+fn opened(folder: &Path) -> Result<(Database, [Keyspace; 2]), String> {
+    let database = Database::builder(folder).open().map_err(text)?;
+    let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(text);
+    let keyspaces = [keyspace("calls")?, keyspace("places")?];
+    Ok((database, keyspaces))
+}
+
+fn beside(folder: &Path, what: &str) -> PathBuf {
+    let mut name = folder.as_os_str().to_owned();
+    name.push(format!(".{what}"));
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_memo_that_was_left_half_made_is_made_anew() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = state.path().join("memo");
+        // As a kill leaves it after the first file of the journal.
+        std::fs::create_dir(beside(&folder, "new")).unwrap();
+        std::fs::write(beside(&folder, "new").join("0.jnl"), "").unwrap();
+        drop(open(&folder).unwrap());
+        let held = open(&folder).unwrap();
+        assert_eq!(open(&folder).err().unwrap(), "another run is using this folder");
+        drop(held);
+        assert!(open(&folder).is_ok());
+    }
+}
