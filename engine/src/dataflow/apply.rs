@@ -283,7 +283,7 @@ impl State {
         for request in &mut requests {
             request.sampling.seed = request.sampling.seed.wrapping_add(self.stage.seed);
         }
-        let asked = requests.iter().map(|request| self.recall(&run.item, request)).collect::<Result<Vec<_>, _>>();
+        let asked = requests.iter().map(|request| self.recall(&run, request)).collect::<Result<Vec<_>, _>>();
         match asked {
             Err(reason) => self.conclude_rejected(run, reason),
             Ok(asked) if asked.iter().all(|(_, reply)| reply.is_some()) => {
@@ -292,20 +292,23 @@ impl State {
                 run.rounds += 1;
                 return Some(run);
             }
-            Ok(_) if run.net < 0 => self.conclude_rejected(run, "its replies are gone from the memo".into()),
             Ok(_) if self.stage.trace.is_some() => self.conclude_rejected(run, "its calls are not made".into()),
             Ok(asked) => self.wait(run, requests, asked),
         }
         None
     }
 
-    fn recall(&self, item: &Item, request: &Request) -> Result<(Identity, Option<Reply>), String> {
+    /// The memo's reply. Another process has to be asked for its own, by what is withdrawn too.
+    fn recall(&self, run: &Run, request: &Request) -> Result<(Identity, Option<Reply>), String> {
         let endpoint = self.stage.endpoints.get(&request.model)?;
         let identity = endpoint.identify(&self.stage.build, request);
         if let Some(trace) = &self.stage.trace {
-            trace(Asked { stage: &self.stage, item, request, identity: &identity });
+            trace(Asked { stage: &self.stage, item: &run.item, request, identity: &identity });
         }
-        Ok((identity, endpoint.recall(&identity.key)?))
+        match endpoint.recall(&identity.key)? {
+            None if run.net < 0 && endpoint.keeps(&identity.key) => Err("its replies are gone from the memo".into()),
+            reply => Ok((identity, reply)),
+        }
     }
 
     fn wait(&mut self, run: Run, requests: Vec<Request>, asked: Vec<(Identity, Option<Reply>)>) {

@@ -193,12 +193,17 @@ impl Endpoint {
     /// # Errors
     /// The memo cannot be read.
     pub fn recall(&self, key: &Key) -> Result<Option<Reply>, String> {
-        if self.owner(key).is_some() {
+        if !self.keeps(key) {
             return Ok(None);
         }
         let reply = self.memo.get(key)?;
         self.usage_mut().memo_hits += u64::from(reply.is_some());
         Ok(reply)
+    }
+
+    /// Whether this process keeps the reply to a call: no other one makes it.
+    pub(crate) fn keeps(&self, key: &Key) -> bool {
+        self.owner(key).is_none()
     }
 
     /// Whether the memo has a call, or how it differs from what was asked in its place.
