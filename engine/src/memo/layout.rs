@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::open::remove;
 use super::{Key, Memo};
 
 /// The folder of a process's memo.
@@ -49,8 +50,8 @@ pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> 
     drop(open);
     write(state, &processes.to_string())?;
     // They are empty now.
-    let left = (processes..before).map(|process| folder(state, process)).filter(|folder| folder.is_dir());
-    left.into_iter().try_for_each(std::fs::remove_dir_all).map_err(|error| error.to_string())
+    let mut left = (processes..before).map(|process| folder(state, process)).filter(|folder| folder.is_dir());
+    left.try_for_each(|folder| remove(&folder))
 }
 
 fn write(state: &Path, note_text: &str) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Opens a memo's database, or makes one.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -38,12 +39,24 @@ fn locked(folder: &Path) -> Result<File, String> {
 
 /// Makes an empty memo. It gets its name when it is whole: a database that a kill left half made cannot be opened.
 fn make(folder: &Path) -> Result<(), String> {
-    let new = beside(folder, "new");
-    if new.exists() {
-        std::fs::remove_dir_all(&new).map_err(text)?;
+    let part = cleared(folder)?;
+    opened(&part)?.0.persist(PersistMode::SyncAll).map_err(text)?;
+    std::fs::rename(&part, folder).map_err(text)
+}
+
+/// Removes a memo. It loses its name while it is whole.
+pub(super) fn remove(folder: &Path) -> Result<(), String> {
+    let part = cleared(folder)?;
+    std::fs::rename(folder, &part).and_then(|()| std::fs::remove_dir_all(&part)).map_err(text)
+}
+
+/// Where a memo is made and removed: there is nothing there.
+fn cleared(folder: &Path) -> Result<PathBuf, String> {
+    let part = beside(folder, "part");
+    match std::fs::remove_dir_all(&part) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.to_string()),
+        _ => Ok(part),
     }
-    opened(&new)?.0.persist(PersistMode::SyncAll).map_err(text)?;
-    std::fs::rename(&new, folder).map_err(text)
 }
 
 fn opened(folder: &Path) -> Result<(Database, [Keyspace; 2]), String> {
@@ -68,12 +81,13 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let folder = state.path().join("memo");
         // As a kill leaves it after the first file of the journal.
-        std::fs::create_dir(beside(&folder, "new")).unwrap();
-        std::fs::write(beside(&folder, "new").join("0.jnl"), "").unwrap();
+        std::fs::create_dir(beside(&folder, "part")).unwrap();
+        std::fs::write(beside(&folder, "part").join("0.jnl"), "").unwrap();
         drop(open(&folder).unwrap());
         let held = open(&folder).unwrap();
         assert_eq!(open(&folder).err().unwrap(), "another run is using this folder");
         drop(held);
-        assert!(open(&folder).is_ok());
+        remove(&folder).unwrap();
+        assert!(!folder.exists() && open(&folder).is_ok());
     }
 }
