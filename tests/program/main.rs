@@ -16,6 +16,7 @@ mod quickstart;
 mod refused;
 mod resume;
 mod slow;
+mod storage;
 mod sysbench;
 mod train;
 mod verbs;

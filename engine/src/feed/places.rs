@@ -17,6 +17,8 @@ pub(super) struct Places {
     known: HashMap<Key, u64>,
     /// Not in the file yet.
     new: Vec<Key>,
+    /// Whether some in the file may not be on disk.
+    unsure: bool,
 }
 
 impl Places {
@@ -27,7 +29,7 @@ impl Places {
         // A key that a crash tore was of a row that nothing has seen.
         file.set_len((bytes.len() - torn.len()) as u64)?;
         let known = keys.iter().copied().zip(0..).collect();
-        Ok(Places { file, known, new: Vec::new() })
+        Ok(Places { file, known, new: Vec::new(), unsure: true })
     }
 
     /// So many have been given out.
@@ -51,10 +53,14 @@ impl Places {
     /// Has all places on disk when it returns.
     pub(super) fn keep(&mut self) -> io::Result<()> {
         self.write()?;
-        self.file.sync_all()
+        if std::mem::take(&mut self.unsure) {
+            self.file.sync_all()?;
+        }
+        Ok(())
     }
 
     fn write(&mut self) -> io::Result<()> {
+        self.unsure |= !self.new.is_empty();
         self.file.write_all(self.new.as_flattened())?;
         self.new.clear();
         Ok(())

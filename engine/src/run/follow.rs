@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use obvert_api::abi::reason_of;
 
@@ -14,7 +14,10 @@ use crate::feed::{Changes, Feed};
 use crate::registry::Source;
 
 /// Between two looks at the files.
-const PAUSE: Duration = Duration::from_millis(200);
+const SHORTEST: Duration = Duration::from_millis(5);
+const LONGEST: Duration = Duration::from_millis(200);
+/// As many times as long as a look takes: looking at many files is not to keep a processor busy.
+const REST: u32 = 50;
 /// Changes that are handed over together, at most, and their bytes.
 const CHUNK: usize = 1024;
 const CHUNK_BYTES: usize = 1 << 20;
@@ -50,7 +53,9 @@ impl Reader {
         let mut known = None;
         while !shared.stop.ending.is_closing() {
             // Before reading: what is written meanwhile is seen the next time.
+            let look = Instant::now();
             let stamp = Some(source.stamp());
+            let pause = (look.elapsed() * REST).clamp(SHORTEST, LONGEST);
             if known != stamp {
                 known = stamp;
                 let read = catch_unwind(AssertUnwindSafe(|| self.read(source, &mut feed)));
@@ -62,7 +67,7 @@ impl Reader {
             if !shared.watch {
                 return;
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
         }
     }
 
