@@ -15,6 +15,7 @@ use obvert_api::Reply;
 use serde::{Deserialize, Serialize};
 
 pub use identity::{Identity, Key, PARTS};
+pub use layout::gather;
 pub(crate) use layout::{arrange, folder};
 use open::Opened;
 

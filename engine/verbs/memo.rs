@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::{Span, SpanRelativeTo, Unit};
-use obvert_engine::memo::{Memo, Origin, now};
+use obvert_engine::memo::{Memo, Origin, gather, now};
 
 use super::Refused;
 use super::explain::time;
@@ -41,9 +41,11 @@ struct Row {
 
 /// Shows a memo, or prunes it.
 pub fn memo(arguments: &Arguments) -> anyhow::Result<()> {
-    let path = arguments.out.join("state").join("memo");
+    let state = arguments.out.join("state");
+    let path = state.join("memo");
     anyhow::ensure!(path.is_dir(), "{}: no run has been here", arguments.out.display());
     let failed = |cause: String| anyhow::anyhow!("{}: {cause}", path.display());
+    gather(&state).map_err(failed)?;
     let memo = Memo::open(&path).map_err(failed)?;
     let before = before(arguments)?;
     let wanted = |origin: &Origin| {

@@ -51,6 +51,8 @@ fn processes_and_workers_change_the_speed_and_nothing_else() {
             assert!(results(folder.path()) == expected);
         }
         assert_eq!(calls(folder.path()).len(), all, "calls were paid twice");
+        let ran = done(folder.path(), &["memo", "out"]);
+        assert!(ran.out.contains(&format!(" {all} ")), "not all calls are shown: {}", ran.out);
     }
 }
 

@@ -5,6 +5,9 @@ mod memory;
 mod straggler;
 mod sysbank;
 
+use std::path::PathBuf;
+
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// What a run costs at scale.
@@ -32,4 +35,12 @@ fn main() -> anyhow::Result<()> {
     };
     println!("{line}");
     Ok(())
+}
+
+/// Where cargo leaves a library of stages.
+fn library(name: &str) -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("the program is in no folder")?;
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    Ok(folder.join("deps").join(format!("{prefix}obvert_{name}{suffix}")))
 }

@@ -12,6 +12,8 @@ use obvert_engine::{Change, Options, Registry, Settled, View};
 use obvert_stages::Findings;
 use serde_json::{Value, json};
 
+use crate::library;
+
 /// Arguments of `straggler`.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -49,9 +51,7 @@ fn pass(arguments: &Arguments, straggles: Duration) -> anyhow::Result<f64> {
     );
     let mut registry = Registry::new();
     obvert_stages::register(&mut registry, &Findings::default());
-    for stage in obvert_toys::stages() {
-        registry.add_linked(stage);
-    }
+    registry.add_library(&library("toys")?)?;
     let any = json!({ "type": "object" });
     let model = Uneven { calls: AtomicU64::new(0), each: Duration::from_millis(arguments.call_ms), straggles };
     let model: Arc<dyn Model> = Arc::new(model);

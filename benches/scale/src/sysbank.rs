@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context;
 use obvert_api::Record;
 use obvert_api::record::Pair;
 use obvert_engine::pipeline::parse;
@@ -15,6 +14,7 @@ use obvert_engine::{Change, Options, Registry, Settled, View};
 use obvert_stages::Findings;
 use serde_json::{Value, json};
 
+use crate::library;
 use crate::memory::Watch;
 
 /// Arguments of `sysbank`.
@@ -139,11 +139,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<Value> {
 fn registry(counted: &Arc<Mutex<Count>>) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     obvert_stages::register(&mut registry, &Findings::default());
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("the program is in no folder")?.join("deps");
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     for name in ["persona_play", "judge", "reverse", "pair"] {
-        registry.add_library(&folder.join(format!("{prefix}obvert_{name}{suffix}")))?;
+        registry.add_library(&library(name)?)?;
     }
     let counted = Arc::clone(counted);
     let open = move |_: &Value, _: &_| Ok(Box::new(Counting(Arc::clone(&counted))) as Box<dyn View>);

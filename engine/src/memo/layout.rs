@@ -54,6 +54,14 @@ pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> 
     left.try_for_each(|folder| remove(&folder))
 }
 
+/// Brings the memos of all processes together in the first one's.
+///
+/// # Errors
+/// As for a run.
+pub fn gather(state: &Path) -> Result<(), String> {
+    arrange(state, 1, |_, _| 0)
+}
+
 fn write(state: &Path, note_text: &str) -> Result<(), String> {
     std::fs::create_dir_all(state).map_err(|error| error.to_string())?;
     std::fs::write(note(state), note_text).map_err(|error| error.to_string())
