@@ -36,6 +36,7 @@ path = "personas.jsonl"
 type = "session"
 from = "profiles"
 with = "personas"
+personas_per_profile = PERSONAS
 
 [stage.play]
 type = "persona-play"
@@ -138,7 +139,7 @@ class Run:
 
 
 def prepare(options, folder):
-    (folder / "incremental.toml").write_text(PIPELINE)
+    (folder / "incremental.toml").write_text(PIPELINE.replace("PERSONAS", str(options.personas)))
     write(folder / "profiles.jsonl", map(profile, range(options.profiles)))
     queries = ["What is bread?", "And tea?", "And the sea?", "And the moon?", "And cats?"]
     personas = ({"id": f"u{n:03}", "queries": [f"{query} ({n})" for query in queries]} for n in range(options.personas))
