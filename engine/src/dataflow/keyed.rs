@@ -31,7 +31,7 @@ pub(crate) enum Ask {
     Sides,
 }
 
-type KeyedRecords<'s> = differential_dataflow::VecCollection<'s, Tick, Keyed, isize>;
+pub(crate) type KeyedRecords<'s> = differential_dataflow::VecCollection<'s, Tick, Keyed, isize>;
 
 /// Records with their keys; those whose keys cannot be told are counted and set aside. A record that the stage has no key for
 /// belongs nowhere.
@@ -59,7 +59,12 @@ pub(crate) fn keyed<'s>(input: Items<'s>, ask: Ask, stage: &Applied) -> (KeyedRe
     (records, set_aside)
 }
 
-fn keys(runner: &dyn Runner, ask: Ask, changes: Vec<Update<Item>>) -> (Vec<Update<Keyed>>, Vec<Update<Rejected>>) {
+/// Records with their keys, and those whose keys cannot be told.
+pub(super) fn keys(
+    runner: &dyn Runner,
+    ask: Ask,
+    changes: Vec<Update<Item>>,
+) -> (Vec<Update<Keyed>>, Vec<Update<Rejected>>) {
     let records: Vec<&[u8]> = changes.iter().map(|(item, _, _)| &*item.bytes.0).collect();
     let operation = match ask {
         Ask::Members => Operation::Key,
