@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(found.refused, [0, 2, 3]);
         assert_eq!(found.records.keys().collect::<Vec<_>>(), [&1]);
         let mut found = Told::default();
-        run(&[&*map], None, &[&[250]], &mut found).unwrap();
+        run(&[&*map], None, &[&[251]], &mut found).unwrap();
         assert_eq!((found.refused, found.made), (vec![0], vec![0]));
     }
 

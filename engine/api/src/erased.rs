@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::chain::{self, Links, Tally, Values};
+use crate::decode::Reader;
 use crate::frame::Records;
 use crate::{Error, Group, Json, Map, Nothing, Output, Record, Reply, Request};
 
@@ -183,18 +184,13 @@ pub(crate) fn encode_into<R: Record>(record: &R, bytes: &mut Vec<u8>) -> Result<
     bincode::serde::encode_into_std_write(record, bytes, bincode::config::standard()).map(drop).map_err(Error::new)
 }
 
-/// No record is larger in memory (bytes): a damaged length must not be believed.
-const MAX_RECORD: usize = 1 << 28;
-
 /// A record from all of `bytes`.
 pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, Error> {
-    let config = bincode::config::standard().with_limit::<MAX_RECORD>();
-    let (record, used) =
-        bincode::serde::decode_from_slice(bytes, config).map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?;
-    if used == bytes.len() {
-        Ok(record)
-    } else {
-        Err(Error(format!("not a {}: {} bytes too many", R::NAME, bytes.len() - used)))
+    let mut reader = Reader(bytes);
+    let record = R::deserialize(&mut reader).map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?;
+    match reader.0.len() {
+        0 => Ok(record),
+        left => Err(Error(format!("not a {}: {left} bytes too many", R::NAME))),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod abi;
 pub mod chain;
+mod decode;
 mod effect;
 pub mod erased;
 pub mod frame;
