@@ -10,7 +10,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
 
 use super::apply::{Applied, BATCH, State, home};
-use super::item::{Busy, Bytes, Item, Rejected};
+use super::item::{Busy, Bytes, Item, Key, Rejected};
 use super::keyed::{Ask, Keyed, KeyedRecords, keys};
 use super::port::{Port, open_tick};
 use super::{Busys, Items, Rejects, Tick, Update};
@@ -138,7 +138,7 @@ impl Chain {
         let item = Item { place: of.place, bytes: Bytes(passed.record) };
         match passed.keys {
             Some((key, wants)) => {
-                self.keyed.push((Keyed { item, key: Bytes(key), wants: wants.map(Bytes) }, *at, *net))
+                self.keyed.push((Keyed { item, key: Key(key), wants: wants.map(Key) }, *at, *net))
             }
             None => self.items.push((item, *at, *net)),
         }

@@ -1,6 +1,8 @@
 //! Credits: how much may be between a source, or the gate of the turn loop, and the sinks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
 
 use super::Tick;
 use super::ledger::Ledger;

@@ -4,18 +4,20 @@
 //! A group within a row is complete when nothing upstream is at work on the places (root and lap) that changed it; places, not
 //! roots, because the next lap is at work while this one is grouped. Any other is when nothing upstream is at work at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 
 use differential_dataflow::VecCollection;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::ending::Ending;
-use super::item::{Busy, Bytes, Place};
+use super::item::{Busy, Key, Place};
 use super::keyed::Keyed;
 use super::ledger::Ledger;
 use super::members::{Groups, Id};
@@ -23,8 +25,8 @@ use super::port::{Emitted, Ports, lowest, open_tick};
 use super::view::OnFailure;
 use super::{Busys, Made, Tick, Update};
 
-/// Bytes of members that a stage keeps in memory on each worker; older ones lie on disk.
-const IN_MEMORY: usize = 32 << 20;
+/// Bytes of members that a stage keeps in memory on each worker; when there are more, all lie on disk.
+const IN_MEMORY: usize = 4 << 20;
 
 /// What the operator needs besides its inputs.
 pub(crate) struct Grouping {
@@ -50,12 +52,8 @@ pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s
         let mut ports = ports.hold(&mut capabilities);
         let mut state = State::new(grouping);
         move |frontiers| {
-            members.for_each(|_, data| {
-                data.drain(..).for_each(|(keyed, at, net)| state.change(at).members.push((keyed, net)))
-            });
-            sides.for_each(|_, data| {
-                data.drain(..).for_each(|(keyed, at, net)| state.change(at).sides.push((keyed, net)))
-            });
+            members.for_each(|_, data| state.put_off(data, |change| &mut change.members));
+            sides.for_each(|_, data| state.put_off(data, |change| &mut change.sides));
             busy.for_each(|_, data| state.ledger.take(data));
             let Some(front) = ports.front() else { return };
             let next = lowest(frontiers);
@@ -68,7 +66,7 @@ pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s
     made
 }
 
-fn hash(key: &Bytes) -> u64 {
+fn hash(key: &Key) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
@@ -77,15 +75,15 @@ fn hash(key: &Bytes) -> u64 {
 /// What changes at one tick.
 #[derive(Default)]
 struct Change {
-    members: Vec<(Keyed, isize)>,
-    sides: Vec<(Keyed, isize)>,
+    members: Vec<Update<Keyed>>,
+    sides: Vec<Update<Keyed>>,
 }
 
 /// A group whose invocation is withdrawn.
 #[derive(Default)]
 struct Dirty {
     /// Where it changed.
-    places: Vec<Place>,
+    places: SmallVec<[Place; 1]>,
     /// The row that stands for it while it waits for all that is at work.
     busy: Option<Busy>,
 }
@@ -107,8 +105,15 @@ impl State {
         State { grouping, groups, ledger, changes, dirty, emitted: Emitted::default() }
     }
 
-    fn change(&mut self, at: Tick) -> &mut Change {
-        self.changes.entry(at).or_default()
+    /// Keeps changes until their tick is closed; most come with others of the same.
+    fn put_off(&mut self, data: &mut Vec<Update<Keyed>>, part: fn(&mut Change) -> &mut Vec<Update<Keyed>>) {
+        while let Some((_, at, _)) = data.first() {
+            let (at, changes) = (*at, part(self.changes.entry(*at).or_default()));
+            match data.iter().position(|(_, other, _)| *other != at) {
+                None => changes.append(data),
+                Some(others) => changes.extend(data.drain(..others)),
+            }
+        }
     }
 
     /// Takes in what happened before `next`, and runs the groups that are complete now.
@@ -127,16 +132,16 @@ impl State {
     }
 
     fn take_in(&mut self, at: Tick, Change { members, sides }: Change) -> io::Result<()> {
-        for (side, net) in sides {
+        for (side, _, net) in sides {
             for id in self.groups.wanting(&side.key) {
                 self.withdraw(id, None, at)?;
             }
-            self.groups.change_side(&side.key, side.item, net);
+            self.groups.change_side(side.key, side.item, net);
         }
-        for (Keyed { item, key, wants }, net) in members {
+        for (Keyed { item, key, wants }, _, net) in members {
             let id = self.groups.id(key);
             self.withdraw(id, Some(item.place), at)?;
-            self.groups.change(id, item, wants, net)?;
+            self.groups.change(id, &item, wants, net)?;
         }
         Ok(())
     }

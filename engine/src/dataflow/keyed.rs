@@ -8,7 +8,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::apply::Applied;
-use super::item::{Bytes, Item, Rejected};
+use super::item::{Item, Key, Rejected};
 use super::port::{Port, open_tick};
 use super::{Items, Rejects, Tick, Update};
 use crate::stage::Runner;
@@ -18,8 +18,8 @@ use crate::stage::Runner;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Keyed {
     pub(crate) item: Item,
-    pub(crate) key: Bytes,
-    pub(crate) wants: Option<Bytes>,
+    pub(crate) key: Key,
+    pub(crate) wants: Option<Key>,
 }
 
 /// Which keys records are asked for.
@@ -74,7 +74,7 @@ pub(super) fn keys(
     let (mut known, mut unknown) = (Vec::with_capacity(changes.len()), Vec::new());
     for ((item, at, net), answer) in changes.into_iter().zip(answers) {
         let mut keys = match answer {
-            Ok(outcome) => outcome.records.into_iter().map(Bytes),
+            Ok(outcome) => outcome.records.into_iter().map(|key| Key::of(&key)),
             Err(error) => {
                 unknown.push(((item, error.0), at, net));
                 continue;

@@ -95,11 +95,10 @@ impl<D: Data> Port<D> {
     /// Emits all of `updates`, or drops them once it has ended; nothing before `next` any more, or nothing at all.
     pub(crate) fn give(&mut self, updates: &mut Vec<Update<D>>, next: Option<Tick>) {
         match &self.front {
-            Some(front) if !updates.is_empty() => {
-                self.output.activate().session(front).give_iterator(updates.drain(..));
-            }
-            _ => updates.clear(),
+            Some(front) if !updates.is_empty() => self.output.activate().session(front).give_container(updates),
+            _ => {}
         }
+        updates.clear();
         match (&mut self.front, next) {
             (Some(front), Some(next)) => front.downgrade(&next),
             (front, _) => *front = None,

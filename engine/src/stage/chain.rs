@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use obvert_api::chain::{self, Keys, Links};
 use obvert_api::erased::Erased;
+use smallvec::SmallVec;
 
 use super::Runner;
 use super::library::Instance;
@@ -35,6 +36,9 @@ pub(crate) struct Chain {
     group: Option<Arc<dyn Runner>>,
 }
 
+/// A key.
+type Short = SmallVec<[u8; 16]>;
+
 /// A record at the end of a chain.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Passed {
@@ -42,7 +46,7 @@ pub(crate) struct Passed {
     pub(crate) item: u32,
     pub(crate) record: Arc<[u8]>,
     /// Its keys, where the chain leads to a group.
-    pub(crate) keys: Option<(Arc<[u8]>, Option<Arc<[u8]>>)>,
+    pub(crate) keys: Option<(Short, Option<Short>)>,
 }
 
 /// What came of a batch.
@@ -75,7 +79,7 @@ impl Links for Batch {
 
     fn record(&mut self, item: u32, record: &[u8], keys: Option<Keys<'_>>) {
         if (item as usize) < self.refused.len() {
-            let keys = keys.map(|(key, wants)| (key.into(), wants.map(Into::into)));
+            let keys = keys.map(|(key, wants)| (Short::from_slice(key), wants.map(Short::from_slice)));
             self.passed.push(Passed { item, record: record.into(), keys });
         }
     }
