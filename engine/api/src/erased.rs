@@ -269,10 +269,8 @@ struct ErasedGroup<G>(G);
 
 impl<G: Group> Erased for ErasedGroup<G> {
     fn run(&self, item: &Invocation<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
-        let records = item.records.iter().map(decode).collect::<Result<_, _>>()?;
-        let with = item.with.iter().map(decode).collect::<Result<_, _>>()?;
         let mut out = Output::default();
-        self.0.group(item.key, records, with, &item.replies, &mut out)?;
+        self.0.group(item.key, decode_all(item.records)?, decode_all(item.with)?, &item.replies, &mut out)?;
         finish(out, sink)
     }
 
@@ -301,6 +299,15 @@ impl<G: Group> Erased for ErasedGroup<G> {
         let keys = |record: &G::In| Some((self.0.key(record), self.0.looks_up(record)));
         chain::close(values, keys, tally, links)
     }
+}
+
+fn decode_all<R: Record>(records: Records<'_>) -> Result<Vec<R>, Error> {
+    let mut decoded = Vec::with_capacity(records.len());
+    records.iter().try_for_each(|record| {
+        decoded.push(decode(record)?);
+        Ok(())
+    })?;
+    Ok(decoded)
 }
 
 fn finish<T: Record>(out: Output<T>, sink: &mut dyn Sink) -> Result<(), Error> {

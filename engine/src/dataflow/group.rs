@@ -27,6 +27,8 @@ use super::{Busys, Made, Tick, Update};
 
 /// Bytes of members that a stage keeps in memory on each worker; when there are more, all lie on disk.
 const IN_MEMORY: usize = 4 << 20;
+/// Bytes of invocations that are sent on at once: what comes behind makes little of them before there are more.
+const AT_ONCE: usize = 1 << 20;
 
 /// What the operator needs besides its inputs.
 pub(crate) struct Grouping {
@@ -48,6 +50,7 @@ pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s
     let mut sides = builder.new_input(sides.inner.broadcast(), Pipeline);
     let mut busy = builder.new_input(busy.inner.broadcast(), Pipeline);
     let (ports, made) = Ports::new(&mut builder);
+    let again = made.items.scope().activator_for(builder.operator_info().address);
     builder.build(move |mut capabilities| {
         let mut ports = ports.hold(&mut capabilities);
         let mut state = State::new(grouping);
@@ -57,8 +60,11 @@ pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s
             busy.for_each(|_, data| state.ledger.take(data));
             let Some(front) = ports.front() else { return };
             let next = lowest(frontiers);
-            if next.is_none_or(|next| next > front) {
+            if next.is_none_or(|next| next > front) || !state.ready.is_empty() {
                 state.close(next, front);
+            }
+            if !state.ready.is_empty() {
+                again.activate();
             }
             ports.give(&mut state.emitted, open_tick(frontiers, &state.grouping.ending));
         }
@@ -95,14 +101,16 @@ struct State {
     ledger: Ledger,
     changes: BTreeMap<Tick, Change>,
     dirty: HashMap<Id, Dirty>,
+    /// Dirty groups that span rows and are complete, if nothing has begun to work since; the next one comes last.
+    ready: Vec<Id>,
     emitted: Emitted,
 }
 
 impl State {
     fn new(grouping: Grouping) -> Self {
         let groups = Groups::new(&grouping.spill, IN_MEMORY);
-        let (ledger, changes, dirty) = (Ledger::default(), BTreeMap::new(), HashMap::new());
-        State { grouping, groups, ledger, changes, dirty, emitted: Emitted::default() }
+        let (ledger, changes, dirty, ready) = (Ledger::default(), BTreeMap::new(), HashMap::new(), Vec::new());
+        State { grouping, groups, ledger, changes, dirty, ready, emitted: Emitted::default() }
     }
 
     /// Keeps changes until their tick is closed; most come with others of the same.
@@ -124,7 +132,8 @@ impl State {
         let last = due.keys().next_back().copied().unwrap_or(front);
         let done = due.into_iter().try_for_each(|(at, change)| self.take_in(at, change)).and_then(|()| {
             self.ledger.advance(closed);
-            self.run(next.map_or(last.max(front), |next| next - 1))
+            let at = next.map_or(last.max(front), |next| (next - 1).max(front));
+            if self.grouping.within_row { self.run(at) } else { self.run_ready(at, next.is_none()) }
         });
         if let Err(error) = done {
             (self.grouping.fail)(&self.grouping.name, format!("{}: {error}", self.grouping.spill.display()));
@@ -166,23 +175,44 @@ impl State {
         Ok(())
     }
 
-    /// Sends on the groups that are complete.
+    /// Sends on the groups within a row that are complete.
     fn run(&mut self, at: Tick) -> io::Result<()> {
-        let (ledger, within_row) = (&self.ledger, self.grouping.within_row);
-        let quiet = ledger.is_empty();
-        if !quiet && !within_row {
+        let ledger = &self.ledger;
+        let complete = |dirty: &Dirty| ledger.is_empty() || !dirty.places.iter().any(|place| ledger.holds(*place));
+        let mut complete: Vec<_> = self.dirty.extract_if(|_, dirty| complete(dirty)).collect();
+        complete.sort_unstable_by_key(|(id, _)| *id);
+        complete.into_iter().try_for_each(|(id, dirty)| self.send(id, dirty, at).map(drop))
+    }
+
+    /// Sends on groups that span rows, once nothing is at work: all of them at the end, else some, the others the next time. The
+    /// rows that stand for those say that there is more to come.
+    fn run_ready(&mut self, at: Tick, all: bool) -> io::Result<()> {
+        if !self.ledger.is_empty() {
+            self.ready.clear();
             return Ok(());
         }
-        let complete = |dirty: &Dirty| quiet || !dirty.places.iter().any(|place| ledger.holds(*place));
-        let mut complete: Vec<_> = self.dirty.extract_if(|_, dirty| complete(dirty)).collect();
-        complete.sort_by_key(|(id, _)| *id);
-        for (id, dirty) in complete {
-            self.emitted.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
-            match self.groups.invocation(id)? {
-                Some(item) => self.emitted.items.push((item, at, 1)),
-                None => self.groups.tidy(id)?,
+        if self.ready.is_empty() {
+            self.ready.extend(self.dirty.keys());
+            self.ready.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        let mut sent = 0;
+        while let Some(id) = self.ready.pop_if(|_| all || sent < AT_ONCE) {
+            if let Some(dirty) = self.dirty.remove(&id) {
+                sent += self.send(id, dirty, at)?;
             }
         }
         Ok(())
+    }
+
+    /// Sends a group on as it is; the size of its invocation.
+    fn send(&mut self, id: Id, dirty: Dirty, at: Tick) -> io::Result<usize> {
+        self.emitted.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
+        let Some(item) = self.groups.invocation(id)? else {
+            self.groups.tidy(id)?;
+            return Ok(0);
+        };
+        let size = item.bytes.0.len();
+        self.emitted.items.push((item, at, 1));
+        Ok(size)
     }
 }

@@ -229,8 +229,10 @@ impl Group for Join {
         _: &[Reply],
         out: &mut Output<Weighed>,
     ) -> Result<(), Error> {
+        let Some((last, others)) = dimensions.split_last() else { return Ok(()) };
         for note in notes {
-            dimensions.iter().for_each(|dimension| out.emit(note.clone().weigh(dimension)));
+            others.iter().for_each(|dimension| out.emit(note.clone().weigh(dimension)));
+            out.emit(note.weigh(last));
         }
         Ok(())
     }

@@ -17,7 +17,16 @@ impl<'a> Member<'a> {
         Member { place: item.place, bytes: &item.bytes.0, copies: copies as i64 }
     }
 
+    /// Bytes before the record's own.
+    const HEAD: usize = 24;
+
+    /// Bytes that it takes.
+    pub(super) fn size(&self) -> usize {
+        Self::HEAD + self.bytes.len()
+    }
+
     pub(super) fn write(&self, to: &mut Vec<u8>) {
+        to.reserve(self.size());
         to.extend_from_slice(&self.place.root.to_le_bytes());
         to.extend_from_slice(&self.place.lap.to_le_bytes());
         to.extend_from_slice(&self.copies.to_le_bytes());
@@ -49,7 +58,9 @@ fn damaged() -> io::Error {
 
 /// Members in their own order, each once.
 pub(super) fn net(mut members: Vec<Member<'_>>) -> Vec<Member<'_>> {
-    members.sort_unstable();
+    if members.len() > 1 {
+        members.sort_unstable();
+    }
     members.dedup_by(|next, member| {
         let same = (next.place, next.bytes) == (member.place, member.bytes);
         if same {

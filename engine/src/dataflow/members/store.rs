@@ -179,7 +179,7 @@ impl Part {
 
 /// The bytes of a part; none without members.
 fn part_of(before: Part, members: &[Member<'_>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(Part::HEAD + members.iter().map(Member::size).sum::<usize>());
     if !members.is_empty() {
         bytes.extend_from_slice(&before.at.to_le_bytes());
         bytes.extend_from_slice(&before.length.to_le_bytes());
