@@ -115,8 +115,8 @@ impl Chain {
         let Some(done) = together.run(&records) else { return left.extend_from_slice(batch) };
         let refused = |item: &usize| done.refused[*item];
         left.extend((0..batch.len()).filter(refused).map(|item| batch[item].clone()));
-        let nets = (0..batch.len()).map(|item| if done.refused[item] { 0 } else { batch[item].2 });
-        self.count(nets.collect(), done.made());
+        let copies = (0..batch.len()).map(|item| if done.refused[item] { 0 } else { batch[item].2 });
+        self.count(&copies.collect::<Vec<_>>(), done.made());
         for passed in done.passed {
             if !done.refused[passed.item as usize] {
                 self.emit(&batch[passed.item as usize], passed);
@@ -125,12 +125,13 @@ impl Chain {
     }
 
     /// Counts items of so many copies, of each of which the stages made so many records, at every stage.
-    fn count<'a>(&self, mut copies: Vec<isize>, made: impl Iterator<Item = &'a [u32]>) {
+    fn count<'a>(&self, copies: &[isize], made: impl Iterator<Item = &'a [u32]>) {
+        let mut taken = copies.iter().sum();
         for (state, made) in self.stages.iter().zip(made) {
-            let taken = copies.iter().sum();
-            copies.iter_mut().zip(made).for_each(|(copies, made)| *copies *= *made as isize);
+            let records = copies.iter().zip(made).map(|(copies, made)| copies * *made as isize).sum();
             state.stage.counts.take(taken);
-            state.stage.counts.finish(taken, copies.iter().sum());
+            state.stage.counts.finish(taken, records);
+            taken = records;
         }
     }
 
@@ -158,3 +159,6 @@ impl Chain {
         self.unknown.append(&mut unknown);
     }
 }
+
+#[cfg(test)]
+mod tests;
