@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn records_pass_all_stages_and_are_counted_at_each() {
-        let (map, group) = (create_map::<Repeat>(&serde_json::json!({})), create_group::<Parity>(&serde_json::json!({})));
+        let (map, group) =
+            (create_map::<Repeat>(&serde_json::json!({})), create_group::<Parity>(&serde_json::json!({})));
         let (map, group) = (map.unwrap(), group.unwrap());
         let found = told(&[&*map, &*map], Some(&*group), &[3, 0, 1]).unwrap();
         // 3 becomes 0, 1, 2 and they become nothing, 0, and 0 and 1.

@@ -4,7 +4,8 @@
 
 use serde::de::value::U32Deserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, VariantAccess, Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
 };
 
 use crate::Error;
@@ -70,7 +71,11 @@ impl<'de> Reader<'de> {
 
     fn length(&mut self) -> Result<usize, Error> {
         let length = self.unsigned()?;
-        if length <= LONGEST { Ok(length as usize) } else { Err(Error(format!("a list claims to have {length} items"))) }
+        if length <= LONGEST {
+            Ok(length as usize)
+        } else {
+            Err(Error(format!("a list claims to have {length} items")))
+        }
     }
 
     fn bytes(&mut self) -> Result<&'de [u8], Error> {

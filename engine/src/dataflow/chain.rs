@@ -12,7 +12,7 @@ use timely::scheduling::SyncActivator;
 use super::apply::{Applied, BATCH, State, home};
 use super::item::{Busy, Bytes, Item, Key, Rejected};
 use super::keyed::{Ask, Keyed, KeyedRecords, keys};
-use super::port::{Port, open_tick};
+use super::port::{Port, gather, open_tick};
 use super::{Busys, Items, Rejects, Tick, Update};
 use crate::stage::{Chain as Together, Passed};
 
@@ -45,7 +45,7 @@ pub(crate) fn chain<'s>(input: Items<'s>, stages: Vec<Applied>, group: Option<Ap
         let mut chain = Chain::new(stages, group, &wake);
         move |frontiers| {
             let mut changes = Vec::new();
-            input.for_each(|_, data| changes.append(data));
+            input.for_each(|_, data| gather(&mut changes, data));
             let Some(front) = items.front() else { return };
             chain.turn(changes, front);
             let next = open_tick(frontiers, &chain.stages[0].stage.ending);
@@ -138,9 +138,7 @@ impl Chain {
     fn emit(&mut self, (of, at, net): &Update<Item>, passed: Passed) {
         let item = Item { place: of.place, bytes: Bytes(passed.record) };
         match passed.keys {
-            Some((key, wants)) => {
-                self.keyed.push((Keyed { item, key: Key(key), wants: wants.map(Key) }, *at, *net))
-            }
+            Some((key, wants)) => self.keyed.push((Keyed { item, key: Key(key), wants: wants.map(Key) }, *at, *net)),
             None => self.items.push((item, *at, *net)),
         }
     }
@@ -148,7 +146,7 @@ impl Chain {
     /// Records at the end of the chain, that came there one stage after the other.
     fn end(&mut self, mut records: Vec<Update<Item>>) {
         let Some(group) = self.group.as_ref().filter(|_| !records.is_empty()) else {
-            return self.items.append(&mut records);
+            return gather(&mut self.items, &mut records);
         };
         let (mut known, mut unknown) = keys(&*group.runner, Ask::Members, records);
         for (_, _, net) in &unknown {

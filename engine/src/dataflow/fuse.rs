@@ -38,7 +38,12 @@ fn taker(nodes: &[Option<Node>], index: usize) -> Option<usize> {
     let before = |node: &Node| node.before.iter().map(|(_, stage)| Arc::clone(&stage.runner)).collect::<Vec<_>>();
     let (runner, last) = (Arc::clone(&own.runner), Arc::clone(&last.runner));
     let mut maps = [before(node), vec![runner], before(taker)].concat();
-    let group = if grouped { Some(last) } else { maps.push(last); None };
+    let group = if grouped {
+        Some(last)
+    } else {
+        maps.push(last);
+        None
+    };
     Chain::of(maps, group).map(|_| at)
 }
 
@@ -46,7 +51,8 @@ fn taker(nodes: &[Option<Node>], index: usize) -> Option<usize> {
 fn only_taker(nodes: &[Option<Node>], index: usize) -> Option<(usize, &Node)> {
     let takes = |node: &&Node| node.from.contains(&index) || node.with.contains(&index);
     let mut takers = nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.as_ref().filter(takes)?)));
-    let only = takers.next().filter(|(at, taker)| *at != index && taker.from == [index] && !taker.with.contains(&index));
+    let only =
+        takers.next().filter(|(at, taker)| *at != index && taker.from == [index] && !taker.with.contains(&index));
     only.filter(|_| takers.next().is_none())
 }
 

@@ -21,7 +21,7 @@ use super::item::{Busy, Key, Place};
 use super::keyed::Keyed;
 use super::ledger::Ledger;
 use super::members::{Groups, Id};
-use super::port::{Emitted, Ports, lowest, open_tick};
+use super::port::{Emitted, Ports, gather, lowest, open_tick};
 use super::view::OnFailure;
 use super::{Busys, Made, Tick, Update};
 
@@ -118,7 +118,7 @@ impl State {
         while let Some((_, at, _)) = data.first() {
             let (at, changes) = (*at, part(self.changes.entry(*at).or_default()));
             match data.iter().position(|(_, other, _)| *other != at) {
-                None => changes.append(data),
+                None => gather(changes, data),
                 Some(others) => changes.extend(data.drain(..others)),
             }
         }

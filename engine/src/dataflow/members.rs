@@ -7,7 +7,6 @@ mod ahead;
 mod member;
 mod store;
 
-use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::io;
 use std::path::Path;
@@ -50,7 +49,8 @@ struct Sides {
 #[derive(Default)]
 struct Side {
     key: Key,
-    records: BTreeMap<Item, isize>,
+    /// In their own order, with their copies.
+    records: Vec<(Item, isize)>,
     /// The groups that want them.
     wanting: HashSet<Id>,
 }
@@ -108,10 +108,14 @@ impl Groups {
     pub(crate) fn change_side(&mut self, key: Key, item: Item, net: isize) {
         let side = self.sides.id(key);
         let records = &mut self.sides.sides[side as usize].records;
-        let copies = records.entry(item.clone()).or_insert(0);
-        *copies += net;
-        if *copies == 0 {
-            records.remove(&item);
+        match records.binary_search_by(|(other, _)| other.cmp(&item)) {
+            Ok(at) => {
+                records[at].1 += net;
+                if records[at].1 == 0 {
+                    records.remove(at);
+                }
+            }
+            Err(at) => records.insert(at, (item, net)),
         }
         self.sides.tidy(side);
     }

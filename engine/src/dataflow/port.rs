@@ -21,6 +21,11 @@ pub(crate) fn open_tick(frontiers: &[MutableAntichain<Tick>], ending: &Ending) -
     lowest(frontiers).filter(|_| !ending.is_closing())
 }
 
+/// Adds what has come; the first batch as it is.
+pub(crate) fn gather<D>(all: &mut Vec<D>, data: &mut Vec<D>) {
+    if all.is_empty() { std::mem::swap(all, data) } else { all.append(data) }
+}
+
 /// What an operator is about to emit.
 #[derive(Default)]
 pub(crate) struct Emitted {

@@ -135,13 +135,15 @@ impl Drop for Instance {
 }
 
 impl Instance {
-    fn batch(&self, operation: Operation) -> Writer {
-        Writer::new(operation, &self.library.manifest.input)
+    /// A batch with room for such items.
+    fn batch<'a>(&self, operation: Operation, items: impl ExactSizeIterator<Item = &'a [u8]>) -> Writer {
+        let count = items.len();
+        Writer::with_room(operation, &self.library.manifest.input, count, items.map(<[u8]>::len).sum())
     }
 
     /// What comes of one item of a batch.
     pub(super) fn answer(&self, operation: Operation, item: &[u8]) -> Result<Outcome, Error> {
-        let mut batch = self.batch(operation);
+        let mut batch = self.batch(operation, [item].into_iter());
         batch.record(item);
         self.process(batch, 1).remove(0).outcome()
     }
@@ -162,13 +164,12 @@ impl Instance {
     /// stage by stage.
     pub(super) fn chain(maps: &[&Instance], group: Option<&Instance>, records: &[&[u8]]) -> Option<Batch> {
         let first = maps.first()?;
-        let alike = |other: &&Instance| {
-            other.library.path == first.library.path && other.library.build == first.library.build
-        };
+        let alike =
+            |other: &&Instance| other.library.path == first.library.path && other.library.build == first.library.build;
         if !maps.iter().chain(group.as_ref()).all(alike) {
             return None;
         }
-        let mut writer = first.batch(Operation::Chain);
+        let mut writer = first.batch(Operation::Chain, records.iter().copied());
         records.iter().for_each(|record| writer.record(record));
         let (bytes, mut batch) = (writer.finish(), Batch::of(records.len()));
         let instances: Vec<_> = maps.iter().map(|map| map.instance).collect();
@@ -181,7 +182,7 @@ impl Instance {
 
 impl Runner for Instance {
     fn run(&self, work: &[Work<'_>]) -> Vec<Result<Outcome, Error>> {
-        let mut batch = self.batch(Operation::Run);
+        let mut batch = self.batch(Operation::Run, work.iter().map(|work| work.item));
         let put = |work: &Work<'_>| match self.library.manifest.kind {
             Kind::Map => batch.run_map(work.item, work.replies),
             Kind::Group => batch.run_group(work.item, work.replies),
@@ -193,7 +194,7 @@ impl Runner for Instance {
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
-        let mut batch = self.batch(operation);
+        let mut batch = self.batch(operation, records.iter().copied());
         records.iter().for_each(|record| batch.record(record));
         self.process(batch, records.len()).into_iter().map(Answer::outcome).collect()
     }

@@ -87,6 +87,11 @@ impl Record for Weighed {
 }
 
 impl Note {
+    /// Leaves it as it is.
+    pub fn same(self) -> Note {
+        self
+    }
+
     /// Lowers the text.
     pub fn lower(mut self) -> Note {
         self.text = self.text.to_lowercase();
@@ -162,6 +167,7 @@ macro_rules! note_map {
     };
 }
 
+note_map!(Pass, "note-pass", same);
 note_map!(Lower, "note-lower", lower);
 note_map!(Count, "note-count", count);
 note_map!(Mix, "note-mix", mix);
@@ -238,4 +244,4 @@ impl Group for Join {
     }
 }
 
-plugin!(Lower, Count, Mix, Tag, Reduce, Join);
+plugin!(Pass, Lower, Count, Mix, Tag, Reduce, Join);

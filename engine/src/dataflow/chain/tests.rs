@@ -96,6 +96,53 @@ impl Source for Once {
     }
 }
 
+/// Rows of a hundred kilobytes, each of which is a group.
+struct Long;
+
+impl Source for Long {
+    fn rows(&self) -> Result<Rows, String> {
+        let row = |n: u64| Row {
+            key: n.to_le_bytes().to_vec(),
+            record: encode(&Text(n, "x".repeat(100_000))).map_err(|e| (String::new(), e.0)),
+        };
+        Ok(Box::new((0..50).map(row)))
+    }
+    fn stamp(&self) -> u64 {
+        0
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Text(u64, String);
+
+impl Record for Text {
+    const NAME: &'static str = "Text";
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Lengths {}
+
+impl Group for Lengths {
+    const NAME: &'static str = "lengths";
+    type In = Text;
+    type With = Nothing;
+    type Out = Number;
+    fn key(&self, Text(n, _): &Text) -> String {
+        n.to_string()
+    }
+    fn group(
+        &self,
+        _: &str,
+        texts: Vec<Text>,
+        _: Vec<Nothing>,
+        _: &[Reply],
+        out: &mut Output<Number>,
+    ) -> Result<(), Error> {
+        texts.iter().for_each(|Text(n, text)| out.emit(Number(*n * 1_000_000 + text.len() as u64)));
+        Ok(())
+    }
+}
+
 /// Tells numbers, and takes some of them back.
 #[derive(Default)]
 struct Teller {
@@ -157,6 +204,8 @@ fn registry(held: &Held) -> Registry {
     registry.add_linked((map_manifest::<Pick>(""), create_map::<Pick>));
     registry.add_linked((map_manifest::<Plus>(""), create_map::<Plus>));
     registry.add_linked((group_manifest::<Total>(""), create_group::<Total>));
+    registry.add("long", Entry::source::<Text>(any(), Arc::new(|_: &Value| Ok(Arc::new(Long) as Arc<dyn Source>))));
+    registry.add_linked((group_manifest::<Lengths>(""), create_group::<Lengths>));
     registry
 }
 
@@ -165,9 +214,9 @@ type Found = (BTreeMap<u64, isize>, Vec<(String, [i64; 4])>, Vec<String>);
 
 /// What comes of it with these stages; with others beside them, each has another taker.
 fn found(stages: &[&str], parted: bool, workers: usize) -> Found {
-    let mut text = "name = \"chain\"\n[stage.once]\ntype = \"once\"\n".to_string();
-    let mut from = "once";
-    for stage in ["teller"].iter().chain(stages).chain(&["holder"]) {
+    let mut text = format!("name = \"chain\"\n[stage.{0}]\ntype = \"{0}\"\n", stages[0]);
+    let mut from = stages[0];
+    for stage in stages[1..].iter().chain(&["holder"]) {
         text += &format!("[stage.{stage}]\ntype = \"{stage}\"\nfrom = \"{from}\"\n");
         if parted && *stage != "holder" {
             text += &format!("[stage.{stage}-other]\ntype = \"other\"\nfrom = \"{stage}\"\n");
@@ -191,16 +240,19 @@ fn found(stages: &[&str], parted: bool, workers: usize) -> Found {
 
 #[test]
 fn stages_as_one_operator_do_what_they_do_as_several() {
-    for stages in [&["spread", "pick", "plus", "total"][..], &["pick", "spread", "plus"], &["pick", "total"], &["pick"]] {
-        let apart = found(stages, true, 1);
+    let begin = ["once", "teller"];
+    for stages in [&["spread", "pick", "plus", "total"][..], &["pick", "spread", "plus"], &["pick", "total"], &["pick"]]
+    {
+        let stages = [&begin[..], stages].concat();
+        let apart = found(&stages, true, 1);
         assert!(!apart.0.is_empty() && !apart.2.is_empty());
-        (1..=3).for_each(|workers| assert_eq!(found(stages, false, workers), apart, "{stages:?} {workers}"));
+        (1..=3).for_each(|workers| assert_eq!(found(&stages, false, workers), apart, "{stages:?} {workers}"));
     }
 }
 
 #[test]
 fn what_is_taken_back_leaves_nothing_behind() {
-    let (held, counts, rejected) = found(&["spread", "pick", "plus"], false, 1);
+    let (held, counts, rejected) = found(&["once", "teller", "spread", "pick", "plus"], false, 1);
     let plain = |n: &u64| n % 7 > 0 && n % 5 > 0 && n % 11 > 0;
     let told = (0..500).filter(|n| n % 4 > 0).flat_map(|n| [n, n + 1000]);
     assert_eq!(held, told.clone().filter(plain).map(|n| (n + 1, 1)).collect());
@@ -208,4 +260,13 @@ fn what_is_taken_back_leaves_nothing_behind() {
     assert_eq!(rejected.len(), failed);
     let pick = counts.iter().find(|(name, _)| name == "pick").unwrap();
     assert_eq!(pick.1, [750, 750 - failed as i64, held.len() as i64, failed as i64]);
+}
+
+#[test]
+fn groups_that_are_sent_piece_by_piece_all_come() {
+    for workers in 1..=2 {
+        let (held, counts, rejected) = found(&["long", "lengths"], false, workers);
+        assert_eq!(held, (0..50).map(|n| (n * 1_000_000 + 100_000, 1)).collect());
+        assert_eq!((counts[1].1, rejected.len()), ([50, 50, 50, 0], 0));
+    }
 }
