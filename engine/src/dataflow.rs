@@ -9,8 +9,10 @@
 mod admit;
 mod apply;
 mod build;
+mod chain;
 mod credit;
 mod ending;
+mod fuse;
 mod group;
 mod item;
 mod keyed;

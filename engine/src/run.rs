@@ -207,6 +207,7 @@ impl Shared {
             name: stage.plan.name.clone(),
             from: stage.plan.from.clone(),
             with: stage.plan.with.clone(),
+            before: Vec::new(),
             operator: match (&stage.applied, stage.plan.from.is_empty()) {
                 (Some(applied), _) => Operator::Apply(applied.clone()),
                 (None, true) => Operator::Source,

@@ -1,6 +1,7 @@
 //! Stages as the dataflow runs them: batches of bytes, every item contained.
 
 mod builtin;
+mod chain;
 mod isolated;
 mod library;
 mod pipe;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use obvert_api::{Error, Operation, Outcome, Reply};
 
 pub use builtin::Builtin;
+pub use chain::Link;
+pub(crate) use chain::{Chain, Passed};
 pub use isolated::Isolated;
 pub use library::{Library, load};
 
@@ -29,6 +32,10 @@ pub trait Runner: Send + Sync {
     fn run(&self, batch: &[Work<'_>]) -> Vec<Result<Outcome, Error>>;
     /// Performs another operation on each record.
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>>;
+    /// What it can be run together with.
+    fn link(&self) -> Link<'_> {
+        Link::ALONE
+    }
 }
 
 /// What a stage says to an operation on one record.

@@ -117,7 +117,7 @@ fn registry(arguments: &Arguments, sum: &Arc<Sum>) -> anyhow::Result<Registry> {
 }
 
 /// Where cargo leaves the library of the stages.
-fn library() -> anyhow::Result<PathBuf> {
+pub fn library() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.parent().context("the program is in no folder")?;
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);

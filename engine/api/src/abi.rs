@@ -6,6 +6,7 @@
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::chain::{Keys, Links};
 use crate::erased::{Create, Erased, Manifest, Operation, Sink};
 use crate::frame;
 use crate::{Error, Request};
@@ -30,6 +31,9 @@ pub struct Bytes {
 }
 
 impl Bytes {
+    /// No bytes, which are something else than an empty slice.
+    pub const NONE: Bytes = Bytes { ptr: std::ptr::null(), len: 0 };
+
     /// Borrows a slice.
     pub fn of(slice: &[u8]) -> Self {
         Bytes { ptr: slice.as_ptr(), len: slice.len() }
@@ -66,6 +70,24 @@ pub struct Host {
     pub request: extern "C" fn(call: *mut c_void, item: u64, request: Bytes),
     /// Says why the batch's item could not be handled.
     pub fail: extern "C" fn(call: *mut c_void, item: u64, reason: Bytes),
+    /// Says that a chain cannot handle the batch's item: it has to be run stage by stage.
+    pub refuse: extern "C" fn(call: *mut c_void, item: u64),
+    /// Takes one record that a chain made of the batch's item.
+    pub pass: extern "C" fn(call: *mut c_void, item: u64, record: *const Passed),
+    /// Takes how many records the first stage of a chain made of each item, then the second, and so on.
+    pub made: extern "C" fn(call: *mut c_void, counts: *const u32, length: usize),
+}
+
+/// A record at the end of a chain. Bytes that are not there are null.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// The record.
+    pub record: Bytes,
+    /// Where the chain leads to a group, its key.
+    pub key: Bytes,
+    /// The key of the side records that it looks up.
+    pub wants: Bytes,
 }
 
 /// One stage of a plugin library; lives as long as the process.
@@ -89,12 +111,24 @@ pub struct Plugin {
     pub process: Option<ProcessFn>,
     /// Frees an instance.
     pub destroy: Option<DestroyFn>,
+    /// Handles a batch of records by several of the library's stages: instances of maps, so many, and that of the group that
+    /// they lead to, or null. Threads are as for `process`. Not 0: it has to be done stage by stage, which tells why.
+    pub chain: Option<ChainFn>,
 }
 
 /// See [`Plugin::create`].
 pub type CreateFn = extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void;
 /// See [`Plugin::process`].
 pub type ProcessFn = extern "C" fn(instance: *mut c_void, host: *const Host, call: *mut c_void, batch: Bytes) -> i32;
+/// See [`Plugin::chain`].
+pub type ChainFn = extern "C" fn(
+    maps: *const *mut c_void,
+    count: usize,
+    group: *mut c_void,
+    host: *const Host,
+    call: *mut c_void,
+    batch: Bytes,
+) -> i32;
 /// See [`Plugin::destroy`].
 pub type DestroyFn = extern "C" fn(instance: *mut c_void);
 
@@ -113,6 +147,7 @@ pub fn describe(manifest: &Manifest, create: CreateFn) -> Plugin {
         create: Some(create),
         process: Some(process),
         destroy: Some(destroy),
+        chain: Some(chain),
     }
 }
 
@@ -151,6 +186,50 @@ extern "C" fn process(instance: *mut c_void, host: *const Host, call: *mut c_voi
             (host.fail)(call, 0, Bytes::of(error.0.as_bytes()));
             1
         }
+    }
+}
+
+extern "C" fn chain(
+    maps: *const *mut c_void,
+    count: usize,
+    group: *mut c_void,
+    host: *const Host,
+    call: *mut c_void,
+    batch: Bytes,
+) -> i32 {
+    // SAFETY: the instances came from this library's `create`, as those of `process`, and the host lends as many as it says;
+    // host and batch are lent for the duration of the call.
+    let (maps, group, host, batch) = unsafe {
+        let stage = |instance: *mut c_void| &**instance.cast::<Box<dyn Erased>>();
+        let maps = std::slice::from_raw_parts(maps, count).iter().map(|map| stage(*map)).collect::<Vec<_>>();
+        (maps, (!group.is_null()).then(|| stage(group)), &*host, batch.slice())
+    };
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let (_, _, records) = frame::decode(batch)?;
+        crate::chain::run(&maps, group, &records, &mut Passing { host, call })
+    }));
+    i32::from(!matches!(done, Ok(Ok(()))))
+}
+
+/// Hands what comes of a chain's items to the host.
+struct Passing<'a> {
+    host: &'a Host,
+    call: *mut c_void,
+}
+
+impl Links for Passing<'_> {
+    fn refuse(&mut self, item: u32) {
+        (self.host.refuse)(self.call, u64::from(item));
+    }
+
+    fn record(&mut self, item: u32, record: &[u8], keys: Option<Keys<'_>>) {
+        let (key, wants) = keys.map_or((None, None), |(key, wants)| (Some(key), wants));
+        let [key, wants] = [key, wants].map(|bytes| bytes.map_or(Bytes::NONE, Bytes::of));
+        (self.host.pass)(self.call, u64::from(item), &Passed { record: Bytes::of(record), key, wants });
+    }
+
+    fn made(&mut self, counts: &[u32]) {
+        (self.host.made)(self.call, counts.as_ptr(), counts.len());
     }
 }
 

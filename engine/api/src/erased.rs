@@ -7,8 +7,9 @@ use schemars::schema_for;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use crate::chain::{self, Links, Tally, Values};
+use crate::decode::Reader;
 use crate::frame::Records;
-
 use crate::{Error, Group, Json, Map, Nothing, Output, Record, Reply, Request};
 
 /// What a stage is, as the host and the pipeline check see it.
@@ -31,6 +32,22 @@ pub struct Manifest {
     pub output: String,
     /// JSON schema of the settings.
     pub settings: Json,
+}
+
+impl Manifest {
+    /// Whether its settings name a model: what it may ask for takes time.
+    pub fn names_model(&self) -> bool {
+        fn names(schema: &serde_json::Value) -> bool {
+            match schema {
+                serde_json::Value::Object(fields) => {
+                    fields.get("format").is_some_and(|format| format == "model") || fields.values().any(names)
+                }
+                serde_json::Value::Array(schemas) => schemas.iter().any(names),
+                _ => false,
+            }
+        }
+        names(&self.settings.0)
+    }
 }
 
 /// Whether a stage sees records one by one or by key.
@@ -67,10 +84,12 @@ pub enum Operation {
     ToJson(Port),
     /// A record of the port from JSON.
     FromJson(Port),
+    /// Records of stages that follow each other; see [`crate::chain`].
+    Chain,
 }
 
 impl Operation {
-    const ALL: [Operation; 9] = [
+    const ALL: [Operation; 10] = [
         Operation::Run,
         Operation::Key,
         Operation::WithKey,
@@ -80,6 +99,7 @@ impl Operation {
         Operation::FromJson(Port::In),
         Operation::FromJson(Port::With),
         Operation::FromJson(Port::Out),
+        Operation::Chain,
     ];
 
     /// The operation's number in a batch's header.
@@ -139,6 +159,12 @@ pub trait Erased: Send + Sync {
     fn run(&self, item: &Invocation<'_>, out: &mut dyn Sink) -> Result<(), Error>;
     /// Performs any other operation on one record.
     fn ask(&self, operation: Operation, record: &[u8], out: &mut dyn Sink) -> Result<(), Error>;
+    /// The first step of a chain: decodes the records that come in.
+    fn open(&self, records: &[&[u8]], tally: &mut Tally) -> Values;
+    /// A step of a chain, on records that are decoded; nothing where they are not what a map takes.
+    fn step(&self, values: Values, tally: &mut Tally) -> Option<Values>;
+    /// The last step of a chain: encodes what a map made, or what a group is to take, with its keys.
+    fn close(&self, values: Values, tally: &mut Tally, links: &mut dyn Links) -> Option<()>;
 }
 
 /// Makes a stage from its settings.
@@ -152,24 +178,19 @@ pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
 }
 
 /// Appends a record as bytes.
-fn encode_into<R: Record>(record: &R, bytes: &mut Vec<u8>) -> Result<(), Error> {
+pub(crate) fn encode_into<R: Record>(record: &R, bytes: &mut Vec<u8>) -> Result<(), Error> {
     // Most records are this short: growing step by step costs more than all else.
     bytes.reserve(512);
     bincode::serde::encode_into_std_write(record, bytes, bincode::config::standard()).map(drop).map_err(Error::new)
 }
 
-/// No record is larger in memory (bytes): a damaged length must not be believed.
-const MAX_RECORD: usize = 1 << 28;
-
 /// A record from all of `bytes`.
 pub fn decode<R: Record>(bytes: &[u8]) -> Result<R, Error> {
-    let config = bincode::config::standard().with_limit::<MAX_RECORD>();
-    let (record, used) =
-        bincode::serde::decode_from_slice(bytes, config).map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?;
-    if used == bytes.len() {
-        Ok(record)
-    } else {
-        Err(Error(format!("not a {}: {} bytes too many", R::NAME, bytes.len() - used)))
+    let mut reader = Reader(bytes);
+    let record = R::deserialize(&mut reader).map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?;
+    match reader.0.len() {
+        0 => Ok(record),
+        left => Err(Error(format!("not a {}: {left} bytes too many", R::NAME))),
     }
 }
 
@@ -230,16 +251,26 @@ impl<M: Map> Erased for ErasedMap<M> {
     fn ask(&self, operation: Operation, record: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
         translate::<M::In, Nothing, M::Out>(operation, record, sink)
     }
+
+    fn open(&self, records: &[&[u8]], tally: &mut Tally) -> Values {
+        chain::open::<M::In>(records, tally)
+    }
+
+    fn step(&self, values: Values, tally: &mut Tally) -> Option<Values> {
+        chain::step(&self.0, values, tally)
+    }
+
+    fn close(&self, values: Values, tally: &mut Tally, links: &mut dyn Links) -> Option<()> {
+        chain::close::<M::Out>(values, |_| None, tally, links)
+    }
 }
 
 struct ErasedGroup<G>(G);
 
 impl<G: Group> Erased for ErasedGroup<G> {
     fn run(&self, item: &Invocation<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
-        let records = item.records.iter().map(decode).collect::<Result<_, _>>()?;
-        let with = item.with.iter().map(decode).collect::<Result<_, _>>()?;
         let mut out = Output::default();
-        self.0.group(item.key, records, with, &item.replies, &mut out)?;
+        self.0.group(item.key, decode_all(item.records)?, decode_all(item.with)?, &item.replies, &mut out)?;
         finish(out, sink)
     }
 
@@ -255,6 +286,28 @@ impl<G: Group> Erased for ErasedGroup<G> {
         }
         Ok(())
     }
+
+    fn open(&self, records: &[&[u8]], tally: &mut Tally) -> Values {
+        chain::open::<G::In>(records, tally)
+    }
+
+    fn step(&self, _: Values, _: &mut Tally) -> Option<Values> {
+        None
+    }
+
+    fn close(&self, values: Values, tally: &mut Tally, links: &mut dyn Links) -> Option<()> {
+        let keys = |record: &G::In| Some((self.0.key(record), self.0.looks_up(record)));
+        chain::close(values, keys, tally, links)
+    }
+}
+
+fn decode_all<R: Record>(records: Records<'_>) -> Result<Vec<R>, Error> {
+    let mut decoded = Vec::with_capacity(records.len());
+    records.iter().try_for_each(|record| {
+        decoded.push(decode(record)?);
+        Ok(())
+    })?;
+    Ok(decoded)
 }
 
 fn finish<T: Record>(out: Output<T>, sink: &mut dyn Sink) -> Result<(), Error> {

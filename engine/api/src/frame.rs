@@ -30,7 +30,12 @@ pub struct Writer {
 impl Writer {
     /// An empty batch of records of the type `record`.
     pub fn new(operation: Operation, record: &str) -> Self {
-        let mut bytes = Vec::with_capacity(256);
+        Self::with_room(operation, record, 0, 0)
+    }
+
+    /// An empty batch that need not grow for so many items of so many bytes, where they come without replies.
+    pub fn with_room(operation: Operation, record: &str, items: usize, size: usize) -> Self {
+        let mut bytes = Vec::with_capacity(32 + size + 24 * items);
         bytes.extend_from_slice(&MAGIC.to_le_bytes());
         bytes.extend_from_slice(&[CODEC_BINCODE, operation.code(), 0, 0]);
         bytes.extend_from_slice(&schema_of(record).to_le_bytes());

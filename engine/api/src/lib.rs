@@ -5,6 +5,8 @@
 //! the reply. So stages are pure functions, and the host can retry, memoize, count and retract.
 
 pub mod abi;
+pub mod chain;
+mod decode;
 mod effect;
 pub mod erased;
 pub mod frame;

@@ -1,4 +1,4 @@
-//! Runs a stage on every item: at once where it needs no model, late but never early where it does.
+//! A stage and its items: it is run on each at once where it needs no model, late but never early where it does.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,14 +6,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use obvert_api::{Error, Manifest, Outcome, Reply, Request};
 use smallvec::SmallVec;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
 
 use super::ending::Ending;
 use super::item::{Busy, Bytes, Item, Place};
-use super::port::{Emitted, Ports, open_tick};
-use super::{Items, Made, Tick, Update};
+use super::port::Emitted;
+use super::{Tick, Update};
 use crate::count::Counts;
 use crate::memo::{Identity, Key};
 use crate::model::{Call, Endpoints, ReplyTo, Ticket, Via, ticket};
@@ -34,9 +32,18 @@ pub(crate) struct Applied {
     pub(crate) seed: u64,
     /// The n-th record of an item gets a root of its own: each begins a dialogue.
     pub(crate) spreads: bool,
+    /// Its settings name a model.
+    pub(crate) names_model: bool,
     /// Is told of every call that is asked for; none is made then.
     pub(crate) trace: Option<Trace>,
     pub(crate) ending: Ending,
+}
+
+impl Applied {
+    /// Whether it is a map that has nothing to wait for, and each of whose records stays in its place.
+    pub(super) fn is_plain(&self) -> bool {
+        self.grouped.is_none() && !self.names_model && !self.spreads
+    }
 }
 
 /// Looks at calls instead of making them.
@@ -71,31 +78,8 @@ pub(crate) fn home(root: u64) -> u64 {
     root.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 
-/// The operator.
-pub(crate) fn apply<'s>(input: Items<'s>, stage: Applied) -> Made<'s> {
-    let scope = input.scope();
-    let mut builder = OperatorBuilder::new(stage.name.to_string(), scope);
-    let route = Exchange::new(|(item, _, _): &Update<Item>| home(item.place.root));
-    let mut input = builder.new_input(input.inner, route);
-    let (ports, made) = Ports::new(&mut builder);
-    let wake = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
-    builder.build(move |mut capabilities| {
-        let mut ports = ports.hold(&mut capabilities);
-        let mut state = State::new(stage, wake);
-        move |frontiers| {
-            let mut changes = Vec::new();
-            input.for_each(|_, data| changes.append(data));
-            let Some(front) = ports.front() else { return };
-            state.change(changes);
-            state.answer(front);
-            ports.give(&mut state.emitted, open_tick(frontiers, &state.stage.ending));
-        }
-    });
-    made
-}
-
 /// Items that are handed to the stage at once: more would not stay in the processor's caches from one stage to the next.
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 /// Rounds of requests that one item may take: a stage that never stops asking is broken.
 const MAX_ROUNDS: usize = 64;
 
@@ -125,20 +109,21 @@ struct Job {
 /// A reply, and how it was come by.
 type Answer = (Ticket, Result<Reply, String>, Via);
 
-struct State {
-    stage: Applied,
+/// A stage with all that it waits for.
+pub(super) struct State {
+    pub(super) stage: Applied,
     jobs: HashMap<Item, Job>,
     /// Items present whose calls failed, with the reason and the copies: the memo does not know them, and further
     /// copies and their retraction must find the same outcome.
     failed: HashMap<Item, (String, isize)>,
     tickets: HashMap<Ticket, (Item, usize)>,
-    emitted: Emitted,
+    pub(super) emitted: Emitted,
     replies: Receiver<Answer>,
     reply_to: ReplyTo,
 }
 
 impl State {
-    fn new(stage: Applied, wake: SyncActivator) -> Self {
+    pub(super) fn new(stage: Applied, wake: SyncActivator) -> Self {
         let (send, replies): (Sender<Answer>, _) = channel();
         let reply_to: ReplyTo = Arc::new(move |ticket, reply, via| {
             // Both fail only when the dataflow has ended, and then nobody wants the reply.
@@ -156,8 +141,13 @@ impl State {
         }
     }
 
+    /// Whether no item waits or is remembered: what becomes of any is up to the stage's code then.
+    pub(super) fn is_plain(&self) -> bool {
+        self.jobs.is_empty() && self.failed.is_empty()
+    }
+
     /// Takes in changes of the input.
-    fn change(&mut self, mut changes: Vec<Update<Item>>) {
+    pub(super) fn change(&mut self, mut changes: Vec<Update<Item>>) {
         // What comes and goes at once costs no call.
         if changes.iter().any(|(_, _, net)| *net < 0) {
             differential_dataflow::consolidation::consolidate_updates(&mut changes);
@@ -199,7 +189,7 @@ impl State {
     }
 
     /// Takes in replies; what they complete lands at `front` at the earliest.
-    fn answer(&mut self, front: Tick) {
+    pub(super) fn answer(&mut self, front: Tick) {
         let mut due = Vec::new();
         while let Ok((ticket, reply, via)) = self.replies.try_recv() {
             let Some((item, index)) = self.tickets.remove(&ticket) else {

@@ -11,14 +11,16 @@ use timely::dataflow::Scope;
 use timely::dataflow::operators::probe::Handle;
 
 use super::admit::admit;
-use super::apply::{Applied, Within, apply};
+use super::apply::{Applied, Within};
+use super::chain::{Chained, chain};
 use super::ending::Ending;
+use super::fuse::fuse;
 use super::group::{Grouping, group};
 use super::item::{Busy, Bytes, Item, Place, Rejected, Rejection};
-use super::keyed::{Ask, keyed};
+use super::keyed::{Ask, KeyedRecords, keyed};
 use super::settle::{Settlement, settle};
 use super::view::{OnFailure, View, Watched, watch};
-use super::{Busys, Items, Made, Tick, Update};
+use super::{Busys, Items, Made, Rejects, Tick, Update};
 use crate::count::Counts;
 
 /// What a node of the graph does.
@@ -36,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) from: Vec<usize>,
     pub(crate) with: Vec<usize>,
+    /// Maps that are run before it in the same operator, with their nodes.
+    pub(crate) before: Vec<(usize, Applied)>,
     pub(crate) operator: Operator,
     pub(crate) counts: Arc<Counts>,
     /// Its records go around the loop.
@@ -97,9 +101,9 @@ pub(crate) struct Built {
 /// Builds the graph in `scope`. All workers must build the same one.
 pub(crate) fn build<'s>(scope: Scope<'s, Tick>, mut graph: Graph) -> Built {
     let upstream: Vec<BTreeSet<usize>> = (0..graph.nodes.len()).map(|node| upstream(&graph.nodes, node)).collect();
-    let order = order(&graph.nodes, &upstream);
+    let mut nodes = fuse(std::mem::take(&mut graph.nodes));
+    let order = order(&nodes, &upstream);
     let rejected = graph.rejected.take();
-    let mut nodes: Vec<Option<Node>> = std::mem::take(&mut graph.nodes).into_iter().map(Some).collect();
     let mut builder = Builder::new(scope, &nodes, graph);
     for index in order {
         if let Some(node) = nodes[index].take() {
@@ -111,6 +115,9 @@ pub(crate) fn build<'s>(scope: Scope<'s, Tick>, mut graph: Graph) -> Built {
 
 /// Where the next laps go, and the laps as they come back.
 type Loop<'s> = (Variable<'s, Tick, Vec<Update<Item>>>, Items<'s>);
+
+/// Records of a group with their keys, and those whose keys cannot be told.
+type Members<'s> = (KeyedRecords<'s>, Rejects<'s>);
 
 struct Builder<'s> {
     scope: Scope<'s, Tick>,
@@ -154,10 +161,16 @@ impl<'s> Builder<'s> {
         let made = match node.operator {
             Operator::Source => self.source(index),
             Operator::Apply(applied) if applied.grouped.is_some() => {
-                let groups = self.grouped(&node.from, &node.with, &applied, upstream);
+                let members = self.members(&node.from, node.before, &applied);
+                let groups = self.grouped(members, &node.with, &applied, upstream);
                 groups.then(|invocations| apply(invocations, applied))
             }
-            Operator::Apply(applied) => apply(self.inputs(&node.from), applied),
+            Operator::Apply(applied) => {
+                let (nodes, mut stages): (Vec<_>, Vec<_>) = node.before.into_iter().unzip();
+                stages.push(applied);
+                let Chained { items, busy, rejected, .. } = chain(self.inputs(&node.from), stages, None);
+                Made { items, busy, rejected: self.set_aside(nodes, rejected) }
+            }
             Operator::Watch(view) => {
                 let watched = self.watched(node.name, view, node.counts);
                 watch(self.inputs(&node.from), self.busy_of(upstream), watched)
@@ -183,9 +196,35 @@ impl<'s> Builder<'s> {
         made
     }
 
+    /// The records of a group stage with their keys, from the maps before it, and those whose keys cannot be told.
+    fn members(&mut self, from: &[usize], before: Vec<(usize, Applied)>, group: &Applied) -> Members<'s> {
+        let (nodes, stages): (Vec<_>, Vec<_>) = before.into_iter().unzip();
+        let Some(last) = nodes.last().copied() else { return keyed(self.inputs(from), Ask::Members, group) };
+        let Chained { keyed, busy, rejected, .. } = chain(self.inputs(from), stages, Some(group.clone()));
+        self.all_busy.push(busy.clone());
+        self.busy[last] = Some(busy);
+        (keyed, self.set_aside(nodes, rejected))
+    }
+
+    /// Takes what the maps of these nodes have set aside; what is left is the last stage's.
+    fn set_aside(&mut self, nodes: Vec<usize>, mut rejected: Vec<Rejects<'s>>) -> Rejects<'s> {
+        let last = rejected.split_off(nodes.len());
+        nodes.into_iter().zip(rejected).for_each(|(node, rejected)| self.reject(node, rejected));
+        concatenate(self.scope, last)
+    }
+
+    fn reject(&mut self, node: usize, rejected: Rejects<'s>) {
+        self.rejections.push(rejected.flat_map(move |rejected| rejection(node, rejected)));
+    }
+
     /// The invocations of a group stage, what they wait for, and the records whose keys cannot be told.
-    fn grouped(&self, from: &[usize], with: &[usize], applied: &Applied, upstream: &BTreeSet<usize>) -> Made<'s> {
-        let (members, unknown) = keyed(self.inputs(from), Ask::Members, applied);
+    fn grouped(
+        &self,
+        (members, unknown): Members<'s>,
+        with: &[usize],
+        applied: &Applied,
+        upstream: &BTreeSet<usize>,
+    ) -> Made<'s> {
         let (sides, unknown_sides) = keyed(self.inputs(with), Ask::Sides, applied);
         let grouping = Grouping {
             name: applied.name.to_string(),
@@ -201,7 +240,7 @@ impl<'s> Builder<'s> {
     fn record(&mut self, index: usize, closes_loop: bool, made: Made<'s>) {
         self.all_busy.push(made.busy.clone());
         self.busy[index] = Some(made.busy);
-        self.rejections.push(made.rejected.flat_map(move |rejected| rejection(index, rejected)));
+        self.reject(index, made.rejected);
         let mut output = made.items;
         if closes_loop {
             output = output.map(|item| Item { place: Place { lap: item.place.lap + 1, ..item.place }, ..item });
@@ -252,6 +291,13 @@ impl<'s> Builder<'s> {
     }
 }
 
+/// A single stage, as an operator.
+fn apply<'s>(input: Items<'s>, stage: Applied) -> Made<'s> {
+    let scope = input.scope();
+    let Chained { items, busy, rejected, .. } = chain(input, vec![stage], None);
+    Made { items, busy, rejected: concatenate(scope, rejected) }
+}
+
 /// An item set aside, as a row for the view of rejections.
 fn rejection(stage: usize, (item, reason): Rejected) -> Option<Item> {
     let place = item.place;
@@ -260,18 +306,20 @@ fn rejection(stage: usize, (item, reason): Rejected) -> Option<Item> {
 }
 
 /// Nodes so that every input comes first, loop edges apart; those that wait for all that is upstream of them come after it.
-fn order(nodes: &[Node], upstream: &[BTreeSet<usize>]) -> Vec<usize> {
+fn order(nodes: &[Option<Node>], upstream: &[BTreeSet<usize>]) -> Vec<usize> {
+    let there: Vec<(usize, &Node)> = (0..).zip(nodes).filter_map(|(i, node)| Some((i, node.as_ref()?))).collect();
     let mut order = Vec::new();
-    while order.len() < nodes.len() {
+    while order.len() < there.len() {
         let built = |from: &usize| order.contains(from);
-        let ready = |i: &usize| {
-            let mut inputs = nodes[*i].from.iter().chain(&nodes[*i].with);
-            let last = nodes[*i].waits_for_all();
+        let loops = |from: &usize| nodes[*from].as_ref().is_some_and(|node| node.closes_loop);
+        let gone = |from: &usize| nodes[*from].is_none();
+        let ready = |(i, node): &(usize, &Node)| {
+            let mut inputs = node.from.iter().chain(&node.with);
             !built(i)
-                && inputs.all(|from| built(from) || nodes[*from].closes_loop)
-                && (!last || upstream[*i].iter().all(built))
+                && inputs.all(|from| built(from) || loops(from))
+                && (!node.waits_for_all() || upstream[*i].iter().all(|from| built(from) || gone(from)))
         };
-        let next: Vec<usize> = (0..nodes.len()).filter(ready).collect();
+        let next: Vec<usize> = there.iter().copied().filter(ready).map(|(i, _)| i).collect();
         if next.is_empty() {
             break;
         }

@@ -1,6 +1,8 @@
 //! Credits: how much may be between a source, or the gate of the turn loop, and the sinks.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
 
 use super::Tick;
 use super::ledger::Ledger;
@@ -40,15 +42,16 @@ impl Window {
 
     /// Takes a credit, if there is one; a root that has one already needs no other.
     pub(crate) fn take(&mut self, root: u64, bytes: u64, at: Tick) -> bool {
-        if !self.taken.contains_key(&root) {
+        if let Some(taken) = self.taken.get_mut(&root) {
+            taken.entering += 1;
+        } else {
             let free = self.taken.len() < self.limit.records && self.bytes + bytes <= self.limit.bytes;
             if !free && !self.taken.is_empty() {
                 return false;
             }
             self.bytes += bytes;
+            self.taken.insert(root, Taken { bytes, entering: 1 });
         }
-        let taken = self.taken.entry(root).or_insert(Taken { bytes, entering: 0 });
-        taken.entering += 1;
         self.entering.push_back((at, root));
         true
     }
@@ -59,7 +62,9 @@ impl Window {
         let before = self.taken.len();
         while let Some((_, root)) = self.entering.front().copied().filter(|(at, _)| *at < closed) {
             self.entering.pop_front();
-            self.taken.entry(root).and_modify(|taken| taken.entering -= 1);
+            if let Some(taken) = self.taken.get_mut(&root) {
+                taken.entering -= 1;
+            }
             self.give_back(root, ledger);
         }
         for root in ended {

@@ -4,27 +4,31 @@
 //! A group within a row is complete when nothing upstream is at work on the places (root and lap) that changed it; places, not
 //! roots, because the next lap is at work while this one is grouped. Any other is when nothing upstream is at work at all.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 
 use differential_dataflow::VecCollection;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Broadcast;
 
 use super::ending::Ending;
-use super::item::{Busy, Bytes, Place};
+use super::item::{Busy, Key, Place};
 use super::keyed::Keyed;
 use super::ledger::Ledger;
 use super::members::{Groups, Id};
-use super::port::{Emitted, Ports, lowest, open_tick};
+use super::port::{Emitted, Ports, gather, lowest, open_tick};
 use super::view::OnFailure;
 use super::{Busys, Made, Tick, Update};
 
-/// Bytes of members that a stage keeps in memory on each worker; older ones lie on disk.
-const IN_MEMORY: usize = 32 << 20;
+/// Bytes of members that a stage keeps in memory on each worker; when there are more, all lie on disk.
+const IN_MEMORY: usize = 4 << 20;
+/// Bytes of invocations that are sent on at once: what comes behind makes little of them before there are more.
+const AT_ONCE: usize = 1 << 20;
 
 /// What the operator needs besides its inputs.
 pub(crate) struct Grouping {
@@ -46,21 +50,21 @@ pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s
     let mut sides = builder.new_input(sides.inner.broadcast(), Pipeline);
     let mut busy = builder.new_input(busy.inner.broadcast(), Pipeline);
     let (ports, made) = Ports::new(&mut builder);
+    let again = made.items.scope().activator_for(builder.operator_info().address);
     builder.build(move |mut capabilities| {
         let mut ports = ports.hold(&mut capabilities);
         let mut state = State::new(grouping);
         move |frontiers| {
-            members.for_each(|_, data| {
-                data.drain(..).for_each(|(keyed, at, net)| state.change(at).members.push((keyed, net)))
-            });
-            sides.for_each(|_, data| {
-                data.drain(..).for_each(|(keyed, at, net)| state.change(at).sides.push((keyed, net)))
-            });
+            members.for_each(|_, data| state.put_off(data, |change| &mut change.members));
+            sides.for_each(|_, data| state.put_off(data, |change| &mut change.sides));
             busy.for_each(|_, data| state.ledger.take(data));
             let Some(front) = ports.front() else { return };
             let next = lowest(frontiers);
-            if next.is_none_or(|next| next > front) {
+            if next.is_none_or(|next| next > front) || !state.ready.is_empty() {
                 state.close(next, front);
+            }
+            if !state.ready.is_empty() {
+                again.activate();
             }
             ports.give(&mut state.emitted, open_tick(frontiers, &state.grouping.ending));
         }
@@ -68,7 +72,7 @@ pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s
     made
 }
 
-fn hash(key: &Bytes) -> u64 {
+fn hash(key: &Key) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
@@ -77,15 +81,15 @@ fn hash(key: &Bytes) -> u64 {
 /// What changes at one tick.
 #[derive(Default)]
 struct Change {
-    members: Vec<(Keyed, isize)>,
-    sides: Vec<(Keyed, isize)>,
+    members: Vec<Update<Keyed>>,
+    sides: Vec<Update<Keyed>>,
 }
 
 /// A group whose invocation is withdrawn.
 #[derive(Default)]
 struct Dirty {
     /// Where it changed.
-    places: Vec<Place>,
+    places: SmallVec<[Place; 1]>,
     /// The row that stands for it while it waits for all that is at work.
     busy: Option<Busy>,
 }
@@ -97,18 +101,27 @@ struct State {
     ledger: Ledger,
     changes: BTreeMap<Tick, Change>,
     dirty: HashMap<Id, Dirty>,
+    /// Dirty groups that span rows and are complete, if nothing has begun to work since; the next one comes last.
+    ready: Vec<Id>,
     emitted: Emitted,
 }
 
 impl State {
     fn new(grouping: Grouping) -> Self {
         let groups = Groups::new(&grouping.spill, IN_MEMORY);
-        let (ledger, changes, dirty) = (Ledger::default(), BTreeMap::new(), HashMap::new());
-        State { grouping, groups, ledger, changes, dirty, emitted: Emitted::default() }
+        let (ledger, changes, dirty, ready) = (Ledger::default(), BTreeMap::new(), HashMap::new(), Vec::new());
+        State { grouping, groups, ledger, changes, dirty, ready, emitted: Emitted::default() }
     }
 
-    fn change(&mut self, at: Tick) -> &mut Change {
-        self.changes.entry(at).or_default()
+    /// Keeps changes until their tick is closed; most come with others of the same.
+    fn put_off(&mut self, data: &mut Vec<Update<Keyed>>, part: fn(&mut Change) -> &mut Vec<Update<Keyed>>) {
+        while let Some((_, at, _)) = data.first() {
+            let (at, changes) = (*at, part(self.changes.entry(*at).or_default()));
+            match data.iter().position(|(_, other, _)| *other != at) {
+                None => gather(changes, data),
+                Some(others) => changes.extend(data.drain(..others)),
+            }
+        }
     }
 
     /// Takes in what happened before `next`, and runs the groups that are complete now.
@@ -119,7 +132,8 @@ impl State {
         let last = due.keys().next_back().copied().unwrap_or(front);
         let done = due.into_iter().try_for_each(|(at, change)| self.take_in(at, change)).and_then(|()| {
             self.ledger.advance(closed);
-            self.run(next.map_or(last.max(front), |next| next - 1))
+            let at = next.map_or(last.max(front), |next| (next - 1).max(front));
+            if self.grouping.within_row { self.run(at) } else { self.run_ready(at, next.is_none()) }
         });
         if let Err(error) = done {
             (self.grouping.fail)(&self.grouping.name, format!("{}: {error}", self.grouping.spill.display()));
@@ -127,16 +141,16 @@ impl State {
     }
 
     fn take_in(&mut self, at: Tick, Change { members, sides }: Change) -> io::Result<()> {
-        for (side, net) in sides {
+        for (side, _, net) in sides {
             for id in self.groups.wanting(&side.key) {
                 self.withdraw(id, None, at)?;
             }
-            self.groups.change_side(&side.key, side.item, net);
+            self.groups.change_side(side.key, side.item, net);
         }
-        for (Keyed { item, key, wants }, net) in members {
+        for (Keyed { item, key, wants }, _, net) in members {
             let id = self.groups.id(key);
             self.withdraw(id, Some(item.place), at)?;
-            self.groups.change(id, item, wants, net)?;
+            self.groups.change(id, &item, wants, net)?;
         }
         Ok(())
     }
@@ -161,23 +175,44 @@ impl State {
         Ok(())
     }
 
-    /// Sends on the groups that are complete.
+    /// Sends on the groups within a row that are complete.
     fn run(&mut self, at: Tick) -> io::Result<()> {
-        let (ledger, within_row) = (&self.ledger, self.grouping.within_row);
-        let quiet = ledger.is_empty();
-        if !quiet && !within_row {
+        let ledger = &self.ledger;
+        let complete = |dirty: &Dirty| ledger.is_empty() || !dirty.places.iter().any(|place| ledger.holds(*place));
+        let mut complete: Vec<_> = self.dirty.extract_if(|_, dirty| complete(dirty)).collect();
+        complete.sort_unstable_by_key(|(id, _)| *id);
+        complete.into_iter().try_for_each(|(id, dirty)| self.send(id, dirty, at).map(drop))
+    }
+
+    /// Sends on groups that span rows, once nothing is at work: all of them at the end, else some, the others the next time. The
+    /// rows that stand for those say that there is more to come.
+    fn run_ready(&mut self, at: Tick, all: bool) -> io::Result<()> {
+        if !self.ledger.is_empty() {
+            self.ready.clear();
             return Ok(());
         }
-        let complete = |dirty: &Dirty| quiet || !dirty.places.iter().any(|place| ledger.holds(*place));
-        let mut complete: Vec<_> = self.dirty.extract_if(|_, dirty| complete(dirty)).collect();
-        complete.sort_by_key(|(id, _)| *id);
-        for (id, dirty) in complete {
-            self.emitted.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
-            match self.groups.invocation(id)? {
-                Some(item) => self.emitted.items.push((item, at, 1)),
-                None => self.groups.tidy(id)?,
+        if self.ready.is_empty() {
+            self.ready.extend(self.dirty.keys());
+            self.ready.sort_unstable_by(|one, other| other.cmp(one));
+        }
+        let mut sent = 0;
+        while let Some(id) = self.ready.pop_if(|_| all || sent < AT_ONCE) {
+            if let Some(dirty) = self.dirty.remove(&id) {
+                sent += self.send(id, dirty, at)?;
             }
         }
         Ok(())
+    }
+
+    /// Sends a group on as it is; the size of its invocation.
+    fn send(&mut self, id: Id, dirty: Dirty, at: Tick) -> io::Result<usize> {
+        self.emitted.busy.extend(dirty.busy.map(|busy| (busy, at, -1)));
+        let Some(item) = self.groups.invocation(id)? else {
+            self.groups.tidy(id)?;
+            return Ok(0);
+        };
+        let size = item.bytes.0.len();
+        self.emitted.items.push((item, at, 1));
+        Ok(size)
     }
 }

@@ -8,7 +8,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use super::apply::Applied;
-use super::item::{Bytes, Item, Rejected};
+use super::item::{Item, Key, Rejected};
 use super::port::{Port, open_tick};
 use super::{Items, Rejects, Tick, Update};
 use crate::stage::Runner;
@@ -18,8 +18,8 @@ use crate::stage::Runner;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Keyed {
     pub(crate) item: Item,
-    pub(crate) key: Bytes,
-    pub(crate) wants: Option<Bytes>,
+    pub(crate) key: Key,
+    pub(crate) wants: Option<Key>,
 }
 
 /// Which keys records are asked for.
@@ -31,7 +31,7 @@ pub(crate) enum Ask {
     Sides,
 }
 
-type KeyedRecords<'s> = differential_dataflow::VecCollection<'s, Tick, Keyed, isize>;
+pub(crate) type KeyedRecords<'s> = differential_dataflow::VecCollection<'s, Tick, Keyed, isize>;
 
 /// Records with their keys; those whose keys cannot be told are counted and set aside. A record that the stage has no key for
 /// belongs nowhere.
@@ -59,7 +59,12 @@ pub(crate) fn keyed<'s>(input: Items<'s>, ask: Ask, stage: &Applied) -> (KeyedRe
     (records, set_aside)
 }
 
-fn keys(runner: &dyn Runner, ask: Ask, changes: Vec<Update<Item>>) -> (Vec<Update<Keyed>>, Vec<Update<Rejected>>) {
+/// Records with their keys, and those whose keys cannot be told.
+pub(super) fn keys(
+    runner: &dyn Runner,
+    ask: Ask,
+    changes: Vec<Update<Item>>,
+) -> (Vec<Update<Keyed>>, Vec<Update<Rejected>>) {
     let records: Vec<&[u8]> = changes.iter().map(|(item, _, _)| &*item.bytes.0).collect();
     let operation = match ask {
         Ask::Members => Operation::Key,
@@ -69,7 +74,7 @@ fn keys(runner: &dyn Runner, ask: Ask, changes: Vec<Update<Item>>) -> (Vec<Updat
     let (mut known, mut unknown) = (Vec::with_capacity(changes.len()), Vec::new());
     for ((item, at, net), answer) in changes.into_iter().zip(answers) {
         let mut keys = match answer {
-            Ok(outcome) => outcome.records.into_iter().map(Bytes),
+            Ok(outcome) => outcome.records.into_iter().map(|key| Key::of(&key)),
             Err(error) => {
                 unknown.push(((item, error.0), at, net));
                 continue;

@@ -1,7 +1,9 @@
 //! What is at work, by root. A row counts as long as its multiplicity is not 0: sums over different rows would cancel.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
+
+use hashbrown::HashMap;
 
 use super::item::{Busy, Place};
 use super::{Tick, Update};

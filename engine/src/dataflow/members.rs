@@ -1,180 +1,200 @@
-//! The members of all groups of a stage, and the side records that they look up.
+//! The groups of a stage: keys, members, and the side records that they look up.
 //!
-//! Members that have not been touched for long lie on disk: what a group takes of memory is its key. Their order is their
-//! own, so an invocation does not depend on arrival.
+//! Members that have not just come lie on disk: what a group takes of memory is its key. Their order is their own, so an
+//! invocation does not depend on arrival.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod ahead;
+mod member;
+mod store;
+
+use std::hash::BuildHasher;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use differential_dataflow::consolidation::consolidate;
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use obvert_api::frame;
+use smallvec::SmallVec;
 
-use super::item::{Bytes, Item};
-use crate::spool::{Extent, Spool};
-
-/// What one member takes beside its bytes, roughly.
-const OVERHEAD: usize = 64;
+use super::item::{Bytes, Item, Key};
+use store::Store;
 
 /// A group's number, as long as it has members.
 pub(crate) type Id = u32;
 
-/// Records and their copies: not 0, and below it where a withdrawal has come first.
-type Members = Vec<(Item, isize)>;
-
 pub(crate) struct Groups {
-    ids: HashMap<Bytes, Id>,
+    hasher: DefaultHashBuilder,
+    ids: HashTable<Id>,
     groups: Vec<Group>,
     /// Numbers that are not in use.
     free: Vec<Id>,
-    /// Groups by the key of the side records that they want.
-    wanting: HashMap<Bytes, HashSet<Id>>,
-    sides: HashMap<Bytes, BTreeMap<Item, isize>>,
-    cold: Cold,
-}
-
-/// The part of the members that is on disk.
-struct Cold {
-    folder: PathBuf,
-    spool: Option<Spool>,
-    /// Bytes of members in memory, at most and now.
-    limit: usize,
-    hot: usize,
-    /// Groups in the order in which they were touched, with the touch.
-    touched: VecDeque<(Id, u64)>,
-    touches: u64,
-    /// Bytes on disk that are still wanted.
-    live: u64,
+    sides: Sides,
+    store: Store,
 }
 
 struct Group {
-    key: Bytes,
-    /// Members in memory, in the order of their arrival.
-    hot: Members,
-    /// Of which so many were sorted and summed up.
-    settled: usize,
-    cold: Vec<Extent>,
-    wants: Vec<(Bytes, isize)>,
-    bytes: usize,
-    touch: u64,
+    key: Key,
+    /// The side records that its members want, by their keys' numbers, and how many members do.
+    wants: SmallVec<[(u32, i32); 2]>,
+}
+
+/// Side records by their keys.
+#[derive(Default)]
+struct Sides {
+    ids: HashMap<Key, u32>,
+    sides: Vec<Side>,
+    /// Numbers that are not in use.
+    free: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Side {
+    key: Key,
+    /// In their own order, with their copies.
+    records: Vec<(Item, isize)>,
+    /// The groups that want them.
+    wanting: HashSet<Id>,
 }
 
 impl Groups {
     /// No groups yet; members of more than `limit` bytes go to a file in `folder`.
     pub(crate) fn new(folder: &Path, limit: usize) -> Self {
-        let (touched, folder) = (VecDeque::new(), folder.to_path_buf());
-        let cold = Cold { folder, spool: None, limit, hot: 0, touched, touches: 0, live: 0 };
-        let (ids, wanting, sides) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Groups { ids, groups: Vec::new(), free: Vec::new(), wanting, sides, cold }
+        Groups {
+            hasher: DefaultHashBuilder::default(),
+            ids: HashTable::new(),
+            groups: Vec::new(),
+            free: Vec::new(),
+            sides: Sides::default(),
+            store: Store::new(folder, limit),
+        }
     }
 
     /// The group of a key; a new one if there is none.
-    pub(crate) fn id(&mut self, key: Bytes) -> Id {
-        if let Some(id) = self.ids.get(&key) {
+    pub(crate) fn id(&mut self, key: Key) -> Id {
+        let hash = self.hasher.hash_one(&key);
+        if let Some(id) = self.ids.find(hash, |id| self.groups[*id as usize].key == key) {
             return *id;
         }
-        let (hot, cold, wants) = (Vec::new(), Vec::new(), Vec::new());
-        let group = Group { key: key.clone(), hot, settled: 0, cold, wants, bytes: 0, touch: 0 };
-        let id = match self.free.pop() {
-            Some(id) => {
-                self.groups[id as usize] = group;
-                id
-            }
-            None => {
-                self.groups.push(group);
-                self.groups.len() as Id - 1
-            }
-        };
-        self.ids.insert(key, id);
+        let id = self.free.pop().unwrap_or(self.groups.len() as Id);
+        let group = Group { key, wants: SmallVec::new() };
+        match self.groups.get_mut(id as usize) {
+            Some(unused) => *unused = group,
+            None => self.groups.push(group),
+        }
+        self.store.add(id);
+        let (groups, hasher) = (&self.groups, &self.hasher);
+        self.ids.insert_unique(hash, id, |id| hasher.hash_one(&groups[*id as usize].key));
         id
     }
 
-    pub(crate) fn key(&self, id: Id) -> &Bytes {
+    pub(crate) fn key(&self, id: Id) -> &Key {
         &self.groups[id as usize].key
     }
 
     /// So many more copies of a member, which wants the side records of a key.
-    pub(crate) fn change(&mut self, id: Id, item: Item, wants: Option<Bytes>, net: isize) -> io::Result<()> {
-        let group = &mut self.groups[id as usize];
+    pub(crate) fn change(&mut self, id: Id, item: &Item, wants: Option<Key>, net: isize) -> io::Result<()> {
         if let Some(wanted) = wants {
-            match group.want(&wanted, net) {
-                Wanted::First => drop(self.wanting.entry(wanted).or_default().insert(id)),
-                Wanted::Last => unlink(&mut self.wanting, &wanted, id),
+            let side = self.sides.id(wanted);
+            match self.groups[id as usize].want(side, net) {
+                Wanted::First => drop(self.sides.sides[side as usize].wanting.insert(id)),
+                Wanted::Last => drop(self.sides.sides[side as usize].wanting.remove(&id)),
                 Wanted::Still => {}
             }
+            self.sides.tidy(side);
         }
-        group.push(item, net, &mut self.cold);
-        self.cold.touch(id, group);
-        self.cool()
+        self.store.push(id, item, net)
     }
 
     /// So many more copies of a side record.
-    pub(crate) fn change_side(&mut self, key: &Bytes, item: Item, net: isize) {
-        let records = self.sides.entry(key.clone()).or_default();
-        let copies = records.entry(item.clone()).or_insert(0);
-        *copies += net;
-        if *copies == 0 {
-            records.remove(&item);
+    pub(crate) fn change_side(&mut self, key: Key, item: Item, net: isize) {
+        let side = self.sides.id(key);
+        let records = &mut self.sides.sides[side as usize].records;
+        match records.binary_search_by(|(other, _)| other.cmp(&item)) {
+            Ok(at) => {
+                records[at].1 += net;
+                if records[at].1 == 0 {
+                    records.remove(at);
+                }
+            }
+            Err(at) => records.insert(at, (item, net)),
         }
-        if records.is_empty() {
-            self.sides.remove(key);
-        }
+        self.sides.tidy(side);
     }
 
     /// The groups that want the side records of a key.
-    pub(crate) fn wanting(&self, side: &Bytes) -> Vec<Id> {
-        self.wanting.get(side).into_iter().flatten().copied().collect()
+    pub(crate) fn wanting(&self, side: &Key) -> Vec<Id> {
+        self.sides.get(side).map(|side| side.wanting.iter().copied().collect()).unwrap_or_default()
     }
 
     /// The invocation on a group as it is now; none without members.
     pub(crate) fn invocation(&mut self, id: Id) -> io::Result<Option<Item>> {
-        let group = &mut self.groups[id as usize];
-        if group.hot.is_empty() && group.cold.is_empty() {
+        if self.store.is_empty(id) {
             return Ok(None);
         }
-        let mut members = group.members(&mut self.cold)?;
-        members.retain(|(_, copies)| *copies > 0);
-        let Some(place) = members.first().map(|(first, _)| first.place) else { return Ok(None) };
-        let records: Vec<_> = members.iter().flat_map(|(item, copies)| copied(item, *copies)).collect();
-        let sides: BTreeMap<_, _> = group.wants.iter().filter_map(|(want, _)| self.sides.get(want)).flatten().collect();
-        let with: Vec<_> = sides.iter().flat_map(|(item, copies)| copied(item, **copies)).collect();
+        let (group, mut read) = (&self.groups[id as usize], Vec::new());
+        let mut members = self.store.members(id, &mut read)?;
+        members.retain(|member| member.copies > 0);
+        let Some(place) = members.first().map(|first| first.place) else { return Ok(None) };
+        let records: Vec<_> = members.iter().flat_map(|member| copied(member.bytes, member.copies)).collect();
+        let with = self.sides.wanted(group.wants.iter().map(|(side, _)| *side));
         let bytes = frame::encode_invocation(&String::from_utf8_lossy(&group.key.0), &records, &with, &[]);
         Ok(Some(Item { place, bytes: Bytes::from(bytes.map_err(io::Error::other)?) }))
     }
 
     /// Forgets a group if it has no members left.
     pub(crate) fn tidy(&mut self, id: Id) -> io::Result<()> {
-        let group = &mut self.groups[id as usize];
-        if group.members(&mut self.cold)?.is_empty() {
-            group.forget(&mut self.cold);
-            self.ids.remove(&group.key);
+        if !self.store.is_empty(id) && !self.store.members(id, &mut Vec::new())?.is_empty() {
+            return Ok(());
+        }
+        self.store.forget(id)?;
+        let hash = self.hasher.hash_one(&self.groups[id as usize].key);
+        if let Ok(entry) = self.ids.find_entry(hash, |other| *other == id) {
+            entry.remove();
             self.free.push(id);
         }
         Ok(())
     }
+}
 
-    /// Moves members to disk until those in memory are within the limit; what nobody wants any more goes from there.
-    fn cool(&mut self) -> io::Result<()> {
-        while self.cold.hot > self.cold.limit {
-            let Some((id, touch)) = self.cold.touched.pop_front() else { break };
-            let group = &mut self.groups[id as usize];
-            if group.touch == touch {
-                group.cool(&mut self.cold)?;
-            }
+impl Sides {
+    /// The number of a key; a new one if it has none.
+    fn id(&mut self, key: Key) -> u32 {
+        if let Some(id) = self.ids.get(&key) {
+            return *id;
         }
-        if self.cold.touched.len() > 2 * self.groups.len() + 1024 {
-            let groups = &self.groups;
-            self.cold.touched.retain(|(id, touch)| groups[*id as usize].touch == *touch);
+        let id = self.free.pop().unwrap_or(self.sides.len() as u32);
+        let side = Side { key: key.clone(), ..Side::default() };
+        match self.sides.get_mut(id as usize) {
+            Some(unused) => *unused = side,
+            None => self.sides.push(side),
         }
-        if self.cold.spool.as_ref().is_some_and(|spool| spool.len() > 2 * self.cold.live + (64 << 20)) {
-            let old = self.cold.spool.take();
-            self.cold.live = 0;
-            for group in self.groups.iter_mut().filter(|group| !group.cold.is_empty()) {
-                group.move_from(old.as_ref(), &mut self.cold)?;
-            }
-        }
-        Ok(())
+        self.ids.insert(key, id);
+        id
     }
+
+    fn get(&self, key: &Key) -> Option<&Side> {
+        self.ids.get(key).map(|id| &self.sides[*id as usize])
+    }
+
+    /// Forgets a key of which there are no records and which nobody wants.
+    fn tidy(&mut self, id: u32) {
+        let side = &self.sides[id as usize];
+        if side.records.is_empty() && side.wanting.is_empty() && self.ids.remove(&side.key).is_some() {
+            self.free.push(id);
+        }
+    }
+
+    /// The records of several keys, each once, in their own order.
+    fn wanted(&self, ids: impl Iterator<Item = u32>) -> Vec<&[u8]> {
+        let mut records: Vec<_> = ids.flat_map(|id| &self.sides[id as usize].records).collect();
+        records.sort_unstable();
+        records.dedup();
+        records.into_iter().flat_map(|(item, copies)| copied(&item.bytes.0, *copies as i64)).collect()
+    }
+}
+
+/// A record as often as it is there.
+fn copied(record: &[u8], copies: i64) -> impl Iterator<Item = &[u8]> {
+    std::iter::repeat_n(record, usize::try_from(copies).unwrap_or(0))
 }
 
 /// What became of a group's wish for the side records of a key.
@@ -185,119 +205,17 @@ enum Wanted {
 }
 
 impl Group {
-    fn want(&mut self, key: &Bytes, net: isize) -> Wanted {
-        let Some(at) = self.wants.iter().position(|(wanted, _)| wanted == key) else {
-            self.wants.push((key.clone(), net));
+    fn want(&mut self, side: u32, net: isize) -> Wanted {
+        let Some(at) = self.wants.iter().position(|(wanted, _)| *wanted == side) else {
+            self.wants.push((side, net as i32));
             return Wanted::First;
         };
-        self.wants[at].1 += net;
+        self.wants[at].1 += net as i32;
         if self.wants[at].1 != 0 {
             return Wanted::Still;
         }
         self.wants.swap_remove(at);
         Wanted::Last
-    }
-
-    fn push(&mut self, item: Item, net: isize, cold: &mut Cold) {
-        let size = item.bytes.0.len() + OVERHEAD;
-        self.hot.push((item, net));
-        self.bytes += size;
-        cold.hot += size;
-        if self.hot.len() > 2 * self.settled + 64 {
-            self.settle(cold);
-        }
-    }
-
-    /// Sums copies up, and sorts.
-    fn settle(&mut self, cold: &mut Cold) {
-        consolidate(&mut self.hot);
-        self.settled = self.hot.len();
-        cold.hot -= self.bytes;
-        self.bytes = self.hot.iter().map(|(item, _)| item.bytes.0.len() + OVERHEAD).sum();
-        cold.hot += self.bytes;
-    }
-
-    /// All members, in memory or not, sorted.
-    fn members(&mut self, cold: &mut Cold) -> io::Result<Members> {
-        self.settle(cold);
-        let mut members = self.hot.clone();
-        for extent in &self.cold {
-            members.extend(cold.get(*extent)?);
-        }
-        if !self.cold.is_empty() {
-            consolidate(&mut members);
-        }
-        Ok(members)
-    }
-
-    /// Moves all members to disk.
-    fn cool(&mut self, cold: &mut Cold) -> io::Result<()> {
-        let members = self.members(cold)?;
-        self.forget(cold);
-        if !members.is_empty() {
-            self.cold.push(cold.push(&members)?);
-        }
-        Ok(())
-    }
-
-    fn forget(&mut self, cold: &mut Cold) {
-        (self.hot, self.settled) = (Vec::new(), 0);
-        cold.hot -= std::mem::take(&mut self.bytes);
-        cold.live -= self.cold.drain(..).map(|extent| u64::from(extent.length)).sum::<u64>();
-    }
-
-    fn move_from(&mut self, old: Option<&Spool>, cold: &mut Cold) -> io::Result<()> {
-        for extent in &mut self.cold {
-            let bytes = old.map_or_else(|| Ok(Vec::new()), |old| old.get(*extent))?;
-            *extent = cold.keep(&bytes)?;
-        }
-        Ok(())
-    }
-}
-
-impl Cold {
-    fn touch(&mut self, id: Id, group: &mut Group) {
-        self.touches += 1;
-        group.touch = self.touches;
-        // A group that was touched last needs no other entry.
-        match self.touched.back_mut().filter(|(last, _)| *last == id) {
-            Some((_, touch)) => *touch = self.touches,
-            None => self.touched.push_back((id, self.touches)),
-        }
-    }
-
-    fn push(&mut self, members: &Members) -> io::Result<Extent> {
-        let bytes = bincode::serde::encode_to_vec(members, bincode::config::standard()).map_err(io::Error::other)?;
-        self.keep(&bytes)
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> io::Result<Extent> {
-        if self.spool.is_none() {
-            self.spool = Some(Spool::new(&self.folder)?);
-        }
-        let spool = self.spool.as_mut().ok_or_else(|| io::Error::other("no spool"))?;
-        self.live += bytes.len() as u64;
-        spool.push(bytes)
-    }
-
-    fn get(&self, extent: Extent) -> io::Result<Members> {
-        let spool = self.spool.as_ref().ok_or_else(|| io::Error::other("no spool"))?;
-        let members = bincode::serde::decode_from_slice(&spool.get(extent)?, bincode::config::standard());
-        members.map(|(members, _)| members).map_err(io::Error::other)
-    }
-}
-
-/// An item as often as it is there.
-fn copied(item: &Item, copies: isize) -> impl Iterator<Item = &[u8]> {
-    std::iter::repeat_n(&*item.bytes.0, usize::try_from(copies).unwrap_or(0))
-}
-
-fn unlink(wanting: &mut HashMap<Bytes, HashSet<Id>>, wanted: &Bytes, id: Id) {
-    if let Some(groups) = wanting.get_mut(wanted) {
-        groups.remove(&id);
-        if groups.is_empty() {
-            wanting.remove(wanted);
-        }
     }
 }
 
@@ -312,8 +230,8 @@ mod tests {
         Item { place: Place { root, lap: 0 }, bytes: Bytes::from(text.as_bytes().to_vec()) }
     }
 
-    fn key(text: &str) -> Bytes {
-        Bytes::from(text.as_bytes().to_vec())
+    fn key(text: &str) -> Key {
+        Key::of(text.as_bytes())
     }
 
     /// Records and side records of a group.
@@ -327,7 +245,7 @@ mod tests {
 
     fn change(groups: &mut Groups, of: &str, root: u64, text: &str, net: isize) {
         let id = groups.id(key(of));
-        groups.change(id, item(root, text), Some(key("s")), net).unwrap();
+        groups.change(id, &item(root, text), Some(key("s")), net).unwrap();
     }
 
     /// With room for everything, for some, and for nothing.
@@ -344,12 +262,12 @@ mod tests {
             for (root, text, of) in [(2, "b", "x"), (1, "z", "x"), (3, "c", "y"), (2, "a", "x"), (1, "z", "x")] {
                 change(groups, of, root, text, 1);
             }
-            groups.change_side(&key("s"), item(9, "side"), 1);
+            groups.change_side(key("s"), item(9, "side"), 1);
             let texts = |texts: &[&str]| texts.iter().map(|t| t.to_string()).collect::<Vec<_>>();
             assert_eq!(shown(groups, "x"), Some((1, texts(&["z", "z", "a", "b"]), texts(&["side"]))));
             assert_eq!(groups.wanting(&key("s")).len(), 2);
             change(groups, "x", 1, "z", -2);
-            groups.change_side(&key("s"), item(9, "side"), -1);
+            groups.change_side(key("s"), item(9, "side"), -1);
             assert_eq!(shown(groups, "x"), Some((2, texts(&["a", "b"]), vec![])));
             for text in ["a", "b"] {
                 change(groups, "x", 2, text, -1);
@@ -359,5 +277,38 @@ mod tests {
             groups.tidy(id).unwrap();
             assert_eq!((groups.ids.len(), groups.wanting(&key("s")).len()), (1, 1));
         });
+    }
+
+    #[test]
+    fn members_that_come_and_go_leave_what_is_left() {
+        in_all_sizes(|groups| {
+            let text = |n: u64| format!("{n} {}", "x".repeat(n as usize % 50));
+            for n in 0..400 {
+                change(groups, &format!("{}", n % 5), n, &text(n), 1);
+                // Each group is on disk in many parts by now.
+                if n >= 50 && n % 3 > 0 {
+                    change(groups, &format!("{}", n % 5), n - 50, &text(n - 50), -1);
+                }
+            }
+            for of in 0..5 {
+                let left = |n: &u64| n % 5 == of && (n + 50 >= 400 || (n + 50) % 3 == 0);
+                let texts: Vec<_> = (0..400).filter(left).map(text).collect();
+                assert_eq!(shown(groups, &of.to_string()).map(|(_, records, _)| records), Some(texts));
+            }
+        });
+    }
+
+    #[test]
+    fn a_file_that_is_mostly_unwanted_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut groups = Groups::new(folder.path(), 1 << 20);
+        change(&mut groups, "kept", 0, "kept", 1);
+        let long = "x".repeat(1 << 20);
+        for n in 0..200 {
+            change(&mut groups, "x", n, &long, 1);
+            change(&mut groups, "x", n, &long, -1);
+        }
+        assert_eq!(shown(&mut groups, "kept"), Some((0, vec!["kept".into()], vec![])));
+        assert_eq!(shown(&mut groups, "x"), None);
     }
 }

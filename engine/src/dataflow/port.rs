@@ -21,6 +21,11 @@ pub(crate) fn open_tick(frontiers: &[MutableAntichain<Tick>], ending: &Ending) -
     lowest(frontiers).filter(|_| !ending.is_closing())
 }
 
+/// Adds what has come; the first batch as it is.
+pub(crate) fn gather<D>(all: &mut Vec<D>, data: &mut Vec<D>) {
+    if all.is_empty() { std::mem::swap(all, data) } else { all.append(data) }
+}
+
 /// What an operator is about to emit.
 #[derive(Default)]
 pub(crate) struct Emitted {
@@ -95,11 +100,10 @@ impl<D: Data> Port<D> {
     /// Emits all of `updates`, or drops them once it has ended; nothing before `next` any more, or nothing at all.
     pub(crate) fn give(&mut self, updates: &mut Vec<Update<D>>, next: Option<Tick>) {
         match &self.front {
-            Some(front) if !updates.is_empty() => {
-                self.output.activate().session(front).give_iterator(updates.drain(..));
-            }
-            _ => updates.clear(),
+            Some(front) if !updates.is_empty() => self.output.activate().session(front).give_container(updates),
+            _ => {}
         }
+        updates.clear();
         match (&mut self.front, next) {
             (Some(front), Some(next)) => front.downgrade(&next),
             (front, _) => *front = None,

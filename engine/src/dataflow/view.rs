@@ -11,7 +11,7 @@ use timely::scheduling::SyncActivator;
 use super::ending::Ending;
 use super::item::{Busy, Bytes, Item, Place};
 use super::ledger::Ledger;
-use super::port::{Emitted, Ports, lowest, open_tick};
+use super::port::{Emitted, Ports, gather, lowest, open_tick};
 use super::{Busys, Items, Made, Tick, Update};
 use crate::count::Counts;
 use obvert_api::abi::reason_of;
@@ -120,7 +120,7 @@ pub(crate) fn watch<'s>(input: Items<'s>, busy: Busys<'s>, watched: Watched) -> 
         let mut watch = Watch::new(watched);
         watch.start(waker);
         move |frontiers| {
-            input.for_each(|_, data| watch.changes.append(data));
+            input.for_each(|_, data| gather(&mut watch.changes, data));
             upstream.for_each(|_, data| watch.ledger.take(data));
             let next = lowest(frontiers);
             let Some(front) = ports.front() else { return watch.end(next) };
@@ -211,8 +211,8 @@ impl Watch {
 
     /// The net changes before `closed`; records that the view cannot use are set aside.
     fn closed_changes(&mut self, closed: Tick, front: Tick) -> Vec<Change> {
-        let (mut now, later): (Vec<_>, Vec<_>) = self.changes.drain(..).partition(|(_, at, _)| *at < closed);
-        self.changes = later;
+        let later = self.changes.extract_if(.., |(_, at, _)| *at >= closed).collect();
+        let mut now = std::mem::replace(&mut self.changes, later);
         now.iter_mut().for_each(|(_, at, _)| *at = 0);
         differential_dataflow::consolidation::consolidate_updates(&mut now);
         let mut changes = Vec::new();

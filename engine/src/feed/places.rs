@@ -1,9 +1,10 @@
 //! Places of rows: a key's is its position in a file, to which new ones are appended.
 
-use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+
+use hashbrown::HashMap;
 
 /// A hash of a row's key, and of how many rows before it have the same.
 type Key = [u8; 16];

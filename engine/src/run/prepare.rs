@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use obvert_api::erased::Kind;
-use obvert_api::{Operation, Port};
+use obvert_api::{Manifest, Operation, Port};
 
 use super::budget::Budget;
 use super::company::{self, Company};
@@ -141,6 +141,7 @@ impl Preparing<'_> {
             counts: Arc::clone(&counts),
             seed: self.plan.run.seed,
             spreads: entry.admits,
+            names_model: entry.manifest().is_some_and(Manifest::names_model),
             trace: self.options.trace.clone(),
             ending: self.stop.ending.clone(),
         });

@@ -8,6 +8,7 @@ use obvert_api::erased::Kind;
 use obvert_api::frame::Records;
 use obvert_api::{Error, Invocation, Operation, Outcome, frame};
 
+use super::chain::{Kind as Together, Link};
 use super::{Runner, Work};
 
 /// Runs a linked stage.
@@ -25,6 +26,10 @@ impl Runner for Builtin {
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
         records.iter().map(|record| contained(|out| self.stage.ask(operation, record, out))).collect()
+    }
+
+    fn link(&self) -> Link<'_> {
+        Link(Together::Linked(&*self.stage))
     }
 }
 

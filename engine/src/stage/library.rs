@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
-use obvert_api::abi::{self, Bytes, CreateFn, DestroyFn, Entry, Host, Plugin, ProcessFn};
+use obvert_api::abi::{self, Bytes, ChainFn, CreateFn, DestroyFn, Entry, Host, Plugin, ProcessFn};
+use obvert_api::chain::Links;
 use obvert_api::erased::Kind;
 use obvert_api::frame::Writer;
 use obvert_api::{Error, Manifest, Operation, Outcome};
 
+use super::chain::{Batch, Kind as Together, Link};
 use super::{Runner, Work};
 
 /// A stage of a loaded library, ready to be created.
@@ -31,9 +33,21 @@ struct Shared {
     create: CreateFn,
     process: ProcessFn,
     destroy: DestroyFn,
+    chain: ChainFn,
 }
 
-static HOST: Host = Host { size: size_of::<Host>(), major: abi::MAJOR, minor: abi::MINOR, log, emit, request, fail };
+static HOST: Host = Host {
+    size: size_of::<Host>(),
+    major: abi::MAJOR,
+    minor: abi::MINOR,
+    log,
+    emit,
+    request,
+    fail,
+    refuse,
+    pass,
+    made,
+};
 
 /// Loads a library and lists its stages. The library stays mapped until the process ends.
 pub fn load(path: &Path) -> Result<Vec<Library>, String> {
@@ -79,11 +93,12 @@ fn describe(plugin: *const Plugin, build: &str, path: &Path) -> Result<Library, 
     // SAFETY: the manifest's bytes live as long as the process.
     let manifest = serde_json::from_slice(unsafe { known.manifest.slice() })
         .map_err(|e| format!("its manifest is unreadable: {e}"))?;
-    let (Some(create), Some(process), Some(destroy)) = (known.create, known.process, known.destroy) else {
+    let functions = (known.create, known.process, known.destroy, known.chain);
+    let (Some(create), Some(process), Some(destroy), Some(chain)) = functions else {
         return Err("its stage description has a null function".into());
     };
     let (build, path) = (build.to_string(), path.to_path_buf());
-    Ok(Library { manifest, build, path, plugin: Arc::new(Shared { create, process, destroy }) })
+    Ok(Library { manifest, build, path, plugin: Arc::new(Shared { create, process, destroy, chain }) })
 }
 
 impl Library {
@@ -120,13 +135,15 @@ impl Drop for Instance {
 }
 
 impl Instance {
-    fn batch(&self, operation: Operation) -> Writer {
-        Writer::new(operation, &self.library.manifest.input)
+    /// A batch with room for such items.
+    fn batch<'a>(&self, operation: Operation, items: impl ExactSizeIterator<Item = &'a [u8]>) -> Writer {
+        let count = items.len();
+        Writer::with_room(operation, &self.library.manifest.input, count, items.map(<[u8]>::len).sum())
     }
 
     /// What comes of one item of a batch.
     pub(super) fn answer(&self, operation: Operation, item: &[u8]) -> Result<Outcome, Error> {
-        let mut batch = self.batch(operation);
+        let mut batch = self.batch(operation, [item].into_iter());
         batch.record(item);
         self.process(batch, 1).remove(0).outcome()
     }
@@ -142,11 +159,30 @@ impl Instance {
         }
         answers.0
     }
+
+    /// Runs maps of one library, and the keys of the group that they lead to, on records; nothing where that has to be done
+    /// stage by stage.
+    pub(super) fn chain(maps: &[&Instance], group: Option<&Instance>, records: &[&[u8]]) -> Option<Batch> {
+        let first = maps.first()?;
+        let alike =
+            |other: &&Instance| other.library.path == first.library.path && other.library.build == first.library.build;
+        if !maps.iter().chain(group.as_ref()).all(alike) {
+            return None;
+        }
+        let mut writer = first.batch(Operation::Chain, records.iter().copied());
+        records.iter().for_each(|record| writer.record(record));
+        let (bytes, mut batch) = (writer.finish(), Batch::of(records.len()));
+        let instances: Vec<_> = maps.iter().map(|map| map.instance).collect();
+        let group = group.map_or(std::ptr::null_mut(), |group| group.instance);
+        let call = std::ptr::from_mut(&mut batch).cast();
+        let chain = first.library.plugin.chain;
+        (chain(instances.as_ptr(), instances.len(), group, &HOST, call, Bytes::of(&bytes)) == 0).then_some(batch)
+    }
 }
 
 impl Runner for Instance {
     fn run(&self, work: &[Work<'_>]) -> Vec<Result<Outcome, Error>> {
-        let mut batch = self.batch(Operation::Run);
+        let mut batch = self.batch(Operation::Run, work.iter().map(|work| work.item));
         let put = |work: &Work<'_>| match self.library.manifest.kind {
             Kind::Map => batch.run_map(work.item, work.replies),
             Kind::Group => batch.run_group(work.item, work.replies),
@@ -158,9 +194,13 @@ impl Runner for Instance {
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
-        let mut batch = self.batch(operation);
+        let mut batch = self.batch(operation, records.iter().copied());
         records.iter().for_each(|record| batch.record(record));
         self.process(batch, records.len()).into_iter().map(Answer::outcome).collect()
+    }
+
+    fn link(&self) -> Link<'_> {
+        Link(Together::Library(self))
     }
 }
 
@@ -229,4 +269,25 @@ extern "C" fn log(level: u32, message: Bytes) {
         3 => tracing::info!(target: "plugin", "{message}"),
         _ => tracing::debug!(target: "plugin", "{message}"),
     }
+}
+
+extern "C" fn refuse(call: *mut c_void, item: u64) {
+    // SAFETY: a plugin calls it within `chain` only, where `call` is the pointer to the batch, on this thread.
+    let batch = unsafe { &mut *call.cast::<Batch>() };
+    batch.refuse(u32::try_from(item).unwrap_or(u32::MAX));
+}
+
+extern "C" fn pass(call: *mut c_void, item: u64, passed: *const abi::Passed) {
+    // SAFETY: as in `refuse`; the plugin lends record and keys for the duration of the callback.
+    let (batch, passed) = unsafe { (&mut *call.cast::<Batch>(), &*passed) };
+    // SAFETY: as above.
+    let slice = |bytes: Bytes| (!bytes.ptr.is_null()).then(|| unsafe { bytes.slice() });
+    let keys = slice(passed.key).map(|key| (key, slice(passed.wants)));
+    batch.record(u32::try_from(item).unwrap_or(u32::MAX), slice(passed.record).unwrap_or_default(), keys);
+}
+
+extern "C" fn made(call: *mut c_void, counts: *const u32, length: usize) {
+    // SAFETY: as in `refuse`; the plugin lends that many counts for the duration of the callback.
+    let (batch, counts) = unsafe { (&mut *call.cast::<Batch>(), std::slice::from_raw_parts(counts, length)) };
+    Links::made(batch, counts);
 }

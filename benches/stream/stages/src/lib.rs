@@ -87,6 +87,11 @@ impl Record for Weighed {
 }
 
 impl Note {
+    /// Leaves it as it is.
+    pub fn same(self) -> Note {
+        self
+    }
+
     /// Lowers the text.
     pub fn lower(mut self) -> Note {
         self.text = self.text.to_lowercase();
@@ -162,6 +167,7 @@ macro_rules! note_map {
     };
 }
 
+note_map!(Pass, "note-pass", same);
 note_map!(Lower, "note-lower", lower);
 note_map!(Count, "note-count", count);
 note_map!(Mix, "note-mix", mix);
@@ -229,11 +235,13 @@ impl Group for Join {
         _: &[Reply],
         out: &mut Output<Weighed>,
     ) -> Result<(), Error> {
+        let Some((last, others)) = dimensions.split_last() else { return Ok(()) };
         for note in notes {
-            dimensions.iter().for_each(|dimension| out.emit(note.clone().weigh(dimension)));
+            others.iter().for_each(|dimension| out.emit(note.clone().weigh(dimension)));
+            out.emit(note.weigh(last));
         }
         Ok(())
     }
 }
 
-plugin!(Lower, Count, Mix, Tag, Reduce, Join);
+plugin!(Pass, Lower, Count, Mix, Tag, Reduce, Join);

@@ -1,0 +1,134 @@
+//! Stages that follow each other, run as one: what enters and what leaves is bytes, what is between them stays where the
+//! stages are.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use obvert_api::chain::{self, Keys, Links};
+use obvert_api::erased::Erased;
+use smallvec::SmallVec;
+
+use super::Runner;
+use super::library::Instance;
+
+/// What a stage can be run together with.
+pub struct Link<'a>(pub(super) Kind<'a>);
+
+#[derive(Clone, Copy)]
+pub(super) enum Kind<'a> {
+    /// Other stages of its library.
+    Library(&'a Instance),
+    /// Other stages that are linked in.
+    Linked(&'a dyn Erased),
+    /// Nothing.
+    Alone,
+}
+
+impl Link<'_> {
+    /// A stage that is run by itself.
+    pub const ALONE: Link<'static> = Link(Kind::Alone);
+}
+
+/// Several maps, and the group that they lead to.
+#[derive(Clone)]
+pub(crate) struct Chain {
+    maps: Vec<Arc<dyn Runner>>,
+    group: Option<Arc<dyn Runner>>,
+}
+
+/// A key.
+type Short = SmallVec<[u8; 16]>;
+
+/// A record at the end of a chain.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Passed {
+    /// The number of the item that it comes of.
+    pub(crate) item: u32,
+    pub(crate) record: Arc<[u8]>,
+    /// Its keys, where the chain leads to a group.
+    pub(crate) keys: Option<(Short, Option<Short>)>,
+}
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Items that have to be run stage by stage.
+    pub(crate) refused: Vec<bool>,
+    /// Records by item, in order; what is of a refused one does not count.
+    pub(crate) passed: Vec<Passed>,
+    made: Vec<u32>,
+}
+
+impl Batch {
+    pub(super) fn of(items: usize) -> Self {
+        Batch { refused: vec![false; items], passed: Vec::with_capacity(items), made: Vec::new() }
+    }
+
+    /// How many records the stages made of each item: one stage after the other.
+    pub(crate) fn made(&self) -> impl Iterator<Item = &[u32]> {
+        self.made.chunks_exact(self.refused.len().max(1))
+    }
+}
+
+impl Links for Batch {
+    fn refuse(&mut self, item: u32) {
+        if let Some(refused) = self.refused.get_mut(item as usize) {
+            *refused = true;
+        }
+    }
+
+    fn record(&mut self, item: u32, record: &[u8], keys: Option<Keys<'_>>) {
+        if (item as usize) < self.refused.len() {
+            let keys = keys.map(|(key, wants)| (Short::from_slice(key), wants.map(Short::from_slice)));
+            self.passed.push(Passed { item, record: record.into(), keys });
+        }
+    }
+
+    fn made(&mut self, counts: &[u32]) {
+        self.made = counts.to_vec();
+    }
+}
+
+impl Chain {
+    /// Stages that can be run together.
+    pub(crate) fn of(maps: Vec<Arc<dyn Runner>>, group: Option<Arc<dyn Runner>>) -> Option<Self> {
+        let chain = Chain { maps, group };
+        // Records that only have the same name are found out without any.
+        (!chain.maps.is_empty() && chain.run(&[]).is_some()).then_some(chain)
+    }
+
+    /// Runs all stages on records; nothing where that has to be done stage by stage.
+    pub(crate) fn run(&self, records: &[&[u8]]) -> Option<Batch> {
+        let links = || self.maps.iter().chain(&self.group).map(|runner| runner.link().0);
+        if let Some(stages) = links().map(Kind::linked).collect::<Option<Vec<_>>>() {
+            return self.run_linked(&stages, records);
+        }
+        let stages = links().map(Kind::library).collect::<Option<Vec<_>>>()?;
+        let (maps, group) = stages.split_at(self.maps.len());
+        Instance::chain(maps, group.first().copied(), records)
+    }
+
+    fn run_linked(&self, stages: &[&dyn Erased], records: &[&[u8]]) -> Option<Batch> {
+        let (maps, group) = stages.split_at(self.maps.len());
+        let mut batch = Batch::of(records.len());
+        let run = || chain::run(maps, group.first().copied(), records, &mut batch);
+        let done = catch_unwind(AssertUnwindSafe(run));
+        matches!(done, Ok(Ok(()))).then_some(batch)
+    }
+}
+
+impl<'a> Kind<'a> {
+    fn linked(self) -> Option<&'a dyn Erased> {
+        match self {
+            Kind::Linked(stage) => Some(stage),
+            _ => None,
+        }
+    }
+
+    fn library(self) -> Option<&'a Instance> {
+        match self {
+            Kind::Library(instance) => Some(instance),
+            _ => None,
+        }
+    }
+}
