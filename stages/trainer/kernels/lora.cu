@@ -124,141 +124,86 @@ extern "C" __global__ __launch_bounds__(128, 4) void lora_down(real* s, const re
     }
 }
 
-// Gradients are sums over rows, [columns of thin, columns of wide] = thin^T wide. A warp makes 64 x 32 of one over a
-// share of the rows.
-#define GRADIENT_WARPS 4
-#define GRADIENT_WIDE (GRADIENT_WARPS * 32)
-#define GRADIENT_THIN 64
-
-// Sixteen rows of the four columns 4 g .. 4 g + 4 from `column` on, as the matrix instruction takes them where it sums
-// over rows: pairs[c] are those of one column at rows 2 t, 2 t + 1 and at rows 2 t + 8, 2 t + 9.
-template <bool WHOLE>
-__device__ __forceinline__ void take_columns(pair (&pairs)[4][2], const Matrix& m, int row, int column) {
-    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const few<real, 4> first = take<4, WHOLE>(m, row + 8 * half + 2 * part, column + 4 * group);
-        const few<real, 4> second = take<4, WHOLE>(m, row + 8 * half + 2 * part + 1, column + 4 * group);
-#pragma unroll
-        for (int c = 0; c < 4; c++) pairs[c][half] = {first.v[c], second.v[c]};
-    }
-}
-
-template <bool WHOLE>
-__device__ __forceinline__ void gradient(float (&sums)[2][8][4], const Matrix& wide, const Matrix& thin,
-                                         int wide_column, int thin_column, int row) {
-    pair left[4][2], right[2][4][2];
-    take_columns<WHOLE>(left, wide, row, wide_column);
-#pragma unroll
-    for (int half = 0; half < 2; half++)
-        if (WHOLE && thin_column + 32 * half < thin.columns)
-            take_columns<WHOLE>(right[half], thin, row, thin_column + 32 * half);
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        if (thin_column + 32 * half >= thin.columns) continue;
-        // Above, so that all is awaited together; here, where registers are scarce.
-        if (!WHOLE) take_columns<WHOLE>(right[half], thin, row, thin_column + 32 * half);
-#pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const pair(&top)[2] = left[c % 2 * 2], (&low)[2] = left[c % 2 * 2 + 1];
-            const pair parts[4] = {top[0], low[0], top[1], low[1]};
-            MULTIPLY(sums[c % 2][4 * half + c / 2], parts, right[half][c / 2]);
-        }
-    }
-}
-
-// partials [shares, thin_width, wide_width]: the gradients over every share of the rows of wide [rows, wide_width] and
-// of thin [rows, thin_width].
-extern "C" __global__ __launch_bounds__(128, 4) void lora_gradient(float* partials, const real* wide, const real* thin,
-                                                                int wide_stride, int thin_stride, int wide_width,
-                                                                int thin_width, int rows, int share) {
-    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    const int n = blockIdx.x * GRADIENT_THIN, m = blockIdx.y * GRADIENT_WIDE + threadIdx.x / WARP * 32;
-    int row = blockIdx.z * share;
-    const int last = min(row + share, rows);
-    const Matrix wides = {wide, wide_stride, last, wide_width}, thins = {thin, thin_stride, last, thin_width};
-    const bool even = is_even<4>(wides) && is_even<4>(thins);
-    float sums[2][8][4] = {};
-    if (even)
-        for (; row + 16 <= last; row += 16) gradient<true>(sums, wides, thins, m, n, row);
-    for (; row < last; row += 16) gradient<false>(sums, wides, thins, m, n, row);
-    partials += (u64)blockIdx.z * thin_width * wide_width;
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-        // Of thin a lane has two columns of every tile, of wide four side by side.
-        const int tile = i / 2, side = i % 2, to_n = n + tile / 4 * 32 + 4 * (2 * part + side) + tile % 4;
-        const int to_m = m + 4 * group;
-        const float(&first)[4] = sums[0][tile], (&second)[4] = sums[1][tile];
-        const few<float, 4> found = {first[side], first[side + 2], second[side], second[side + 2]};
-        float* to = partials + (u64)to_n * wide_width + to_m;
-        if (to_n >= thin_width || to_m >= wide_width) continue;
-        if (wide_width % 4 == 0) *reinterpret_cast<few<float, 4>*>(to) = found;
-        else
-            for (int j = 0; j < min(4, wide_width - to_m); j++) to[j] = found.v[j];
-    }
-}
-
-// gradient += scale times the sum of partials [shares, thin, wide] in their order. The value of column i of thin and j
-// of wide is at i * thin_step + j * wide_step.
-extern "C" __global__ __launch_bounds__(256) void lora_gradient_sum(float* gradient, const float* partials, int shares,
-                                                                    int wide, int thin, int wide_step, int thin_step,
-                                                                    float scale) {
+// gradient [count] += scale product [count]: a product by itself cannot be added to what is there already, and scaled.
+extern "C" __global__ __launch_bounds__(256) void lora_add_scaled(float* gradient, const float* product, int count,
+                                                                  float scale) {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= wide * thin) return;
-    float sum = 0.0f;
-    for (int share = 0; share < shares; share++) sum += partials[(u64)share * wide * thin + at];
-    gradient[(u64)(at / wide) * thin_step + (u64)(at % wide) * wide_step] += scale * sum;
+    if (at < count) gradient[at] += scale * product[at];
 }
 
-// dx += dS A: a warp makes 32 rows and 64 columns, of which a lane has 16 side by side in four rows.
+// dx += dS A: a warp makes 16 rows and 64 columns. A lane has eight columns side by side of either half of the columns,
+// in two rows: four lanes read and write whole sectors of a row at once.
 #define ADD_WARPS 4
+#define ADD_ROWS 16
 #define ADD_COLUMNS 64
 
-template <bool WHOLE>
-__device__ __forceinline__ void add_down(float (&sums)[2][8][4], const Matrix& ds, const Matrix& a, int row, int column,
+// Sixteen terms from number k on, of matrices that can be read four values at once. The matrix instruction number `tile`
+// makes columns 8 t + 2 (tile % 4) and the next, of half tile / 4, for the lanes t; so of A the lanes g give the columns
+// 8 (g / 2) + 2 (tile % 4) + g % 2 of that half.
+__device__ __forceinline__ void add_down(float (&sums)[8][4], const Matrix& ds, const Matrix& a, int row, int column,
                                          int k) {
     const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    few<real, 4> left[4];
-    few<real, 8> right[4];
+    few<real, 4> top = take<4, true>(ds, nearest(ds, row + group), k + 4 * part);
+    few<real, 4> low = take<4, true>(ds, nearest(ds, row + 8 + group), k + 4 * part);
+    // Terms beyond the last are zeros, times values of A that are there.
+    if (k + 4 * part >= a.rows) top = low = few<real, 4>{};
+    const pair parts[4] = {pair_at(top, 0), pair_at(low, 0), pair_at(top, 2), pair_at(low, 2)};
 #pragma unroll
-    for (int i = 0; i < 4; i++) left[i] = take<4, WHOLE>(ds, nearest(ds, row + 8 * i + group), k + 4 * part);
+    for (int half = 0; half < 2; half++) {
+        // Of columns beyond the last nobody reads the sums.
+        const int from = min(column + 32 * half + group / 2 * 8, a.columns - 8);
+        const real* lines[4];
 #pragma unroll
-    for (int i = 0; i < 4; i++) right[i] = take<8, WHOLE>(a, k + 4 * part + i, column + 8 * group);
+        for (int i = 0; i < 4; i++) lines[i] = a.values + (u64)nearest(a, k + 4 * part + i) * a.stride + from;
 #pragma unroll
-    for (int tile = 0; tile < 8; tile++) {
-        const pair b[2] = {{right[0].v[tile], right[1].v[tile]}, {right[2].v[tile], right[3].v[tile]}};
+        for (int tile = 0; tile < 4; tile++) {
+            real terms[4];
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const few<real, 4>&top = left[2 * half], &low = left[2 * half + 1];
-            const pair parts[4] = {pair_at(top, 0), pair_at(low, 0), pair_at(top, 2), pair_at(low, 2)};
-            MULTIPLY(sums[half][tile], parts, b);
+            for (int i = 0; i < 4; i++) {
+                const pair two = *reinterpret_cast<const pair*>(lines[i] + 2 * tile);
+                terms[i] = group % 2 ? two.y : two.x;
+            }
+            const pair b[2] = {{terms[0], terms[1]}, {terms[2], terms[3]}};
+            MULTIPLY(sums[4 * half + tile], parts, b);
         }
+    }
+}
+
+// The same a value at a time, for matrices that cannot be read so.
+__device__ __forceinline__ void add_down_slowly(real* dx, const Matrix& ds, const Matrix& a, int row, int column) {
+    for (int i = threadIdx.x % WARP; i < ADD_ROWS * ADD_COLUMNS; i += WARP) {
+        const int r = row + i / ADD_COLUMNS, c = column + i % ADD_COLUMNS;
+        if (r >= ds.rows || c >= a.columns) continue;
+        real* to = dx + (u64)r * ds.stride + c;
+        float sum = 0.0f;
+        for (int k = 0; k < a.rows; k++)
+            sum += widen(ds.values[(u64)r * ds.stride + k]) * widen(a.values[(u64)k * a.stride + c]);
+        *to = narrow(widen(*to) + sum);
     }
 }
 
 // dx [rows, width] += ds [rows, rank] times the stacked A [rank, width]; ds and dx are columns of one matrix.
-extern "C" __global__ __launch_bounds__(128, 4) void lora_add_down(real* dx, const real* ds, const real* a, int stride,
+extern "C" __global__ __launch_bounds__(128, 5) void lora_add_down(real* dx, const real* ds, const real* a, int stride,
                                                                 int a_stride, int rows, int width, int rank) {
     const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    const int column = blockIdx.x * ADD_COLUMNS, row = (blockIdx.y * ADD_WARPS + threadIdx.x / WARP) * 32;
+    const int column = blockIdx.x * ADD_COLUMNS, row = (blockIdx.y * ADD_WARPS + threadIdx.x / WARP) * ADD_ROWS;
     const Matrix old = {dx, stride, rows, width}, terms = {ds, stride, rows, rank}, stack = {a, a_stride, rank, width};
-    const bool even = is_even<8>(old) && is_even<4>(terms) && is_even<8>(stack);
-    float sums[2][8][4] = {};
-    int k = 0;
-    if (even)
-        for (; k + 16 <= rank; k += 16) add_down<true>(sums, terms, stack, row, column, k);
-    for (; k < rank; k += 16) add_down<false>(sums, terms, stack, row, column, k);
+    if (!is_even<8>(old) || !is_even<4>(terms) || !is_even<8>(stack))
+        return add_down_slowly(dx, terms, stack, row, column);
+    // Asked for first: all that a warp reads of dx is on its way while it multiplies.
+    few<real, 8> values[4];
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        // Eight columns of a row: column n of tile j of the sums is column 8 n + j.
-        const int r = row + i / 2 * 8 + group, c = column + 8 * (2 * part + i % 2);
+    for (int i = 0; i < 4; i++)
+        values[i] = take<8, true>(old, nearest(old, row + i / 2 * 8 + group), column + i % 2 * 32 + 8 * part);
+    float sums[8][4] = {};
+    for (int k = 0; k < rank; k += 16) add_down(sums, terms, stack, row, column, k);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const int r = row + i / 2 * 8 + group, c = column + i % 2 * 32 + 8 * part;
         if (r >= rows || c >= width) continue;
-        few<real, 8> values = even ? take<8, true>(old, r, c) : take<8, false>(old, r, c);
 #pragma unroll
-        for (int j = 0; j < 8; j++) values.v[j] = narrow(widen(values.v[j]) + sums[i / 4][j][i / 2 % 2 * 2 + i % 2]);
-        real* to = dx + (u64)r * stride + c;
-        if (even) *reinterpret_cast<few<real, 8>*>(to) = values;
-        else
-            for (int j = 0; j < min(8, width - c); j++) to[j] = values.v[j];
+        for (int j = 0; j < 8; j++)
+            values[i].v[j] = narrow(widen(values[i].v[j]) + sums[i % 2 * 4 + j / 2][i / 2 * 2 + j % 2]);
+        *reinterpret_cast<few<real, 8>*>(dx + (u64)r * stride + c) = values[i];
     }
 }

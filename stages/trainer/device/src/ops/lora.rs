@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::array::{Array, Device, Stored};
 use crate::error::Error;
 use crate::machine::Argument::{self, Float, Int};
+use crate::machine::{Kind, Operand, Product};
 
 /// Threads of a block of the kernels that multiply, and of the others.
 const THREADS: usize = 128;
@@ -14,14 +15,8 @@ const EACH: usize = 256;
 /// Rows and columns of S that a block makes, and the shared memory of its warps' sums, as in the kernel.
 const DOWN: [usize; 2] = [32, 64];
 const DOWN_SHARED: usize = 4 * DOWN[0] * (DOWN[1] + 8) * size_of::<f32>();
-/// Columns of the thin and the wide matrix that a block multiplies.
-const GRADIENT: [usize; 2] = [64, 128];
 /// Rows and columns of dx that a block makes.
-const ADD: [usize; 2] = [128, 64];
-/// Blocks that keep a large GPU busy, and rows below which a block is not worth its partial sums.
-const BUSY: usize = 512;
-const FEWEST_ROWS: usize = 256;
-
+const ADD: [usize; 2] = [64, 64];
 /// How a matrix lies that has the adapter's columns beside its own: `[rows, width + rank]`, rows `stride` values apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Wide {
@@ -55,8 +50,8 @@ impl<'a, F: Stored> Columns<'a, F> {
         Self { array, rows, first: columns.start, count: columns.len(), stride }
     }
 
-    fn first(&self) -> Argument {
-        self.array.from(self.first)
+    fn operand(&self) -> Operand {
+        self.array.matrix(self.first, self.stride, Kind::Real)
     }
 }
 
@@ -200,20 +195,12 @@ pub fn add_down<F: Stored>(
     device.launch("lora_add_down", (grid, THREADS, 0), &[&arrays[..], &shape.sizes(stride)].concat())
 }
 
-/// Partial sums of a gradient of this size: how many shares the rows are in, and the rows of each.
-fn shares(rows: usize, wide: usize, thin: usize) -> [usize; 2] {
-    let blocks = wide.div_ceil(GRADIENT[1]) * thin.div_ceil(GRADIENT[0]);
-    let wanted = BUSY.div_ceil(blocks).min(rows.div_ceil(FEWEST_ROWS)).max(1);
-    let share = rows.div_ceil(wanted).next_multiple_of(16);
-    [rows.div_ceil(share), share]
+/// Values that the working memory of a gradient takes: of `wide` x `thin` values, over so many rows.
+pub fn partials(_rows: usize, wide: usize, thin: usize) -> usize {
+    wide * thin
 }
 
-/// Values that the partial sums of a gradient take: of `wide` x `thin` values, over `rows`.
-pub fn partials(rows: usize, wide: usize, thin: usize) -> usize {
-    shares(rows, wide, thin)[0] * wide * thin
-}
-
-/// dA `[r, width]` += dSᵀ x, from x `[rows, width]` and dS `[rows, r]`. `partials` is overwritten.
+/// dA `[r, width]` += dSᵀ x, from x `[rows, width]` and dS `[rows, r]`. `partials` is left alone.
 ///
 /// # Errors
 /// What the machine says.
@@ -223,12 +210,11 @@ pub fn partials(rows: usize, wide: usize, thin: usize) -> usize {
 pub fn gradient_a<F: Stored>(
     device: &Device<F>,
     d_a: &mut Array<f32>,
-    partials: &mut Array<f32>,
+    _partials: &mut Array<f32>,
     x: Columns<'_, F>,
     ds: Columns<'_, F>,
 ) -> Result<(), Error> {
-    let steps = [1, x.count];
-    gradient(device, (d_a, steps, 1.0), partials, [x, ds])
+    sum_over_rows(device, d_a, [ds, x], 1.0)
 }
 
 /// dB `[out, r]` += scale · dyᵀ S, from dy `[rows, out]` and S `[rows, r]`. `partials` is overwritten.
@@ -245,27 +231,28 @@ pub fn gradient_b<F: Stored>(
     dy: Columns<'_, F>,
     s: Columns<'_, F>,
 ) -> Result<(), Error> {
-    let steps = [s.count, 1];
-    gradient(device, (d_b, steps, scale), partials, [dy, s])
+    let count = dy.count * s.count;
+    assert!(partials.len() >= count, "{} values for {count}", partials.len());
+    sum_over_rows(device, &mut partials.part(0..count), [dy, s], 0.0)?;
+    assert_eq!(d_b.len(), count, "a gradient of {} x {}", dy.count, s.count);
+    let arguments = [d_b.whole(), partials.whole(), int(count), Float(scale)];
+    device.launch("lora_add_scaled", ([count.div_ceil(EACH), 1, 1], EACH, 0), &arguments)
 }
 
-/// Adds to a gradient, in which a column of the wide and of the thin matrix is `steps` further.
-fn gradient<F: Stored>(
+/// into `[columns of left, columns of right]` = leftᵀ right + beta into.
+fn sum_over_rows<F: Stored>(
     device: &Device<F>,
-    (into, steps, scale): (&mut Array<f32>, [usize; 2], f32),
-    partials: &mut Array<f32>,
-    [wide, thin]: [Columns<'_, F>; 2],
+    into: &mut Array<f32>,
+    [left, right]: [Columns<'_, F>; 2],
+    beta: f32,
 ) -> Result<(), Error> {
-    let (rows, count) = (wide.rows, wide.count * thin.count);
-    let [shares, share] = shares(rows, wide.count, thin.count);
-    assert_eq!(rows, thin.rows, "rows of both");
-    assert_eq!(into.len(), count, "a gradient of {} x {}", wide.count, thin.count);
-    assert!(partials.len() >= shares * count, "{} values for {shares} x {count}", partials.len());
-    let grid = [thin.count.div_ceil(GRADIENT[0]), wide.count.div_ceil(GRADIENT[1]), shares];
-    let sizes = [wide.stride, thin.stride, wide.count, thin.count, rows, share].map(int);
-    let arrays = [partials.whole(), wide.first(), thin.first()];
-    device.launch("lora_gradient", (grid, THREADS, 0), &[&arrays[..], &sizes].concat())?;
-    let sizes = [shares, wide.count, thin.count, steps[0], steps[1]].map(int);
-    let arguments = [&[into.whole(), partials.whole()][..], &sizes, &[Float(scale)]].concat();
-    device.launch("lora_gradient_sum", ([count.div_ceil(EACH), 1, 1], EACH, 0), &arguments)
+    assert_eq!(left.rows, right.rows, "rows of both");
+    assert_eq!(into.len(), left.count * right.count, "a gradient of {} x {}", left.count, right.count);
+    device.multiply(&Product {
+        size: [left.count, right.count, left.rows],
+        a: left.operand().t(),
+        b: right.operand(),
+        c: into.matrix(0, right.count, Kind::Float),
+        beta,
+    })
 }
