@@ -9,14 +9,12 @@ use crate::error::Error;
 use crate::machine::Argument::{self, Float, Int};
 use crate::machine::{Kind, Operand, Product};
 
-/// Threads of a block of the kernels that multiply, and of the others.
-const THREADS: usize = 128;
-const EACH: usize = 256;
-/// Rows and columns of S that a block makes, and the shared memory of its warps' sums, as in the kernel.
-const DOWN: [usize; 2] = [32, 64];
-const DOWN_SHARED: usize = 4 * DOWN[0] * (DOWN[1] + 8) * size_of::<f32>();
-/// Rows and columns of dx that a block makes.
-const ADD: [usize; 2] = [64, 64];
+/// Threads of a block.
+const THREADS: usize = 256;
+/// Rows and columns of dx that a block makes, and the shared memory of its part of A, as in the kernel.
+const ADD: [usize; 2] = [128, 64];
+const ADD_SHARED: usize = 48 * (ADD[1] + 8);
+
 /// How a matrix lies that has the adapter's columns beside its own: `[rows, width + rank]`, rows `stride` values apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Wide {
@@ -99,7 +97,7 @@ fn int(value: usize) -> Argument {
 pub fn clear<F: Stored>(device: &Device<F>, w: &mut Array<F>, shape: &Wide) -> Result<(), Error> {
     shape.check(w);
     let arguments = [w.from(shape.width), int(shape.stride), int(shape.rows), int(shape.rank)];
-    device.launch("lora_clear", ([(shape.rows * shape.rank).div_ceil(EACH), 1, 1], EACH, 0), &arguments)
+    device.launch("lora_clear", ([(shape.rows * shape.rank).div_ceil(THREADS), 1, 1], THREADS, 0), &arguments)
 }
 
 /// Rounds scale · B, B `[_, r]`, into W at rows `row ..` and the adapter's columns `columns`, which are r.
@@ -152,7 +150,7 @@ fn place<F: Stored>(
 ) -> Result<(), Error> {
     assert_eq!(from.len(), rows * columns, "{rows} x {columns} values");
     let arguments = [to, from.whole(), int(stride), int(rows), int(columns), Float(scale)];
-    device.launch("lora_place", ([(rows * columns).div_ceil(EACH), 1, 1], EACH, 0), &arguments)
+    device.launch("lora_place", ([(rows * columns).div_ceil(THREADS), 1, 1], THREADS, 0), &arguments)
 }
 
 /// S = x Aᵀ into the adapter's columns of x, from its own; the stack is `[rank, width]`, its rows `stride` apart.
@@ -170,9 +168,13 @@ pub fn down<F: Stored>(
 ) -> Result<(), Error> {
     shape.check(x);
     assert_fits(stack, shape.rank, stride, shape.width);
-    let grid = [shape.rank.div_ceil(DOWN[1]), shape.rows.div_ceil(DOWN[0]), 1];
-    let arrays = [x.from(shape.width), x.whole(), stack.whole()];
-    device.launch("lora_down", (grid, THREADS, DOWN_SHARED), &[&arrays[..], &shape.sizes(stride)].concat())
+    device.multiply(&Product {
+        size: [shape.rows, shape.rank, shape.width],
+        a: x.matrix(0, shape.stride, Kind::Real),
+        b: stack.matrix(0, stride, Kind::Real).t(),
+        c: x.matrix(shape.width, shape.stride, Kind::Real),
+        beta: 0.0,
+    })
 }
 
 /// dx += dS A, with dS in the adapter's columns of dx; the stack is `[rank, width]`, its rows `stride` apart.
@@ -192,7 +194,8 @@ pub fn add_down<F: Stored>(
     assert_fits(stack, shape.rank, stride, shape.width);
     let grid = [shape.width.div_ceil(ADD[1]), shape.rows.div_ceil(ADD[0]), 1];
     let arrays = [dx.whole(), dx.from(shape.width), stack.whole()];
-    device.launch("lora_add_down", (grid, THREADS, 0), &[&arrays[..], &shape.sizes(stride)].concat())
+    let shared = ADD_SHARED * size_of::<F>();
+    device.launch("lora_add_down", (grid, THREADS, shared), &[&arrays[..], &shape.sizes(stride)].concat())
 }
 
 /// Values that the working memory of a gradient takes: of `wide` x `thin` values, over so many rows.
@@ -236,7 +239,7 @@ pub fn gradient_b<F: Stored>(
     sum_over_rows(device, &mut partials.part(0..count), [dy, s], 0.0)?;
     assert_eq!(d_b.len(), count, "a gradient of {} x {}", dy.count, s.count);
     let arguments = [d_b.whole(), partials.whole(), int(count), Float(scale)];
-    device.launch("lora_add_scaled", ([count.div_ceil(EACH), 1, 1], EACH, 0), &arguments)
+    device.launch("lora_add_scaled", ([count.div_ceil(THREADS), 1, 1], THREADS, 0), &arguments)
 }
 
 /// into `[columns of left, columns of right]` = leftᵀ right + beta into.

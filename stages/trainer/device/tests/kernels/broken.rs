@@ -63,10 +63,7 @@ fn a_missing_barrier_or_mask_changes_the_result() {
         // Sums are read before they are written.
         ("scratch[threadIdx.x / WARP] = x;\n    __syncthreads();", "scratch[threadIdx.x / WARP] = x;"),
         // The row's last values are left out: what was never written is NaN.
-        (
-            "put(y, values, first, n)",
-            "put(y, values, first, n - 8)",
-        ),
+        ("put(y, values, first, n)", "put(y, values, first, n - 8)"),
     ] {
         let found = ORDERS.map(|order| changed(from, to, order).unwrap());
         let same = |found: &Vec<f32>| found.iter().zip(&right).all(|(a, b)| a.to_bits() == b.to_bits());
