@@ -85,14 +85,22 @@ __device__ __forceinline__ void share(real* to, const Matrix& a, int first, int 
     }
 }
 
-// Sixteen terms from number k of ds on, which are rows of `a` in shared memory.
-__device__ __forceinline__ void add_down(float (&sums)[8][4], const Matrix& ds, const real* a, int row, int k) {
-    const int lane = threadIdx.x % WARP, group = lane / 4, part = lane % 4;
-    few<real, 4> top = take<4>(ds, nearest(ds, row + group), k + 4 * part);
-    few<real, 4> low = take<4>(ds, nearest(ds, row + 8 + group), k + 4 * part);
-    // A has zeros for terms beyond the last, but what is read twice may be no number.
-    if (k + 4 * part >= ds.columns) top = low = few<real, 4>{};
-    const pair parts[4] = {pair_at(top, 0), pair_at(low, 0), pair_at(top, 2), pair_at(low, 2)};
+// Sixteen terms of ds from number k on, in this lane's two of a warp's rows; zeros beyond the last.
+struct Terms {
+    few<real, 4> top, low;
+
+    __device__ __forceinline__ Terms(const Matrix& ds, int row, int k) {
+        const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
+        top = take<4>(ds, nearest(ds, row + group), k + 4 * part);
+        low = take<4>(ds, nearest(ds, row + 8 + group), k + 4 * part);
+        if (k + 4 * part >= ds.columns) top = low = few<real, 4>{};
+    }
+};
+
+// sums += these terms times their rows of A, in shared memory.
+__device__ __forceinline__ void add_down(float (&sums)[8][4], const Terms& ds, const real* a) {
+    const int lane = threadIdx.x % WARP;
+    const pair parts[4] = {pair_at(ds.top, 0), pair_at(ds.low, 0), pair_at(ds.top, 2), pair_at(ds.low, 2)};
 #pragma unroll
     for (int tile = 0; tile < 8; tile += 2) {
         pair four[4];
@@ -103,48 +111,95 @@ __device__ __forceinline__ void add_down(float (&sums)[8][4], const Matrix& ds, 
     }
 }
 
-// The same a value at a time, for matrices that cannot be read so.
-__device__ __forceinline__ void add_down_slowly(real* dx, const Matrix& ds, const Matrix& a, int row, int column) {
+// The derivatives of d silu(g) u by g and u, written over them.
+__device__ __forceinline__ void through_swiglu(real& g, real& u, float d) {
+    const float gate = widen(g), s = __fdividef(1.0f, 1.0f + __expf(-gate)), silu = gate * s;
+    g = narrow(d * widen(u) * (s + silu * (1.0f - s)));
+    u = narrow(d * silu);
+}
+
+// Eight values to where `take` has them from.
+__device__ __forceinline__ void put(const Matrix& m, int row, int column, const few<real, 8>& values) {
+    *reinterpret_cast<few<real, 8>*>(const_cast<real*>(m.values) + (u64)row * m.stride + column) = values;
+}
+
+// This warp's part of dx + dS A, a value at a time, for matrices that cannot be read several at once: added to dx, or
+// taken through SwiGLU.
+template <bool GATED>
+__device__ __forceinline__ void add_slowly(const Matrix& dx, const Matrix& ds, const Matrix& a, const Matrix& gate,
+                                           const Matrix& up, int row, int column) {
     for (int i = threadIdx.x % WARP; i < ADD_ROWS * ADD_COLUMNS; i += WARP) {
         const int r = row + i / ADD_COLUMNS, c = column + i % ADD_COLUMNS;
         if (r >= ds.rows || c >= a.columns) continue;
-        real* to = dx + (u64)r * ds.stride + c;
+        real* to = const_cast<real*>(dx.values) + (u64)r * dx.stride + c;
         float sum = 0.0f;
         for (int k = 0; k < a.rows; k++)
             sum += widen(ds.values[(u64)r * ds.stride + k]) * widen(a.values[(u64)k * a.stride + c]);
-        *to = narrow(widen(*to) + sum);
+        sum += widen(*to);
+        const u64 at = (u64)r * gate.stride + c;
+        if (GATED) through_swiglu(const_cast<real*>(gate.values)[at], const_cast<real*>(up.values)[at], sum);
+        else *to = narrow(sum);
+    }
+}
+
+// The same for all. `shared` is [ADD_TERMS, ADD_LINE].
+template <bool GATED>
+__device__ __forceinline__ void add_all(real* shared, const Matrix& dx, const Matrix& ds, const Matrix& a,
+                                        const Matrix& gate, const Matrix& up) {
+    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
+    const int column = blockIdx.x * ADD_COLUMNS, row = (blockIdx.y * ADD_WARPS + threadIdx.x / WARP) * ADD_ROWS;
+    if (!is_even<8>(dx) || !is_even<4>(ds) || !is_even<8>(a) || (GATED && !(is_even<8>(gate) && is_even<8>(up))))
+        return add_slowly<GATED>(dx, ds, a, gate, up, row, column);
+    // Asked for first: all that a warp reads is on its way while it multiplies.
+    few<real, 8> values[4], gates[GATED ? 4 : 1], ups[GATED ? 4 : 1];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const int r = nearest(dx, row + i / 2 * 8 + group), c = column + i % 2 * 32 + 8 * part;
+        values[i] = take<8>(dx, r, c);
+        if (GATED) gates[i] = take<8>(gate, r, c), ups[i] = take<8>(up, r, c);
+    }
+    float sums[8][4] = {};
+    Terms terms(ds, row, 0);
+    for (int first = 0; first < a.rows; first += ADD_TERMS) {
+        if (first > 0) __syncthreads();
+        share(shared, a, first, column);
+        __syncthreads();
+        for (int k = 0; k < min(a.rows - first, ADD_TERMS); k += 16) {
+            const Terms next(ds, row, first + k + 16);
+            add_down(sums, terms, shared + k * ADD_LINE);
+            terms = next;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const int r = row + i / 2 * 8 + group, c = column + i % 2 * 32 + 8 * part;
+        if (r >= dx.rows || c >= dx.columns) continue;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const float d = widen(values[i].v[j]) + sums[i % 2 * 4 + j / 2][i / 2 * 2 + j % 2];
+            if (GATED) through_swiglu(gates[i].v[j], ups[i].v[j], d);
+            else values[i].v[j] = narrow(d);
+        }
+        if (GATED) put(gate, r, c, gates[i]), put(up, r, c, ups[i]);
+        else put(dx, r, c, values[i]);
     }
 }
 
 // dx [rows, width] += ds [rows, rank] times the stacked A [rank, width]; ds and dx are columns of one matrix.
 extern "C" __global__ __launch_bounds__(256, 3) void lora_add_down(real* dx, const real* ds, const real* a, int stride,
                                                                 int a_stride, int rows, int width, int rank) {
-    DYNAMIC_SHARED(real, shared); // [ADD_TERMS, ADD_LINE].
-    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    const int column = blockIdx.x * ADD_COLUMNS, row = (blockIdx.y * ADD_WARPS + threadIdx.x / WARP) * ADD_ROWS;
-    const Matrix old = {dx, stride, rows, width}, terms = {ds, stride, rows, rank}, stack = {a, a_stride, rank, width};
-    if (!is_even<8>(old) || !is_even<4>(terms) || !is_even<8>(stack))
-        return add_down_slowly(dx, terms, stack, row, column);
-    // Asked for first: all that a warp reads of dx is on its way while it multiplies.
-    few<real, 8> values[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        values[i] = take<8>(old, nearest(old, row + i / 2 * 8 + group), column + i % 2 * 32 + 8 * part);
-    float sums[8][4] = {};
-    for (int first = 0; first < rank; first += ADD_TERMS) {
-        if (first > 0) __syncthreads();
-        share(shared, stack, first, column);
-        __syncthreads();
-        for (int k = 0; k < min(rank - first, ADD_TERMS); k += 16)
-            add_down(sums, terms, shared + k * ADD_LINE, row, first + k);
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const int r = row + i / 2 * 8 + group, c = column + i % 2 * 32 + 8 * part;
-        if (r >= rows || c >= width) continue;
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            values[i].v[j] = narrow(widen(values[i].v[j]) + sums[i % 2 * 4 + j / 2][i / 2 * 2 + j % 2]);
-        *reinterpret_cast<few<real, 8>*>(dx + (u64)r * stride + c) = values[i];
-    }
+    DYNAMIC_SHARED(real, shared);
+    const Matrix to = {dx, stride, rows, width}, terms = {ds, stride, rows, rank}, stack = {a, a_stride, rank, width};
+    add_all<false>(shared, to, terms, stack, to, to);
+}
+
+// The backward of SwiGLU with dh + ds A for the gradient of its outputs: a row of gate_up [rows, 2 width] holds the gate,
+// then u, and gets their gradients. dh and ds lie as dx and ds above; dh stays.
+extern "C" __global__ __launch_bounds__(256, 2) void lora_swiglu_backward(real* gate_up, const real* dh, const real* ds,
+                                                                       const real* a, int gate_up_stride, int stride,
+                                                                       int a_stride, int rows, int width, int rank) {
+    DYNAMIC_SHARED(real, shared);
+    const Matrix from = {dh, stride, rows, width}, terms = {ds, stride, rows, rank}, stack = {a, a_stride, rank, width};
+    const Matrix gate = {gate_up, gate_up_stride, rows, width}, up = {gate_up + width, gate_up_stride, rows, width};
+    add_all<true>(shared, from, terms, stack, gate, up);
 }

@@ -74,6 +74,12 @@ impl Wide {
         assert_fits(array, self.rows, self.stride, self.width + self.rank);
     }
 
+    /// Blocks, threads and shared memory where dS A is added.
+    fn added<F>(&self) -> ([usize; 3], usize, usize) {
+        let grid = [self.width.div_ceil(ADD[1]), self.rows.div_ceil(ADD[0]), 1];
+        (grid, THREADS, ADD_SHARED * size_of::<F>())
+    }
+
     /// As the kernels take them, with the stride of the stacked A's.
     fn sizes(&self, stack: usize) -> [Argument; 5] {
         [self.stride, stack, self.rows, self.width, self.rank].map(int)
@@ -192,10 +198,31 @@ pub fn add_down<F: Stored>(
 ) -> Result<(), Error> {
     shape.check(dx);
     assert_fits(stack, shape.rank, stride, shape.width);
-    let grid = [shape.width.div_ceil(ADD[1]), shape.rows.div_ceil(ADD[0]), 1];
     let arrays = [dx.whole(), dx.from(shape.width), stack.whole()];
-    let shared = ADD_SHARED * size_of::<F>();
-    device.launch("lora_add_down", (grid, THREADS, shared), &[&arrays[..], &shape.sizes(stride)].concat())
+    device.launch("lora_add_down", shape.added::<F>(), &[&arrays[..], &shape.sizes(stride)].concat())
+}
+
+/// The backward of SwiGLU with dh + dS A for the gradient of its outputs, which is not written anywhere: gate and up
+/// `[rows, 2 width]` get theirs. As [`add_down`] followed by `swiglu::backward`, without its way through memory.
+///
+/// # Errors
+/// What the machine says.
+///
+/// # Panics
+/// The arrays are shorter.
+pub fn swiglu_backward<F: Stored>(
+    device: &Device<F>,
+    (gate_up, gate_up_stride): (&mut Array<F>, usize),
+    dh: &Array<F>,
+    shape: &Wide,
+    (stack, stride): (&Array<F>, usize),
+) -> Result<(), Error> {
+    shape.check(dh);
+    assert_fits(gate_up, shape.rows, gate_up_stride, 2 * shape.width);
+    assert_fits(stack, shape.rank, stride, shape.width);
+    let arrays = [gate_up.whole(), dh.whole(), dh.from(shape.width), stack.whole(), int(gate_up_stride)];
+    let arguments = [&arrays[..], &shape.sizes(stride)].concat();
+    device.launch("lora_swiglu_backward", shape.added::<F>(), &arguments)
 }
 
 /// Values that the working memory of a gradient takes: of `wide` x `thin` values, over so many rows.
