@@ -107,12 +107,87 @@ __device__ __forceinline__ void load_transposed(pair (&into)[4], const real* row
 // Copies eight values to shared memory, or zeros unless they are `there`, while the thread goes on. They have come when
 // the thread has waited for all its copies; for other threads, after a barrier.
 #define COPY_ASYNC(to, from, there) copy_async(to, from, there)
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// And what the thread wrote can be read by the matrix instructions of a group, too.
+#define COPY_WAIT() asm volatile("cp.async.wait_all; fence.proxy.async.shared::cta;" ::: "memory")
+#else
 #define COPY_WAIT() asm volatile("cp.async.wait_all;" ::: "memory")
+#endif
 __device__ __forceinline__ void copy_async(real* to, const real* from, bool there) {
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(there ? 16 : 0)
                  : "memory");
 }
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// Products by a group of four warps, of which each has 16 of 64 rows as it has them in MULTIPLY. Operands in shared memory
+// lie in panels of 64 columns: a panel's rows are 128 bytes long and follow each other from a multiple of 1024 bytes on,
+// and the 16 bytes number c of row r lie where number c ^ r % 8 would (PTX, "asynchronous warpgroup level").
+#define GROUPED
+
+// An operand's first panel; `next` bytes further is the next one, where the instruction needs two.
+__device__ __forceinline__ u64 panel_at(const real* at, int next) {
+    return (u64)(shared_address(at) >> 4) | (u64)(next >> 4) << 16 | (u64)(1024 >> 4) << 32 | 1ull << 62;
+}
+
+// The instructions are begun, in groups, and awaited: until then nothing touches what they read and write.
+__device__ __forceinline__ void group_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void group_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+// Awaits all but the newest LEFT groups; `sums` are of one that has come.
+template <int LEFT, int N> __device__ __forceinline__ void group_wait(float (&sums)[N][4]) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+#pragma unroll
+    for (int i = 0; i < 4 * N; i++) asm volatile("" : "+f"(sums[i / 4][i % 4])::"memory");
+}
+
+#define FOUR(i) "+f"(sums[i][0]), "+f"(sums[i][1]), "+f"(sums[i][2]), "+f"(sums[i][3])
+// sums [64][N] = A [64][16] B [16][N], plus what they were where there is `more`. A and B^T lie row by row.
+__device__ __forceinline__ void group_multiply(float (&sums)[4][4], u64 a, u64 b, bool more) {
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %18, 0; wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+                 "}, %16, %17, p, 1, 1, 0, 0;}"
+                 : FOUR(0), FOUR(1), FOUR(2), FOUR(3)
+                 : "l"(a), "l"(b), "r"((int)more));
+}
+__device__ __forceinline__ void group_multiply(float (&sums)[8][4], u64 a, u64 b, bool more) {
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %34, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"
+                 "%25,%26,%27,%28,%29,%30,%31"
+                 "}, %32, %33, p, 1, 1, 0, 0;}"
+                 : FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6), FOUR(7)
+                 : "l"(a), "l"(b), "r"((int)more));
+}
+__device__ __forceinline__ void group_multiply(float (&sums)[16][4], u64 a, u64 b, bool more) {
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %66, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"
+                 "%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+                 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+                 "}, %64, %65, p, 1, 1, 0, 0;}"
+                 : FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6), FOUR(7), FOUR(8), FOUR(9),
+                   FOUR(10), FOUR(11), FOUR(12), FOUR(13), FOUR(14), FOUR(15)
+                 : "l"(a), "l"(b), "r"((int)more));
+}
+// sums [64][N] += A B. A is in registers, as MULTIPLY takes it; B lies row by row.
+__device__ __forceinline__ void group_multiply(float (&sums)[8][4], const pair (&a)[4], u64 b) {
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %37, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"
+                 "%25,%26,%27,%28,%29,%30,%31"
+                 "}, {%32,%33,%34,%35}, %36, p, 1, 1, 1;}"
+                 : FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6), FOUR(7)
+                 : "r"(bits_of(a[0])), "r"(bits_of(a[1])), "r"(bits_of(a[2])), "r"(bits_of(a[3])), "l"(b), "r"(1));
+}
+__device__ __forceinline__ void group_multiply(float (&sums)[16][4], const pair (&a)[4], u64 b) {
+    asm volatile("{.reg .pred p; setp.ne.b32 p, %69, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
+                 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"
+                 "%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+                 "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+                 "}, {%64,%65,%66,%67}, %68, p, 1, 1, 1;}"
+                 : FOUR(0), FOUR(1), FOUR(2), FOUR(3), FOUR(4), FOUR(5), FOUR(6), FOUR(7), FOUR(8), FOUR(9),
+                   FOUR(10), FOUR(11), FOUR(12), FOUR(13), FOUR(14), FOUR(15)
+                 : "r"(bits_of(a[0])), "r"(bits_of(a[1])), "r"(bits_of(a[2])), "r"(bits_of(a[3])), "l"(b), "r"(1));
+}
+#undef FOUR
+#endif
 #endif
 
 // 2^x, with a relative error of 2^-22; less than 2^-126 is 0.

@@ -3,8 +3,8 @@
 // W lies in memory as [out, in + R], x as [rows, in + R]. Matrices that share an input are one W with their A's stacked
 // [R, in]; the B of each has its own rows and columns, and the other rows of these columns are 0.
 //
-// Memory is read straight into what the matrix instruction takes, 8 or 16 bytes a lane: the terms of a sum, and the
-// columns of a result, may be numbered as it suits.
+// S and the gradients are products of the library's. What is here reads memory straight into what the matrix instruction
+// takes, 8 or 16 bytes a lane: the terms of a sum, and the columns of a result, may be numbered as it suits.
 
 // Values of a row side by side, as memory gives them at once: 16 bytes at most.
 template <class T, int N> struct __align__(N * sizeof(T) < 16 ? N * sizeof(T) : 16) few {
@@ -22,16 +22,10 @@ template <int N> __device__ __forceinline__ bool is_even(const Matrix& m) {
     return ((u64)m.values | (u64)m.stride * sizeof(real)) % alignof(few<real, N>) == 0 && m.columns % N == 0;
 }
 
-// N values of a row from a column on. WHOLE: at once, of a row that exists and of a matrix that is even; beyond the
-// last column they are the last ones, for sums that nobody reads. Else one by one, and 0 beyond the borders.
-template <int N, bool WHOLE> __device__ __forceinline__ few<real, N> take(const Matrix& m, int row, int column) {
-    const real* from = m.values + (u64)row * m.stride;
-    if (WHOLE) return *reinterpret_cast<const few<real, N>*>(from + min(column, m.columns - N));
-    const int valid = row < m.rows ? m.columns - column : 0;
-    few<real, N> values;
-#pragma unroll
-    for (int i = 0; i < N; i++) values.v[i] = i < valid ? from[column + i] : narrow(0.0f);
-    return values;
+// N values of a row from a column on, of a matrix that is even; beyond the last column the last ones, for sums that
+// nobody reads.
+template <int N> __device__ __forceinline__ few<real, N> take(const Matrix& m, int row, int column) {
+    return *reinterpret_cast<const few<real, N>*>(m.values + (u64)row * m.stride + min(column, m.columns - N));
 }
 
 // The row, or the last one, for sums that nobody reads.
@@ -54,211 +48,158 @@ extern "C" __global__ __launch_bounds__(256) void lora_clear(real* to, int strid
     if (i < rows * columns) to[(u64)(i / columns) * stride + i % columns] = narrow(0.0f);
 }
 
-// S = x A^T: a block makes 32 rows and 64 columns. Its warps share `in` by strips of 32, and a lane has 8 of a strip.
-#define DOWN_WARPS 4
-#define DOWN_ROWS 32
-#define DOWN_COLUMNS 64
-// Between rows of a warp's sums in shared memory: lanes that write at once meet different banks.
-#define DOWN_LINE (DOWN_COLUMNS + 8)
-
-template <bool WHOLE>
-__device__ __forceinline__ void down(float (&sums)[2][8][4], const Matrix& x, const Matrix& a, int row, int column,
-                                     int strip) {
-    // Columns of S, by eights, whose A is awaited together.
-    constexpr int BATCH = WHOLE ? 4 : 1;
-    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    few<real, 8> left[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) left[i] = take<8, WHOLE>(x, nearest(x, row + 8 * i + group), strip + 8 * part);
-#pragma unroll
-    for (int first = 0; first < 8; first += BATCH) {
-        if (column + 8 * first >= a.rows) continue;
-        few<real, 8> right[BATCH];
-#pragma unroll
-        for (int i = 0; i < BATCH; i++)
-            right[i] = take<8, WHOLE>(a, nearest(a, column + 8 * (first + i) + group), strip + 8 * part);
-#pragma unroll
-        for (int i = 0; i < BATCH; i++)
-#pragma unroll
-            for (int k = 0; k < 8; k += 4) {
-                const pair b[2] = {pair_at(right[i], k), pair_at(right[i], k + 2)};
-#pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    const few<real, 8>&top = left[2 * half], &low = left[2 * half + 1];
-                    const pair parts[4] = {pair_at(top, k), pair_at(low, k), pair_at(top, k + 2), pair_at(low, k + 2)};
-                    MULTIPLY(sums[half][first + i], parts, b);
-                }
-            }
-    }
-}
-
-// s [rows, rank] of x [rows, width] and the stacked A [rank, width]; s and x are columns of one matrix.
-extern "C" __global__ __launch_bounds__(128, 4) void lora_down(real* s, const real* x, const real* a, int stride,
-                                                            int a_stride, int rows, int width, int rank) {
-    DYNAMIC_SHARED(float, shared);
-    const int warp = threadIdx.x / WARP, group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    const int column = blockIdx.x * DOWN_COLUMNS, row = blockIdx.y * DOWN_ROWS;
-    const Matrix inputs = {x, stride, rows, width}, stack = {a, a_stride, rank, width};
-    const bool even = is_even<8>(inputs) && is_even<8>(stack);
-    float sums[2][8][4] = {};
-    int strip = warp * 32;
-    if (even)
-        for (; strip + 32 <= width; strip += DOWN_WARPS * 32) down<true>(sums, inputs, stack, row, column, strip);
-    for (; strip < width; strip += DOWN_WARPS * 32) down<false>(sums, inputs, stack, row, column, strip);
-    // Every warp's sums side by side, then added in the order of the warps.
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-#pragma unroll
-        for (int tile = 0; tile < 8; tile++) {
-            float* to = shared + (warp * DOWN_ROWS + 8 * i + group) * DOWN_LINE + 8 * tile + 2 * part;
-            const float(&from)[4] = sums[i / 2][tile];
-            *reinterpret_cast<few<float, 2>*>(to) = {from[i % 2 * 2], from[i % 2 * 2 + 1]};
-        }
-    __syncthreads();
-    for (int i = threadIdx.x; i < DOWN_ROWS * DOWN_COLUMNS; i += blockDim.x) {
-        const int r = i / DOWN_COLUMNS, c = i % DOWN_COLUMNS;
-        float sum = 0.0f;
-#pragma unroll
-        for (int w = 0; w < DOWN_WARPS; w++) sum += shared[(w * DOWN_ROWS + r) * DOWN_LINE + c];
-        if (row + r < rows && column + c < rank) s[(u64)(row + r) * stride + column + c] = narrow(sum);
-    }
-}
-
-// Gradients are sums over rows, [columns of thin, columns of wide] = thin^T wide. A warp makes 64 x 32 of one over a
-// share of the rows.
-#define GRADIENT_WARPS 4
-#define GRADIENT_WIDE (GRADIENT_WARPS * 32)
-#define GRADIENT_THIN 64
-
-// Sixteen rows of the four columns 4 g .. 4 g + 4 from `column` on, as the matrix instruction takes them where it sums
-// over rows: pairs[c] are those of one column at rows 2 t, 2 t + 1 and at rows 2 t + 8, 2 t + 9.
-template <bool WHOLE>
-__device__ __forceinline__ void take_columns(pair (&pairs)[4][2], const Matrix& m, int row, int column) {
-    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        const few<real, 4> first = take<4, WHOLE>(m, row + 8 * half + 2 * part, column + 4 * group);
-        const few<real, 4> second = take<4, WHOLE>(m, row + 8 * half + 2 * part + 1, column + 4 * group);
-#pragma unroll
-        for (int c = 0; c < 4; c++) pairs[c][half] = {first.v[c], second.v[c]};
-    }
-}
-
-template <bool WHOLE>
-__device__ __forceinline__ void gradient(float (&sums)[2][8][4], const Matrix& wide, const Matrix& thin,
-                                         int wide_column, int thin_column, int row) {
-    pair left[4][2], right[2][4][2];
-    take_columns<WHOLE>(left, wide, row, wide_column);
-#pragma unroll
-    for (int half = 0; half < 2; half++)
-        if (WHOLE && thin_column + 32 * half < thin.columns)
-            take_columns<WHOLE>(right[half], thin, row, thin_column + 32 * half);
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-        if (thin_column + 32 * half >= thin.columns) continue;
-        // Above, so that all is awaited together; here, where registers are scarce.
-        if (!WHOLE) take_columns<WHOLE>(right[half], thin, row, thin_column + 32 * half);
-#pragma unroll
-        for (int c = 0; c < 8; c++) {
-            const pair(&top)[2] = left[c % 2 * 2], (&low)[2] = left[c % 2 * 2 + 1];
-            const pair parts[4] = {top[0], low[0], top[1], low[1]};
-            MULTIPLY(sums[c % 2][4 * half + c / 2], parts, right[half][c / 2]);
-        }
-    }
-}
-
-// partials [shares, thin_width, wide_width]: the gradients over every share of the rows of wide [rows, wide_width] and
-// of thin [rows, thin_width].
-extern "C" __global__ __launch_bounds__(128, 4) void lora_gradient(float* partials, const real* wide, const real* thin,
-                                                                int wide_stride, int thin_stride, int wide_width,
-                                                                int thin_width, int rows, int share) {
-    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    const int n = blockIdx.x * GRADIENT_THIN, m = blockIdx.y * GRADIENT_WIDE + threadIdx.x / WARP * 32;
-    int row = blockIdx.z * share;
-    const int last = min(row + share, rows);
-    const Matrix wides = {wide, wide_stride, last, wide_width}, thins = {thin, thin_stride, last, thin_width};
-    const bool even = is_even<4>(wides) && is_even<4>(thins);
-    float sums[2][8][4] = {};
-    if (even)
-        for (; row + 16 <= last; row += 16) gradient<true>(sums, wides, thins, m, n, row);
-    for (; row < last; row += 16) gradient<false>(sums, wides, thins, m, n, row);
-    partials += (u64)blockIdx.z * thin_width * wide_width;
-#pragma unroll
-    for (int i = 0; i < 16; i++) {
-        // Of thin a lane has two columns of every tile, of wide four side by side.
-        const int tile = i / 2, side = i % 2, to_n = n + tile / 4 * 32 + 4 * (2 * part + side) + tile % 4;
-        const int to_m = m + 4 * group;
-        const float(&first)[4] = sums[0][tile], (&second)[4] = sums[1][tile];
-        const few<float, 4> found = {first[side], first[side + 2], second[side], second[side + 2]};
-        float* to = partials + (u64)to_n * wide_width + to_m;
-        if (to_n >= thin_width || to_m >= wide_width) continue;
-        if (wide_width % 4 == 0) *reinterpret_cast<few<float, 4>*>(to) = found;
-        else
-            for (int j = 0; j < min(4, wide_width - to_m); j++) to[j] = found.v[j];
-    }
-}
-
-// gradient += scale times the sum of partials [shares, thin, wide] in their order. The value of column i of thin and j
-// of wide is at i * thin_step + j * wide_step.
-extern "C" __global__ __launch_bounds__(256) void lora_gradient_sum(float* gradient, const float* partials, int shares,
-                                                                    int wide, int thin, int wide_step, int thin_step,
-                                                                    float scale) {
+// gradient [count] += scale product [count]: a product by itself cannot be added to what is there already, and scaled.
+extern "C" __global__ __launch_bounds__(256) void lora_add_scaled(float* gradient, const float* product, int count,
+                                                                  float scale) {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= wide * thin) return;
-    float sum = 0.0f;
-    for (int share = 0; share < shares; share++) sum += partials[(u64)share * wide * thin + at];
-    gradient[(u64)(at / wide) * thin_step + (u64)(at % wide) * wide_step] += scale * sum;
+    if (at < count) gradient[at] += scale * product[at];
 }
 
-// dx += dS A: a warp makes 32 rows and 64 columns, of which a lane has 16 side by side in four rows.
-#define ADD_WARPS 4
+// dx += dS A: a block makes 128 rows and 64 columns, a warp 16 of the rows. A lane has eight columns side by side of
+// either half of the columns, in two rows: four lanes read and write whole sectors of a row at once.
+#define ADD_WARPS 8
+#define ADD_ROWS 16
 #define ADD_COLUMNS 64
+// Terms that a block has of A in shared memory, whose rows lie in different banks.
+#define ADD_TERMS 48
+#define ADD_LINE (ADD_COLUMNS + 8)
 
-template <bool WHOLE>
-__device__ __forceinline__ void add_down(float (&sums)[2][8][4], const Matrix& ds, const Matrix& a, int row, int column,
-                                         int k) {
+// The matrix instruction number j of a half makes columns 2 t and 2 t + 1 for the lanes t, where these lanes have columns
+// 8 t + 2 j and the next of the half; and its terms 2 t, 2 t + 1, 2 t + 8 and 2 t + 9 are what they have of a row's
+// terms, 4 t to 4 t + 3. So pairs of columns and of terms change places on their way to shared memory.
+__device__ __forceinline__ int column_for(int column) {
+    return column / 32 * 32 + column / 2 % 4 * 8 + column / 8 % 4 * 2 + column % 2;
+}
+__device__ __forceinline__ int term_for(int k) { return k / 16 * 16 + k / 2 % 2 * 8 + k / 4 % 4 * 2 + k % 2; }
+
+// Rows `first` and on of the stacked A, and columns from `column` on, to shared memory; zeros beyond.
+__device__ __forceinline__ void share(real* to, const Matrix& a, int first, int column) {
+    const int terms = (min(a.rows - first, ADD_TERMS) + 15) / 16 * 16;
+    for (int at = threadIdx.x; at < terms * (ADD_COLUMNS / 8); at += blockDim.x) {
+        const int k = at / (ADD_COLUMNS / 8), from = at % (ADD_COLUMNS / 8) * 8;
+        const bool there = first + k < a.rows && column + from < a.columns;
+        const few<real, 8> values = there ? take<8>(a, first + k, column + from) : few<real, 8>{};
+#pragma unroll
+        for (int i = 0; i < 8; i += 2)
+            *reinterpret_cast<pair*>(to + term_for(k) * ADD_LINE + column_for(from + i)) = pair_at(values, i);
+    }
+}
+
+// Sixteen terms of ds from number k on, in this lane's two of a warp's rows; zeros beyond the last.
+struct Terms {
+    few<real, 4> top, low;
+
+    __device__ __forceinline__ Terms(const Matrix& ds, int row, int k) {
+        const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
+        top = take<4>(ds, nearest(ds, row + group), k + 4 * part);
+        low = take<4>(ds, nearest(ds, row + 8 + group), k + 4 * part);
+        if (k + 4 * part >= ds.columns) top = low = few<real, 4>{};
+    }
+};
+
+// sums += these terms times their rows of A, in shared memory.
+__device__ __forceinline__ void add_down(float (&sums)[8][4], const Terms& ds, const real* a) {
+    const int lane = threadIdx.x % WARP;
+    const pair parts[4] = {pair_at(ds.top, 0), pair_at(ds.low, 0), pair_at(ds.top, 2), pair_at(ds.low, 2)};
+#pragma unroll
+    for (int tile = 0; tile < 8; tile += 2) {
+        pair four[4];
+        LOAD_TRANSPOSED(four, a + lane % 16 * ADD_LINE + 8 * tile + lane / 16 * 8);
+        const pair one[2] = {four[0], four[1]}, two[2] = {four[2], four[3]};
+        MULTIPLY(sums[tile], parts, one);
+        MULTIPLY(sums[tile + 1], parts, two);
+    }
+}
+
+// The derivatives of d silu(g) u by g and u, written over them.
+__device__ __forceinline__ void through_swiglu(real& g, real& u, float d) {
+    const float gate = widen(g), s = __fdividef(1.0f, 1.0f + __expf(-gate)), silu = gate * s;
+    g = narrow(d * widen(u) * (s + silu * (1.0f - s)));
+    u = narrow(d * silu);
+}
+
+// Eight values to where `take` has them from.
+__device__ __forceinline__ void put(const Matrix& m, int row, int column, const few<real, 8>& values) {
+    *reinterpret_cast<few<real, 8>*>(const_cast<real*>(m.values) + (u64)row * m.stride + column) = values;
+}
+
+// This warp's part of dx + dS A, a value at a time, for matrices that cannot be read several at once: added to dx, or
+// taken through SwiGLU.
+template <bool GATED>
+__device__ __forceinline__ void add_slowly(const Matrix& dx, const Matrix& ds, const Matrix& a, const Matrix& gate,
+                                           const Matrix& up, int row, int column) {
+    for (int i = threadIdx.x % WARP; i < ADD_ROWS * ADD_COLUMNS; i += WARP) {
+        const int r = row + i / ADD_COLUMNS, c = column + i % ADD_COLUMNS;
+        if (r >= ds.rows || c >= a.columns) continue;
+        real* to = const_cast<real*>(dx.values) + (u64)r * dx.stride + c;
+        float sum = 0.0f;
+        for (int k = 0; k < a.rows; k++)
+            sum += widen(ds.values[(u64)r * ds.stride + k]) * widen(a.values[(u64)k * a.stride + c]);
+        sum += widen(*to);
+        const u64 at = (u64)r * gate.stride + c;
+        if (GATED) through_swiglu(const_cast<real*>(gate.values)[at], const_cast<real*>(up.values)[at], sum);
+        else *to = narrow(sum);
+    }
+}
+
+// The same for all. `shared` is [ADD_TERMS, ADD_LINE].
+template <bool GATED>
+__device__ __forceinline__ void add_all(real* shared, const Matrix& dx, const Matrix& ds, const Matrix& a,
+                                        const Matrix& gate, const Matrix& up) {
     const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    few<real, 4> left[4];
-    few<real, 8> right[4];
+    const int column = blockIdx.x * ADD_COLUMNS, row = (blockIdx.y * ADD_WARPS + threadIdx.x / WARP) * ADD_ROWS;
+    if (!is_even<8>(dx) || !is_even<4>(ds) || !is_even<8>(a) || (GATED && !(is_even<8>(gate) && is_even<8>(up))))
+        return add_slowly<GATED>(dx, ds, a, gate, up, row, column);
+    // Asked for first: all that a warp reads is on its way while it multiplies.
+    few<real, 8> values[4], gates[GATED ? 4 : 1], ups[GATED ? 4 : 1];
 #pragma unroll
-    for (int i = 0; i < 4; i++) left[i] = take<4, WHOLE>(ds, nearest(ds, row + 8 * i + group), k + 4 * part);
-#pragma unroll
-    for (int i = 0; i < 4; i++) right[i] = take<8, WHOLE>(a, k + 4 * part + i, column + 8 * group);
-#pragma unroll
-    for (int tile = 0; tile < 8; tile++) {
-        const pair b[2] = {{right[0].v[tile], right[1].v[tile]}, {right[2].v[tile], right[3].v[tile]}};
-#pragma unroll
-        for (int half = 0; half < 2; half++) {
-            const few<real, 4>&top = left[2 * half], &low = left[2 * half + 1];
-            const pair parts[4] = {pair_at(top, 0), pair_at(low, 0), pair_at(top, 2), pair_at(low, 2)};
-            MULTIPLY(sums[half][tile], parts, b);
+    for (int i = 0; i < 4; i++) {
+        const int r = nearest(dx, row + i / 2 * 8 + group), c = column + i % 2 * 32 + 8 * part;
+        values[i] = take<8>(dx, r, c);
+        if (GATED) gates[i] = take<8>(gate, r, c), ups[i] = take<8>(up, r, c);
+    }
+    float sums[8][4] = {};
+    Terms terms(ds, row, 0);
+    for (int first = 0; first < a.rows; first += ADD_TERMS) {
+        if (first > 0) __syncthreads();
+        share(shared, a, first, column);
+        __syncthreads();
+        for (int k = 0; k < min(a.rows - first, ADD_TERMS); k += 16) {
+            const Terms next(ds, row, first + k + 16);
+            add_down(sums, terms, shared + k * ADD_LINE);
+            terms = next;
         }
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const int r = row + i / 2 * 8 + group, c = column + i % 2 * 32 + 8 * part;
+        if (r >= dx.rows || c >= dx.columns) continue;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            const float d = widen(values[i].v[j]) + sums[i % 2 * 4 + j / 2][i / 2 * 2 + j % 2];
+            if (GATED) through_swiglu(gates[i].v[j], ups[i].v[j], d);
+            else values[i].v[j] = narrow(d);
+        }
+        if (GATED) put(gate, r, c, gates[i]), put(up, r, c, ups[i]);
+        else put(dx, r, c, values[i]);
     }
 }
 
 // dx [rows, width] += ds [rows, rank] times the stacked A [rank, width]; ds and dx are columns of one matrix.
-extern "C" __global__ __launch_bounds__(128, 4) void lora_add_down(real* dx, const real* ds, const real* a, int stride,
+extern "C" __global__ __launch_bounds__(256, 3) void lora_add_down(real* dx, const real* ds, const real* a, int stride,
                                                                 int a_stride, int rows, int width, int rank) {
-    const int group = threadIdx.x % WARP / 4, part = threadIdx.x % 4;
-    const int column = blockIdx.x * ADD_COLUMNS, row = (blockIdx.y * ADD_WARPS + threadIdx.x / WARP) * 32;
-    const Matrix old = {dx, stride, rows, width}, terms = {ds, stride, rows, rank}, stack = {a, a_stride, rank, width};
-    const bool even = is_even<8>(old) && is_even<4>(terms) && is_even<8>(stack);
-    float sums[2][8][4] = {};
-    int k = 0;
-    if (even)
-        for (; k + 16 <= rank; k += 16) add_down<true>(sums, terms, stack, row, column, k);
-    for (; k < rank; k += 16) add_down<false>(sums, terms, stack, row, column, k);
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        // Eight columns of a row: column n of tile j of the sums is column 8 n + j.
-        const int r = row + i / 2 * 8 + group, c = column + 8 * (2 * part + i % 2);
-        if (r >= rows || c >= width) continue;
-        few<real, 8> values = even ? take<8, true>(old, r, c) : take<8, false>(old, r, c);
-#pragma unroll
-        for (int j = 0; j < 8; j++) values.v[j] = narrow(widen(values.v[j]) + sums[i / 4][j][i / 2 % 2 * 2 + i % 2]);
-        real* to = dx + (u64)r * stride + c;
-        if (even) *reinterpret_cast<few<real, 8>*>(to) = values;
-        else
-            for (int j = 0; j < min(8, width - c); j++) to[j] = values.v[j];
-    }
+    DYNAMIC_SHARED(real, shared);
+    const Matrix to = {dx, stride, rows, width}, terms = {ds, stride, rows, rank}, stack = {a, a_stride, rank, width};
+    add_all<false>(shared, to, terms, stack, to, to);
+}
+
+// The backward of SwiGLU with dh + ds A for the gradient of its outputs: a row of gate_up [rows, 2 width] holds the gate,
+// then u, and gets their gradients. dh and ds lie as dx and ds above; dh stays.
+extern "C" __global__ __launch_bounds__(256, 2) void lora_swiglu_backward(real* gate_up, const real* dh, const real* ds,
+                                                                       const real* a, int gate_up_stride, int stride,
+                                                                       int a_stride, int rows, int width, int rank) {
+    DYNAMIC_SHARED(real, shared);
+    const Matrix from = {dh, stride, rows, width}, terms = {ds, stride, rows, rank}, stack = {a, a_stride, rank, width};
+    const Matrix gate = {gate_up, gate_up_stride, rows, width}, up = {gate_up + width, gate_up_stride, rows, width};
+    add_all<true>(shared, from, terms, stack, gate, up);
 }

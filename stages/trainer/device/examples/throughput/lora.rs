@@ -29,6 +29,13 @@ fn inputs(bench: &Bench, matrix: &Matrix) -> Result<(), Error> {
     bench.time(&format!("lora_add_down, {name}"), &shape, work, || {
         lora::add_down(device, &mut x, &wide, (&stack, inner))
     });
+    if inner == bench.sizes.ffn {
+        let mut gate_up = bench.reals(rows * 2 * inner)?;
+        let work = Work { bytes: bytes + 4 * REAL * rows * inner, flops };
+        bench.time(&format!("lora_swiglu_backward, {name}"), &shape, work, || {
+            lora::swiglu_backward(device, (&mut gate_up, 2 * inner), &x, &wide, (&stack, inner))
+        });
+    }
     Ok(())
 }
 

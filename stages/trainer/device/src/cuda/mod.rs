@@ -118,8 +118,10 @@ impl Cuda {
         if major < 8 {
             return Err(self.failed(&format!("its compute capability is {major}.{minor}, the kernels need 8.0")));
         }
+        // Instructions that only this architecture has: warp groups multiply by them.
+        let only = if (major, minor) == (9, 0) { "a" } else { "" };
         for source in SOURCES {
-            let cubin = cubins::get(source, &format!("sm_{major}{minor}"), bf16::DEFINES)?;
+            let cubin = cubins::get(source, &format!("sm_{major}{minor}{only}"), bf16::DEFINES)?;
             // SAFETY: the image is a CUBIN, whose size is in its header; the driver copies it.
             let module = unsafe { result::module::load_data(cubin.as_ptr().cast::<c_void>()) };
             let module = module.map_err(|error| self.failed(&error))?;

@@ -8,12 +8,11 @@ use crate::array::{Array, Device, Stored};
 use crate::error::Error;
 use crate::machine::Argument::{self, Int};
 
-/// Rows of a block, forward and backward: `QUERIES` and `OWNED` of the source. 16 of them are a warp's.
-const QUERIES: usize = 128;
-const OWNED: usize = 64;
-/// Threads and warps of a block that computes delta.
+/// Rows of four warps: `GROUP` of the source.
+const GROUP: usize = 64;
+/// Threads and half warps of a block that computes delta.
 const THREADS: usize = 256;
-const WARPS: usize = THREADS / WARP;
+const HALVES: usize = THREADS / (WARP / 2);
 
 /// An attention layer on the rows of a batch.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +32,8 @@ pub struct Attention<'a> {
 pub struct Sight {
     /// Row i sees row j exactly if j <= i < `until[j]`.
     until: Array<i32>,
+    /// The least and the greatest `until` of every [`GROUP`] rows.
+    bounds: Array<i32>,
     /// The first row of each row's document.
     begin: Array<i32>,
 }
@@ -76,12 +77,23 @@ impl Sight {
             }
             begin.resize(end, start as i32);
         }
-        Ok(Self { until: device.copy("until", &until)?, begin: device.copy("begin", &begin)? })
+        let bounds = until.chunks(GROUP).flat_map(|group| {
+            let ends = group.iter().copied();
+            [ends.clone().min().unwrap_or_default(), ends.max().unwrap_or_default()]
+        });
+        // A tile of two groups may begin with the last one.
+        let bounds: Vec<i32> = bounds.chain([i32::MAX, 0]).collect();
+        let bounds = device.copy("bounds", &bounds)?;
+        Ok(Self { until: device.copy("until", &until)?, bounds, begin: device.copy("begin", &begin)? })
     }
 
     /// Rows of the batch.
     pub fn rows(&self) -> usize {
         self.until.len()
+    }
+
+    fn arguments(&self) -> [Argument; 3] {
+        [&self.until, &self.bounds, &self.begin].map(Array::whole)
     }
 }
 
@@ -91,33 +103,39 @@ struct Width {
     forward: &'static str,
     dq: &'static str,
     dkdv: &'static str,
+    /// Rows that a block owns: `QUERIES`, `SLOPES` and `OWNED` of the source. 16 of them are a warp's.
+    owned: [usize; 3],
     /// Rows of a tile, forward and backward: `KEYS` and `TILE` of the source.
-    keys: usize,
-    tile: usize,
+    tiles: [usize; 2],
     /// Blocks that share the columns of dk and dv.
     parts: usize,
 }
 
 macro_rules! width {
-    ($columns:literal, $keys:literal, $tile:literal, $parts:literal) => {
+    ($columns:literal, $owned:expr, $tiles:expr, $parts:literal) => {
         Width {
             columns: $columns,
             forward: concat!("attention_forward_", $columns),
             dq: concat!("attention_dq_", $columns),
             dkdv: concat!("attention_dkdv_", $columns),
-            keys: $keys,
-            tile: $tile,
+            owned: $owned,
+            tiles: $tiles,
             parts: $parts,
         }
     };
 }
 
-const WIDTHS: [Width; 3] = [width!(64, 64, 64, 1), width!(128, 64, 32, 1), width!(256, 32, 32, 2)];
+const WIDTHS: [Width; 3] = [
+    width!(64, [128, 192, 128], [128, 64], 1),
+    width!(128, [128, 192, 128], [128, 64], 1),
+    width!(256, [128, 64, 64], [32, 32], 2),
+];
 
 impl Width {
-    /// Bytes of a block's own rows of `owned` matrices, and of two pairs of tiles. Rows are 8 values apart.
+    /// Bytes of a block's own rows, of two pairs of tiles, of two floats for every row of a pair, and of what is left over
+    /// before the first tile, which begins at a multiple of 1024.
     fn shared<F>(&self, owned: usize, tile: usize) -> usize {
-        (owned + 4 * tile) * (self.columns + 8) * size_of::<F>()
+        1024 + (owned + 4 * tile) * self.columns * size_of::<F>() + 4 * tile * size_of::<f32>()
     }
 }
 
@@ -147,10 +165,11 @@ impl Attention<'_> {
         self.check_by_head("lse", lse);
         let mut arguments = vec![out.0.whole(), lse.whole()];
         arguments.extend(self.parts(qkv.0));
-        arguments.extend([self.sight.until.whole(), self.sight.begin.whole()]);
+        arguments.extend(self.sight.arguments());
         arguments.extend(self.sizes([qkv.1, out.1]));
-        let grid = [rows.div_ceil(QUERIES), self.heads, 1];
-        device.launch(width.forward, (grid, threads(QUERIES), width.shared::<F>(QUERIES, width.keys)), &arguments)
+        let (queries, keys) = (width.owned[0], width.tiles[0]);
+        let grid = [rows.div_ceil(queries), self.heads, 1];
+        device.launch(width.forward, (grid, threads(queries), width.shared::<F>(queries, keys)), &arguments)
     }
 
     /// The gradients of q, k and v, from that of the outputs. `delta` `[heads, rows]` is working memory.
@@ -187,7 +206,7 @@ impl Attention<'_> {
         let (out, d_out, rows) = (saved.out, saved.d_out, self.sight.rows());
         let mut arguments = vec![delta.whole(), d_out.0.whole(), out.0.whole()];
         arguments.extend([rows, self.heads, self.head_dim, d_out.1, out.1].map(|size| Int(size as i32)));
-        device.launch("attention_delta", ([(rows * self.heads).div_ceil(WARPS), 1, 1], THREADS, 0), &arguments)
+        device.launch("attention_delta", ([(rows * self.heads).div_ceil(HALVES), 1, 1], THREADS, 0), &arguments)
     }
 
     fn d_queries<F: Stored>(
@@ -197,14 +216,16 @@ impl Attention<'_> {
         delta: &Array<f32>,
         saved: &Saved<'_, F>,
     ) -> Result<(), Error> {
-        let (width, blocks) = (self.width(), self.sight.rows().div_ceil(OWNED));
+        let width = self.width();
+        let [_, owned, _] = width.owned;
         let mut arguments = vec![d_qkv.0.whole()];
         arguments.extend(self.parts(saved.qkv.0));
         arguments.extend([saved.d_out.0.whole(), saved.lse.whole(), delta.whole()]);
-        arguments.extend([self.sight.until.whole(), self.sight.begin.whole()]);
+        arguments.extend(self.sight.arguments());
         arguments.extend(self.sizes([d_qkv.1, saved.qkv.1, saved.d_out.1]));
-        let shared = width.shared::<F>(2 * OWNED, width.tile);
-        device.launch(width.dq, ([blocks, self.heads, 1], threads(OWNED), shared), &arguments)
+        let grid = [self.sight.rows().div_ceil(owned), self.heads, 1];
+        let shared = width.shared::<F>(2 * owned, width.tiles[1]);
+        device.launch(width.dq, (grid, threads(owned), shared), &arguments)
     }
 
     fn d_keys<F: Stored>(
@@ -214,13 +235,16 @@ impl Attention<'_> {
         delta: &Array<f32>,
         saved: &Saved<'_, F>,
     ) -> Result<(), Error> {
-        let (width, blocks) = (self.width(), self.sight.rows().div_ceil(OWNED));
+        let width = self.width();
+        let [.., owned] = width.owned;
         let mut arguments = self.parts(d_qkv.0)[1..].to_vec();
         arguments.extend(self.parts(saved.qkv.0));
-        arguments.extend([saved.d_out.0.whole(), saved.lse.whole(), delta.whole(), self.sight.until.whole()]);
+        arguments.extend([saved.d_out.0.whole(), saved.lse.whole(), delta.whole()]);
+        arguments.extend(&self.sight.arguments()[..2]);
         arguments.extend(self.sizes([d_qkv.1, saved.qkv.1, saved.d_out.1]));
-        let shared = width.shared::<F>(2 * OWNED, width.tile);
-        device.launch(width.dkdv, ([blocks, self.kv_heads, width.parts], threads(OWNED), shared), &arguments)
+        let grid = [self.sight.rows().div_ceil(owned), self.kv_heads, width.parts];
+        let shared = width.shared::<F>(2 * owned, width.tiles[1]);
+        device.launch(width.dkdv, (grid, threads(owned), shared), &arguments)
     }
 
     fn width(&self) -> &'static Width {

@@ -7,20 +7,13 @@ use std::ops::Range;
 use crate::array::{Array, Device, Stored};
 use crate::error::Error;
 use crate::machine::Argument::{self, Float, Int};
+use crate::machine::{Kind, Operand, Product};
 
-/// Threads of a block of the kernels that multiply, and of the others.
-const THREADS: usize = 128;
-const EACH: usize = 256;
-/// Rows and columns of S that a block makes, and the shared memory of its warps' sums, as in the kernel.
-const DOWN: [usize; 2] = [32, 64];
-const DOWN_SHARED: usize = 4 * DOWN[0] * (DOWN[1] + 8) * size_of::<f32>();
-/// Columns of the thin and the wide matrix that a block multiplies.
-const GRADIENT: [usize; 2] = [64, 128];
-/// Rows and columns of dx that a block makes.
+/// Threads of a block.
+const THREADS: usize = 256;
+/// Rows and columns of dx that a block makes, and the shared memory of its part of A, as in the kernel.
 const ADD: [usize; 2] = [128, 64];
-/// Blocks that keep a large GPU busy, and rows below which a block is not worth its partial sums.
-const BUSY: usize = 512;
-const FEWEST_ROWS: usize = 256;
+const ADD_SHARED: usize = 48 * (ADD[1] + 8);
 
 /// How a matrix lies that has the adapter's columns beside its own: `[rows, width + rank]`, rows `stride` values apart.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +48,8 @@ impl<'a, F: Stored> Columns<'a, F> {
         Self { array, rows, first: columns.start, count: columns.len(), stride }
     }
 
-    fn first(&self) -> Argument {
-        self.array.from(self.first)
+    fn operand(&self) -> Operand {
+        self.array.matrix(self.first, self.stride, Kind::Real)
     }
 }
 
@@ -79,6 +72,12 @@ impl Wide {
 
     fn check<F: Stored>(&self, array: &Array<F>) {
         assert_fits(array, self.rows, self.stride, self.width + self.rank);
+    }
+
+    /// Blocks, threads and shared memory where dS A is added.
+    fn added<F>(&self) -> ([usize; 3], usize, usize) {
+        let grid = [self.width.div_ceil(ADD[1]), self.rows.div_ceil(ADD[0]), 1];
+        (grid, THREADS, ADD_SHARED * size_of::<F>())
     }
 
     /// As the kernels take them, with the stride of the stacked A's.
@@ -104,7 +103,7 @@ fn int(value: usize) -> Argument {
 pub fn clear<F: Stored>(device: &Device<F>, w: &mut Array<F>, shape: &Wide) -> Result<(), Error> {
     shape.check(w);
     let arguments = [w.from(shape.width), int(shape.stride), int(shape.rows), int(shape.rank)];
-    device.launch("lora_clear", ([(shape.rows * shape.rank).div_ceil(EACH), 1, 1], EACH, 0), &arguments)
+    device.launch("lora_clear", ([(shape.rows * shape.rank).div_ceil(THREADS), 1, 1], THREADS, 0), &arguments)
 }
 
 /// Rounds scale · B, B `[_, r]`, into W at rows `row ..` and the adapter's columns `columns`, which are r.
@@ -157,7 +156,7 @@ fn place<F: Stored>(
 ) -> Result<(), Error> {
     assert_eq!(from.len(), rows * columns, "{rows} x {columns} values");
     let arguments = [to, from.whole(), int(stride), int(rows), int(columns), Float(scale)];
-    device.launch("lora_place", ([(rows * columns).div_ceil(EACH), 1, 1], EACH, 0), &arguments)
+    device.launch("lora_place", ([(rows * columns).div_ceil(THREADS), 1, 1], THREADS, 0), &arguments)
 }
 
 /// S = x Aᵀ into the adapter's columns of x, from its own; the stack is `[rank, width]`, its rows `stride` apart.
@@ -175,9 +174,13 @@ pub fn down<F: Stored>(
 ) -> Result<(), Error> {
     shape.check(x);
     assert_fits(stack, shape.rank, stride, shape.width);
-    let grid = [shape.rank.div_ceil(DOWN[1]), shape.rows.div_ceil(DOWN[0]), 1];
-    let arrays = [x.from(shape.width), x.whole(), stack.whole()];
-    device.launch("lora_down", (grid, THREADS, DOWN_SHARED), &[&arrays[..], &shape.sizes(stride)].concat())
+    device.multiply(&Product {
+        size: [shape.rows, shape.rank, shape.width],
+        a: x.matrix(0, shape.stride, Kind::Real),
+        b: stack.matrix(0, stride, Kind::Real).t(),
+        c: x.matrix(shape.width, shape.stride, Kind::Real),
+        beta: 0.0,
+    })
 }
 
 /// dx += dS A, with dS in the adapter's columns of dx; the stack is `[rank, width]`, its rows `stride` apart.
@@ -195,25 +198,39 @@ pub fn add_down<F: Stored>(
 ) -> Result<(), Error> {
     shape.check(dx);
     assert_fits(stack, shape.rank, stride, shape.width);
-    let grid = [shape.width.div_ceil(ADD[1]), shape.rows.div_ceil(ADD[0]), 1];
     let arrays = [dx.whole(), dx.from(shape.width), stack.whole()];
-    device.launch("lora_add_down", (grid, THREADS, 0), &[&arrays[..], &shape.sizes(stride)].concat())
+    device.launch("lora_add_down", shape.added::<F>(), &[&arrays[..], &shape.sizes(stride)].concat())
 }
 
-/// Partial sums of a gradient of this size: how many shares the rows are in, and the rows of each.
-fn shares(rows: usize, wide: usize, thin: usize) -> [usize; 2] {
-    let blocks = wide.div_ceil(GRADIENT[1]) * thin.div_ceil(GRADIENT[0]);
-    let wanted = BUSY.div_ceil(blocks).min(rows.div_ceil(FEWEST_ROWS)).max(1);
-    let share = rows.div_ceil(wanted).next_multiple_of(16);
-    [rows.div_ceil(share), share]
+/// The backward of SwiGLU with dh + dS A for the gradient of its outputs, which is not written anywhere: gate and up
+/// `[rows, 2 width]` get theirs. As [`add_down`] followed by `swiglu::backward`, without its way through memory.
+///
+/// # Errors
+/// What the machine says.
+///
+/// # Panics
+/// The arrays are shorter.
+pub fn swiglu_backward<F: Stored>(
+    device: &Device<F>,
+    (gate_up, gate_up_stride): (&mut Array<F>, usize),
+    dh: &Array<F>,
+    shape: &Wide,
+    (stack, stride): (&Array<F>, usize),
+) -> Result<(), Error> {
+    shape.check(dh);
+    assert_fits(gate_up, shape.rows, gate_up_stride, 2 * shape.width);
+    assert_fits(stack, shape.rank, stride, shape.width);
+    let arrays = [gate_up.whole(), dh.whole(), dh.from(shape.width), stack.whole(), int(gate_up_stride)];
+    let arguments = [&arrays[..], &shape.sizes(stride)].concat();
+    device.launch("lora_swiglu_backward", shape.added::<F>(), &arguments)
 }
 
-/// Values that the partial sums of a gradient take: of `wide` x `thin` values, over `rows`.
-pub fn partials(rows: usize, wide: usize, thin: usize) -> usize {
-    shares(rows, wide, thin)[0] * wide * thin
+/// Values that the working memory of a gradient takes: of `wide` x `thin` values, over so many rows.
+pub fn partials(_rows: usize, wide: usize, thin: usize) -> usize {
+    wide * thin
 }
 
-/// dA `[r, width]` += dSᵀ x, from x `[rows, width]` and dS `[rows, r]`. `partials` is overwritten.
+/// dA `[r, width]` += dSᵀ x, from x `[rows, width]` and dS `[rows, r]`. `partials` is left alone.
 ///
 /// # Errors
 /// What the machine says.
@@ -223,12 +240,11 @@ pub fn partials(rows: usize, wide: usize, thin: usize) -> usize {
 pub fn gradient_a<F: Stored>(
     device: &Device<F>,
     d_a: &mut Array<f32>,
-    partials: &mut Array<f32>,
+    _partials: &mut Array<f32>,
     x: Columns<'_, F>,
     ds: Columns<'_, F>,
 ) -> Result<(), Error> {
-    let steps = [1, x.count];
-    gradient(device, (d_a, steps, 1.0), partials, [x, ds])
+    sum_over_rows(device, d_a, [ds, x], 1.0)
 }
 
 /// dB `[out, r]` += scale · dyᵀ S, from dy `[rows, out]` and S `[rows, r]`. `partials` is overwritten.
@@ -245,27 +261,28 @@ pub fn gradient_b<F: Stored>(
     dy: Columns<'_, F>,
     s: Columns<'_, F>,
 ) -> Result<(), Error> {
-    let steps = [s.count, 1];
-    gradient(device, (d_b, steps, scale), partials, [dy, s])
+    let count = dy.count * s.count;
+    assert!(partials.len() >= count, "{} values for {count}", partials.len());
+    sum_over_rows(device, &mut partials.part(0..count), [dy, s], 0.0)?;
+    assert_eq!(d_b.len(), count, "a gradient of {} x {}", dy.count, s.count);
+    let arguments = [d_b.whole(), partials.whole(), int(count), Float(scale)];
+    device.launch("lora_add_scaled", ([count.div_ceil(THREADS), 1, 1], THREADS, 0), &arguments)
 }
 
-/// Adds to a gradient, in which a column of the wide and of the thin matrix is `steps` further.
-fn gradient<F: Stored>(
+/// into `[columns of left, columns of right]` = leftᵀ right + beta into.
+fn sum_over_rows<F: Stored>(
     device: &Device<F>,
-    (into, steps, scale): (&mut Array<f32>, [usize; 2], f32),
-    partials: &mut Array<f32>,
-    [wide, thin]: [Columns<'_, F>; 2],
+    into: &mut Array<f32>,
+    [left, right]: [Columns<'_, F>; 2],
+    beta: f32,
 ) -> Result<(), Error> {
-    let (rows, count) = (wide.rows, wide.count * thin.count);
-    let [shares, share] = shares(rows, wide.count, thin.count);
-    assert_eq!(rows, thin.rows, "rows of both");
-    assert_eq!(into.len(), count, "a gradient of {} x {}", wide.count, thin.count);
-    assert!(partials.len() >= shares * count, "{} values for {shares} x {count}", partials.len());
-    let grid = [thin.count.div_ceil(GRADIENT[0]), wide.count.div_ceil(GRADIENT[1]), shares];
-    let sizes = [wide.stride, thin.stride, wide.count, thin.count, rows, share].map(int);
-    let arrays = [partials.whole(), wide.first(), thin.first()];
-    device.launch("lora_gradient", (grid, THREADS, 0), &[&arrays[..], &sizes].concat())?;
-    let sizes = [shares, wide.count, thin.count, steps[0], steps[1]].map(int);
-    let arguments = [&[into.whole(), partials.whole()][..], &sizes, &[Float(scale)]].concat();
-    device.launch("lora_gradient_sum", ([count.div_ceil(EACH), 1, 1], EACH, 0), &arguments)
+    assert_eq!(left.rows, right.rows, "rows of both");
+    assert_eq!(into.len(), left.count * right.count, "a gradient of {} x {}", left.count, right.count);
+    device.multiply(&Product {
+        size: [left.count, right.count, left.rows],
+        a: left.operand().t(),
+        b: right.operand(),
+        c: into.matrix(0, right.count, Kind::Float),
+        beta,
+    })
 }

@@ -39,6 +39,9 @@ const CASES: &[Case] = &[
     Case { documents: &[(17, &[28, 20])], heads: 2, kv_heads: 1, d: 80, more: 0, large: 1.0 },
     Case { documents: &[(16, &[17, 33]), (1, &[1])], heads: 2, kv_heads: 2, d: 128, more: 8, large: 1.0 },
     Case { documents: &[(5, &[14, 33])], heads: 1, kv_heads: 1, d: 200, more: 0, large: 1.0 },
+    // Several blocks, groups of warps and tiles, of which some see nothing of each other.
+    Case { documents: &[(70, &[66, 70])], heads: 2, kv_heads: 1, d: 128, more: 0, large: 2.0 },
+    Case { documents: &[(40, &[30])], heads: 2, kv_heads: 1, d: 256, more: 8, large: 1.0 },
 ];
 
 impl Case {

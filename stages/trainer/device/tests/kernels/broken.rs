@@ -34,7 +34,7 @@ fn mistakes_are_errors_that_say_where() {
     }
     for (from, to, message) in [
         // An index one too far, in memory and in shared memory.
-        ("store(y + at, g)", "store(y + at + 8, g)", "heap-buffer-overflow"),
+        ("put(y, values, first, n)", "put(y + 8, values, first, n)", "heap-buffer-overflow"),
         ("scratch[threadIdx.x / WARP] = x", "scratch[threadIdx.x / WARP + 1] = x", "heap-buffer-overflow"),
         // A barrier that only some threads reach, and a warp operation that only some lanes do.
         (
@@ -63,10 +63,7 @@ fn a_missing_barrier_or_mask_changes_the_result() {
         // Sums are read before they are written.
         ("scratch[threadIdx.x / WARP] = x;\n    __syncthreads();", "scratch[threadIdx.x / WARP] = x;"),
         // The row's last values are left out: what was never written is NaN.
-        (
-            "at < n; at += blockDim.x * N) {\n        float g[N];",
-            "at < n - 8; at += blockDim.x * N) {\n        float g[N];",
-        ),
+        ("put(y, values, first, n)", "put(y, values, first, n - 8)"),
     ] {
         let found = ORDERS.map(|order| changed(from, to, order).unwrap());
         let same = |found: &Vec<f32>| found.iter().zip(&right).all(|(a, b)| a.to_bits() == b.to_bits());

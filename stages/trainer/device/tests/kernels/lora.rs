@@ -126,6 +126,17 @@ fn check_places<F: Stored>(device: &Device<F>) -> Result<(), Error> {
     Ok(())
 }
 
+/// The gradients of gate and up, row by row, from those of what SwiGLU gives.
+fn gated(gate_up: &[f32], slopes: &[f64], width: usize) -> Vec<f64> {
+    let row = |(gate_up, slopes): (&[f32], &[f64])| {
+        let of = |part: usize, i: usize| f64::from(gate_up[part * width + i]);
+        let sigma = |i: usize| 1.0 / (1.0 + (-of(0, i)).exp());
+        let gate = |i: usize| slopes[i] * of(1, i) * sigma(i) * (1.0 + of(0, i) * (1.0 - sigma(i)));
+        (0..width).map(gate).chain((0..width).map(|i| slopes[i] * of(0, i) * sigma(i))).collect::<Vec<_>>()
+    };
+    gate_up.chunks(2 * width).zip(slopes.chunks(width)).flat_map(row).collect()
+}
+
 #[test]
 fn sums_and_gradients_are_those_of_plain_products() {
     on_every_machine!("sums_and_gradients_are_those_of_plain_products", check_products);
@@ -160,6 +171,12 @@ fn check_products<F: Stored>(device: &Device<F>) -> Result<(), Error> {
         lora::gradient_a(device, &mut d_a, &mut partials, shape.own(&x_there), columns_of_s)?;
         let expected = plus(&columns(&before, width, 0..width), 1.0, &transposed(&ds), &transposed(&x));
         assert_close::<f32>(&format!("dA of {what}"), &d_a.read()?, &expected);
+
+        let gate_up = numbers.stored::<F>(rows * 2 * width);
+        let mut gate_up_there = device.store("gate and up", &gate_up)?;
+        lora::swiglu_backward(device, (&mut gate_up_there, 2 * width), &dx_there, &shape, stack)?;
+        let slopes = plus(&dx, 1.0, &ds, &transposed(&a));
+        assert_close(&format!("gate and up of {what}"), &gate_up_there.read()?, &gated(&gate_up, &slopes, width));
 
         lora::add_down(device, &mut dx_there, &shape, stack)?;
         let after = dx_there.read()?;
