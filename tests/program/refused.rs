@@ -185,8 +185,8 @@ const PLUGIN: &str = r#"
 #include <stddef.h>
 #include <stdint.h>
 struct bytes { const uint8_t *ptr; size_t len; };
-struct plugin { size_t size; uint32_t major, minor; uint64_t flags; struct bytes manifest; void *create, *process, *destroy; };
-static struct plugin plugin = { sizeof plugin, MAJOR, 0, FLAGS, { 0, 0 }, 0, 0, 0 };
+struct plugin { size_t size; uint32_t major, minor; uint64_t flags; struct bytes manifest; void *create, *process, *destroy, *chain; };
+static struct plugin plugin = { sizeof plugin, MAJOR, 0, FLAGS, { 0, 0 }, 0, 0, 0, 0 };
 const struct plugin *SYMBOL(uint32_t index) { return index ? 0 : &plugin; }
 "#;
 
