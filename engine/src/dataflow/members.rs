@@ -291,7 +291,7 @@ mod tests {
                 }
             }
             for of in 0..5 {
-                let left = |n: &u64| n % 5 == of && (n + 50 >= 400 || (n + 50) % 3 == 0);
+                let left = |n: &u64| n % 5 == of && (n + 50 >= 400 || (n + 50).is_multiple_of(3));
                 let texts: Vec<_> = (0..400).filter(left).map(text).collect();
                 assert_eq!(shown(groups, &of.to_string()).map(|(_, records, _)| records), Some(texts));
             }

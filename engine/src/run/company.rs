@@ -31,7 +31,10 @@ pub(super) struct Company {
 
 /// What the other processes have done so far.
 #[derive(Clone, Default)]
-pub(super) struct Reported(Arc<Mutex<BTreeMap<usize, (Vec<StageCount>, Vec<Usage>)>>>);
+pub(super) struct Reported(Arc<Mutex<Reports>>);
+
+/// What each process has done.
+type Reports = BTreeMap<usize, (Vec<StageCount>, Vec<Usage>)>;
 
 struct Reporting {
     last: Instant,
@@ -135,7 +138,7 @@ impl Company {
 }
 
 impl Reported {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, (Vec<StageCount>, Vec<Usage>)>> {
+    fn lock(&self) -> MutexGuard<'_, Reports> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -49,7 +49,7 @@ fn drive_worker(worker: &mut Worker, shared: &Arc<Shared>) {
         company.carry(worker, shared);
     }
     // The first worker of this process.
-    let leads = company.is_none_or(|company| worker.index() % company.threads == 0);
+    let leads = company.is_none_or(|company| worker.index().is_multiple_of(company.threads));
     let graph = shared.graph(worker.index());
     let mut built: Built = worker.dataflow(|scope| build(scope, graph));
     let mut intake = (worker.index() == 0).then(|| Intake::begin(shared, &mut built));

@@ -81,7 +81,7 @@ type Message = (u64, u64, ByteBuf);
 /// Carries the mail of this process, whose workers are so many, and hands what comes to `receive`. All workers must do this before
 /// anything else.
 pub(super) fn carry(worker: &mut Worker, outbox: &Outbox, threads: usize, receive: impl Fn(usize, Mail) + 'static) {
-    let (process, first) = (worker.index() / threads, worker.index() % threads == 0);
+    let (process, first) = (worker.index() / threads, worker.index().is_multiple_of(threads));
     let outbox = outbox.clone();
     worker.dataflow::<u64, _, _>(|scope| {
         let sent = source::<_, CapacityContainerBuilder<Vec<Message>>, _, _>(scope, "send", |capability, info| {

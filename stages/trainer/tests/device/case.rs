@@ -128,14 +128,15 @@ impl Case {
         assert!(gradient < 0.1 && rest < 0.02, "{name}: gradients off by {gradient:.1e}, the rest by {rest:.1e}");
     }
 
-    /// The greatest relative error of any matrix's gradient, and that of the loss and the log-probs.
+    /// The greatest relative error of any matrix's gradient, and that of the log-probs and of the loss, where it is above one.
     pub fn apart(&self, found: &BatchGradient<f32>, expected: &BatchGradient<f32>) -> [f64; 2] {
         let pairs = found.gradient.matrices().zip(expected.gradient.matrices());
         let gradient = pairs.map(|(a, b)| relative_l2(&a.data, &flat(b))).fold(0.0, f64::max);
         let logps = found.logps.iter().zip(&expected.logps).flat_map(|(a, b)| {
             [(a.chosen - b.chosen) / b.chosen, (a.rejected - b.rejected) / b.rejected].map(f64::abs)
         });
-        [gradient, logps.fold((found.loss - expected.loss).abs(), f64::max)]
+        let loss = (found.loss - expected.loss).abs() / expected.loss.abs().max(1.0);
+        [gradient, logps.fold(loss, f64::max)]
     }
 }
 
