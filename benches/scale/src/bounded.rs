@@ -139,7 +139,7 @@ impl View for Slow {
                 let begin = Instant::now();
                 // Sleeping is too coarse for short times.
                 while begin.elapsed() < each {
-                    if each - begin.elapsed() > Duration::from_micros(200) {
+                    if each.saturating_sub(begin.elapsed()) > Duration::from_micros(200) {
                         std::thread::sleep(Duration::from_micros(100));
                     }
                 }
