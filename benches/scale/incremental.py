@@ -14,103 +14,19 @@ import time
 from pathlib import Path
 from statistics import median
 
-PIPELINE = """
-name = "incremental"
+from reference import prepare, profile, write
 
-[model.policy]
-kind = "scripted"
-log = "calls.log"
-[[model.policy.rule]]
-match = "."
-reply = '''{{ ["Today it is good.", "well, that is so", "Bread? 5 loaves, friend!", "It is so. It is warm. Yes."] | pick }}'''
-
-[stage.profiles]
-type = "profiles"
-path = "profiles.jsonl"
-
-[stage.personas]
-type = "personas"
-path = "personas.jsonl"
-
-[stage.session]
-type = "session"
-from = "profiles"
-with = "personas"
-personas_per_profile = PERSONAS
-
-[stage.play]
-type = "persona-play"
-from = ["session", "next"]
-
-[stage.respond]
-type = "respond"
-from = "play"
-model = "policy"
-samples = 2
-
-[stage.judge]
-type = "judge"
-from = "respond"
-
-[stage.corrections]
-type = "corrections"
-path = "corrections.jsonl"
-
-[stage.correct]
-type = "correct"
-from = "judge"
-with = "corrections"
-
-# What was judged wrongly does not make the dialogue another one.
-[stage.next]
-type = "next"
-from = "judge"
-turns = 5
-
-[stage.reverse]
-type = "reverse"
-from = "profiles"
-
-[stage.pair]
-type = "pair"
-from = "correct"
-with = "reverse"
-
-[stage.verify]
-type = "verify"
-from = "pair"
-
+SINK = """
 [stage.pairs]
 type = "pairs"
 from = "verify"
 """
 
-CONSTRAINTS = [
-    ("Write at most 4 words.", {"type": "words", "at_most": 4}),
-    ('Your first word must be "Today".', {"type": "begins_with", "word": "Today"}),
-    ("Do not use any commas.", {"type": "comma", "negated": True}),
-    ("Digits must not appear.", {"type": "digit", "negated": True}),
-]
-
-
-def profile(number, words=""):
-    constraints = [{"id": f"c{n}", "text": text, "check": check} for n, (text, check) in enumerate(CONSTRAINTS)]
-    described = f"You are Leo, carpenter number {number}.{words}"
-    return {"id": f"p{number:05}", "name": "Leo", "description": described, "skills": [], "constraints": constraints}
-
-
-def write(path, rows):
-    """Replaces the file at once, as editors do; says when."""
-    new = path.with_suffix(".new")
-    new.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    new.rename(path)
-    return time.perf_counter()
-
 
 class Run:
     def __init__(self, options, folder):
         self.folder, self.changes = folder, folder / "out/pairs/changes.jsonl"
-        command = [options.obvert, "run", "incremental.toml", "--out", "out", "--watch", "--workers", str(options.workers)]
+        command = [options.obvert, "run", "pipeline.toml", "--out", "out", "--watch", "--workers", str(options.workers)]
         self.process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def size(self):
@@ -138,15 +54,6 @@ class Run:
         return self.process.wait()
 
 
-def prepare(options, folder):
-    (folder / "incremental.toml").write_text(PIPELINE.replace("PERSONAS", str(options.personas)))
-    write(folder / "profiles.jsonl", map(profile, range(options.profiles)))
-    queries = ["What is bread?", "And tea?", "And the sea?", "And the moon?", "And cats?"]
-    personas = ({"id": f"u{n:03}", "queries": [f"{query} ({n})" for query in queries]} for n in range(options.personas))
-    write(folder / "personas.jsonl", personas)
-    write(folder / "corrections.jsonl", [])
-
-
 def correction(pair):
     """The opposite of what was judged of the chosen response."""
     constraint, sample = pair["constraints"][0], pair["provenance"]["chosen_sample"]
@@ -172,8 +79,7 @@ def main():
     options.add_argument("--out", type=Path)
     options = options.parse_args()
     folder = options.out or Path(tempfile.mkdtemp(prefix="obvert-incremental-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    prepare(options, folder)
+    prepare(folder, SINK, options.profiles, options.personas, samples=2)
     begin = time.perf_counter()
     run = Run(options, folder)
     last, first = run.quiet(0, 20)

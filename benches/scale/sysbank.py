@@ -13,6 +13,14 @@ import threading
 import time
 from pathlib import Path
 
+from reference import PER_PROFILE, prepare
+
+SINK = """
+[stage.train]
+type = "count"
+from = "verify"
+"""
+
 
 def arguments():
     made = argparse.ArgumentParser(description=__doc__)
@@ -21,10 +29,6 @@ def arguments():
     made.add_argument("--workers", type=int, default=2)
     made.add_argument("--out", type=Path)
     return made.parse_args()
-
-
-def command(options, profiles, folder, *more):
-    return [options.scale, "sysbank", "--profiles", str(profiles), "--out", str(folder), "--workers", str(options.workers), *more]
 
 
 def resident(pid):
@@ -41,10 +45,11 @@ def disk(folder):
     return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def run(options, profiles, folder, kill_after=None):
+def run(options, folder, kill_after=None):
     """Seconds, memory seen, and the line it printed: none where it was killed."""
     begin, seen, most = time.perf_counter(), [], 0
-    process = subprocess.Popen(command(options, profiles, folder), stdout=subprocess.PIPE, text=True)
+    command = [options.scale, "sysbank", str(folder / "pipeline.toml"), "--out", str(folder / "out"), "--workers", str(options.workers)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     output = []
     reader = threading.Thread(target=lambda: output.append(process.stdout.read()))
     reader.start()
@@ -66,26 +71,24 @@ def quarters(seen):
     return [max(seen[at : at + size]) for at in range(0, len(seen), size)]
 
 
+def show(part, profiles, line, seen, most, **more):
+    memory = {"peak_mb": max(seen), "mb_by_quarter": quarters(seen), "disk_mb": most}
+    print(json.dumps({"part": part, "profiles": profiles, **line, "verdicts": PER_PROFILE * line["responses"], **memory, **more}), flush=True)
+
+
 def main():
     options = arguments()
     root = options.out or Path(tempfile.mkdtemp(prefix="obvert-sysbank-"))
-    whole = {}
     for profiles in options.profiles:
         folder = root / str(profiles)
-        subprocess.run(command(options, profiles, folder, "--prepare"), check=True, stdout=subprocess.DEVNULL)
-        seconds, seen, most, line = run(options, profiles, folder)
-        whole[profiles] = line
-        print(json.dumps({**line, "wall_seconds": seconds, "peak_mb": max(seen), "mb_by_quarter": quarters(seen), "disk_mb": most}), flush=True)
+        prepare(folder, SINK, profiles, personas=1, samples=5)
+        _, seen, most, whole = run(options, folder)
+        show("sysbank", profiles, whole, seen, most)
         shutil.rmtree(folder / "out")
-    profiles = options.profiles[-1]
-    folder = root / str(profiles)
-    first, *_ = run(options, profiles, folder, kill_after=whole[profiles]["seconds"] / 2)
-    seconds, seen, most, line = run(options, profiles, folder)
-    same = all(line[key] == whole[profiles][key] for key in ("responses", "pairs", "checksum"))
-    print(json.dumps({
-        "part": "sysbank, killed and gone on", "profiles": profiles, "seconds_before": first, "seconds_after": seconds, "same": same,
-        "calls_after": line["calls"], "from_memo": line["from_memo"], "peak_mb": max(seen), "mb_by_quarter": quarters(seen), "disk_mb": most,
-    }), flush=True)  # fmt: skip
+    before, *_ = run(options, folder, kill_after=whole["seconds"] / 2)
+    _, seen, most, line = run(options, folder)
+    same = all(line[key] == whole[key] for key in ("responses", "pairs", "checksum"))
+    show("sysbank, killed and gone on", profiles, line, seen, most, seconds_before=before, same=same)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,9 @@ impl Seat {
         quieten_connections();
         let sockets = streams.iter().flatten().map(TcpStream::try_clone).collect::<Result<_, _>>();
         let sockets = sockets.map_err(|error: std::io::Error| Error::Broken(error.to_string()))?;
-        Ok(Met { streams, others: Others { hosts, index, sockets, lost: Lost::default() } })
+        let lost = Lost::default();
+        let streams = Streams { streams, index, lost: lost.clone() };
+        Ok(Met { streams, others: Others { hosts, index, sockets, lost } })
     }
 
     /// This process's number.
@@ -124,8 +126,15 @@ impl Seat {
 
 /// Processes that have met.
 pub(crate) struct Met {
-    streams: Vec<Option<TcpStream>>,
+    pub(crate) streams: Streams,
     pub(crate) others: Others,
+}
+
+/// The connections to the other processes; dropped, they tell them that this one is lost.
+pub(crate) struct Streams {
+    streams: Vec<Option<TcpStream>>,
+    index: usize,
+    lost: Lost,
 }
 
 /// The other processes: their addresses, and whether one is lost.
@@ -137,15 +146,13 @@ pub(crate) struct Others {
     lost: Lost,
 }
 
-impl Met {
-    /// What timely's workers, so many in each process, are built from; and the process's view of the others.
-    pub(crate) fn timely(self, threads: usize) -> std::io::Result<(Builders, Others)> {
-        let Met { streams, others } = self;
-        let watched = |(remote, stream): (usize, Option<TcpStream>)| {
-            stream.map(|stream| Socket::new(stream, remote, &others.lost))
-        };
-        let sockets = streams.into_iter().enumerate().map(watched).collect();
-        Ok((exchange::builders(sockets, others.index, threads)?, others))
+impl Streams {
+    /// What timely's workers, so many in each process, are built from. They have to be built: its threads wait for them.
+    pub(crate) fn timely(self, threads: usize) -> std::io::Result<Builders> {
+        let watched =
+            |(remote, stream): (usize, Option<TcpStream>)| stream.map(|stream| Socket::new(stream, remote, &self.lost));
+        let sockets = self.streams.into_iter().enumerate().map(watched).collect();
+        exchange::builders(sockets, self.index, threads)
     }
 }
 
@@ -186,7 +193,8 @@ pub struct Cluster {
 
 impl Cluster {
     fn new(met: Met) -> std::io::Result<Self> {
-        let (builders, others) = met.timely(1)?;
+        let Met { streams, others } = met;
+        let builders = streams.timely(1)?;
         let ((give, given), (deliver, take)) = (channel(), channel());
         let count = others.count();
         let work = move || exchange::run(builders, count, given, &deliver);

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::model::Endpoints;
 use crate::pipeline::Plan;
 
 /// Shows a record as JSON.
@@ -18,8 +17,6 @@ pub struct RunContext {
     pub out: PathBuf,
     /// The whole plan.
     pub plan: Arc<Plan>,
-    /// The opened models.
-    pub endpoints: Arc<Endpoints>,
     /// Shows the records that come in.
     pub to_json: ToJson,
 }

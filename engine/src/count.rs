@@ -79,6 +79,12 @@ impl Counts {
         self.most_bytes.fetch_max(bytes, Relaxed);
     }
 
+    /// Items handled, one way or the other, and those of them that were set aside.
+    pub(crate) fn handled(&self) -> (i64, i64) {
+        let rejected = self.rejected.load(Relaxed);
+        (self.done.load(Relaxed) + rejected, rejected)
+    }
+
     /// The counts now.
     pub(crate) fn read(&self, name: &str, kind: &str) -> StageCount {
         StageCount {

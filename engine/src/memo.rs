@@ -10,12 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fjall::{Database, Keyspace, PersistMode};
+use fjall::{Database, Keyspace, PersistMode, UserKey, UserValue};
 use obvert_api::Reply;
 use serde::{Deserialize, Serialize};
 
 pub use identity::{Identity, Key, PARTS};
-pub use layout::gather;
+pub use layout::{Held, gather};
 pub(crate) use layout::{arrange, folder};
 use open::Opened;
 
@@ -93,7 +93,7 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-/// Calls that are removed at once.
+/// Calls that are removed, or moved, at once.
 const CHUNK: usize = 1024;
 
 impl Memo {
@@ -174,27 +174,41 @@ impl Memo {
         to: impl Fn(usize) -> Result<Arc<Memo>, String>,
     ) -> Result<(), String> {
         for rows in [Self::calls as fn(&Memo) -> &Keyspace, Self::at_places] {
-            let mut batches = BTreeMap::new();
-            let mut own_batch = self.database.batch();
+            let mut moving = Vec::new();
             for row in rows(self).iter() {
                 let (row, value) = row.into_inner().map_err(text)?;
-                let key = row.last_chunk().ok_or("a memo entry has no key")?;
-                let owner = owner(key);
+                let owner = owner(row.last_chunk().ok_or("a memo entry has no key")?);
                 if owner != own {
-                    let memo = to(owner)?;
-                    let batch = batches.entry(owner).or_insert_with(|| (Arc::clone(&memo), memo.database.batch()));
-                    batch.1.insert(rows(&memo), row.clone(), value);
-                    own_batch.remove(rows(self), row);
+                    moving.push((owner, row, value));
+                }
+                if moving.len() >= CHUNK {
+                    self.move_out(rows, std::mem::take(&mut moving), &to)?;
                 }
             }
-            for (memo, batch) in batches.into_values() {
-                batch.commit().map_err(text)?;
-                memo.database.persist(PersistMode::SyncAll).map_err(text)?;
-            }
-            // What is kept elsewhere by now is not wanted here any more.
-            own_batch.commit().map_err(text)?;
+            self.move_out(rows, moving, &to)?;
         }
         self.database.persist(PersistMode::SyncAll).map_err(text)
+    }
+
+    /// Moves rows to the memos of their owners: they go from here once they are on disk there.
+    fn move_out(
+        &self,
+        rows: fn(&Memo) -> &Keyspace,
+        moving: Vec<(usize, UserKey, UserValue)>,
+        to: &impl Fn(usize) -> Result<Arc<Memo>, String>,
+    ) -> Result<(), String> {
+        let (mut batches, mut own) = (BTreeMap::new(), self.database.batch());
+        for (owner, row, value) in moving {
+            let memo = to(owner)?;
+            let (memo, batch) = batches.entry(owner).or_insert_with(|| (Arc::clone(&memo), memo.database.batch()));
+            batch.insert(rows(memo), row.clone(), value);
+            own.remove(rows(self), row);
+        }
+        for (memo, batch) in batches.into_values() {
+            batch.commit().map_err(text)?;
+            memo.database.persist(PersistMode::SyncAll).map_err(text)?;
+        }
+        own.commit().map_err(text)
     }
 
     fn calls(&self) -> &Keyspace {
@@ -261,8 +275,8 @@ mod tests {
     fn replies_survive_reopening_and_are_found_by_place() {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (paid("s", "old", 5), paid("s", "new", 9));
-        Memo::open(folder.path()).unwrap().put(&[old.clone(), new.clone()]).unwrap();
-        let memo = Memo::open(folder.path()).unwrap();
+        Memo::open(&folder.path().join("memo")).unwrap().put(&[old.clone(), new.clone()]).unwrap();
+        let memo = Memo::open(&folder.path().join("memo")).unwrap();
         assert_eq!(memo.entry(&old.identity.key).unwrap(), Some(old.entry));
         let made = memo.made(new.place).unwrap();
         assert_eq!(
@@ -276,7 +290,7 @@ mod tests {
     #[test]
     fn what_is_pruned_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let memo = Memo::open(folder.path()).unwrap();
+        let memo = Memo::open(&folder.path().join("memo")).unwrap();
         let calls = [paid("a", "1", 1), paid("a", "2", 2), paid("b", "3", 3)];
         memo.put(&calls).unwrap();
         assert_eq!(memo.prune(|origin| origin.stage == "a" && origin.made < 2).unwrap(), 1);

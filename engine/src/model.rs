@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use obvert_api::{Reply, Request};
 
-pub use endpoint::{Call, Endpoint, Explanation, Limits, ReplyTo, Ticket, Usage, Via};
-pub(crate) use endpoint::{Named, Owners, owner, ticket, ticket_of};
+pub use endpoint::{Explanation, Usage};
+pub(crate) use endpoint::{Call, Endpoint, Limits, Named, Owners, ReplyTo, Ticket, Via, owner, ticket, ticket_of};
 pub use scripted::Scripted;
 
 /// Something that answers requests.
@@ -30,11 +30,11 @@ pub trait Model: Send + Sync {
 
 /// The models of a pipeline by name.
 #[derive(Default)]
-pub struct Endpoints(pub BTreeMap<String, Arc<Endpoint>>);
+pub(crate) struct Endpoints(pub(crate) BTreeMap<String, Arc<Endpoint>>);
 
 impl Endpoints {
     /// The endpoint of a model, or why there is none.
-    pub fn get(&self, name: &str) -> Result<&Arc<Endpoint>, String> {
+    pub(crate) fn get(&self, name: &str) -> Result<&Arc<Endpoint>, String> {
         self.0.get(name).ok_or_else(|| format!("no [model.{name}] in this pipeline"))
     }
 }

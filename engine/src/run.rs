@@ -38,7 +38,7 @@ pub struct Options {
     pub interrupt: Arc<AtomicBool>,
     /// Whether the run goes on when it is quiet, and follows its sources until it is interrupted.
     pub watch: bool,
-    /// Looks at calls instead of making them; nothing is written then.
+    /// Looks at calls instead of making them; nothing is computed then.
     pub(crate) trace: Option<Trace>,
 }
 
@@ -161,25 +161,23 @@ pub fn run_beside(
     let begin = Instant::now();
     let plan = Arc::new(plan);
     let (stop, outbox) = (Stop::default(), Outbox::default());
-    let met = beside.map(|beside| prepare::meet(beside, &plan, registry, options)).transpose()?;
-    if met.is_none() {
-        prepare::arrange(options, 1)?;
-    }
+    let first = beside.as_ref().is_none_or(|beside| beside.seat.index() == 0);
+    // The others open their memos when they have met this process.
+    let processes = beside.as_ref().map_or(1, |beside| beside.seat.count());
+    let _held = if first { Some(prepare::arrange(options, processes)?) } else { None };
+    let met = beside.map(|beside| prepare::meet(beside, &plan, registry)).transpose()?;
     let owners = met.as_ref().map(|met| Company::owners(&met.others, &outbox));
     let endpoints = Arc::new(prepare::open_endpoints(&plan, registry, &options.out, &stop, owners)?);
     let threads = plan.run.workers;
-    let broken = |error: std::io::Error| Error::Dataflow(error.to_string());
-    let (builders, company) = match met.map(|met| met.timely(threads)).transpose().map_err(broken)? {
-        Some((builders, others)) => {
-            (Some(builders), Some(Company::new(others, threads, outbox, Arc::clone(&endpoints))))
-        }
-        None => (None, None),
-    };
+    let (streams, others) = met.map(|met| (met.streams, met.others)).unzip();
+    let company = others.map(|others| Company::new(others, threads, outbox, Arc::clone(&endpoints)));
     let shared = Arc::new(prepare::prepare(&plan, registry, options, &endpoints, stop, company)?);
     let named = |stage: &Prepared| (stage.plan.name.clone(), stage.plan.kind.clone(), Arc::clone(&stage.counts));
     let reported = shared.company.as_ref().map(|company| company.reported.clone()).unwrap_or_default();
     let progress = Progress { own: shared.stages.iter().map(named).collect(), reported: reported.clone() };
     watch(progress.clone());
+    let broken = |error: std::io::Error| Error::Dataflow(error.to_string());
+    let builders = streams.map(|streams| streams.timely(threads)).transpose().map_err(broken)?;
     let driven = drive::drive(Arc::clone(&shared), threads, builders);
     endpoints.0.values().for_each(|endpoint| endpoint.close());
     // A process that is lost, or a stage that failed, is the cause of whatever became of the workers.
@@ -229,13 +227,12 @@ impl Shared {
 
     /// Stops the run if it failed too often or was interrupted.
     fn watch_over(&self) {
-        let own = self.stages.iter().map(|stage| stage.counts.read(&stage.plan.name, &stage.plan.kind)).collect();
-        let stages = match &self.company {
-            Some(company) => company.reported.stages(own),
-            None => own,
-        };
-        let handled = |stage: &StageCount| (stage.done + stage.rejected, stage.rejected);
-        if let Some(cause) = self.budget.exceeded(stages.iter().map(|stage| (&*stage.name, handled(stage)))) {
+        let elsewhere = self.company.as_ref().map(|company| company.reported.handled()).unwrap_or_default();
+        let handled = self.stages.iter().enumerate().map(|(index, stage)| {
+            let ((all, rejected), more) = (stage.counts.handled(), elsewhere.get(index).copied().unwrap_or_default());
+            (&*stage.plan.name, (all + more.0, rejected + more.1))
+        });
+        if let Some(cause) = self.budget.exceeded(handled) {
             self.stop.fail("run", cause);
         }
         let interrupted = self.interrupt.load(Relaxed);

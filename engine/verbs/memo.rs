@@ -45,7 +45,7 @@ pub fn memo(arguments: &Arguments) -> anyhow::Result<()> {
     let path = state.join("memo");
     anyhow::ensure!(path.is_dir(), "{}: no run has been here", arguments.out.display());
     let failed = |cause: String| anyhow::anyhow!("{}: {cause}", path.display());
-    gather(&state).map_err(failed)?;
+    let _held = gather(&state).map_err(failed)?;
     let memo = Memo::open(&path).map_err(failed)?;
     let before = before(arguments)?;
     let wanted = |origin: &Origin| {

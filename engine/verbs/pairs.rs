@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use obvert_stages::output::shards;
 use obvert_trainer::TokenPair;
 use obvert_trainer::conversation::{Answer, Conversation, Fitted, Limits};
 use obvert_trainer::fit::Data;
@@ -106,19 +107,24 @@ pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>, margins: bool) 
     Ok(read)
 }
 
-/// The text of a file, or of a folder's files `pairs*.jsonl` in the order of their names: their lines are counted through.
+/// The text of a file, or of a run's folder of pairs: the lines of its files are counted through.
 fn text(path: &Path) -> anyhow::Result<String> {
     if !path.is_dir() {
         return Ok(std::fs::read_to_string(path)?);
     }
-    let mut files = std::fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    let name = |file: &Path| file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    files.retain(|file| name(file).starts_with("pairs") && name(file).ends_with(".jsonl"));
-    files.sort();
-    if files.is_empty() {
-        bail!("no file pairs*.jsonl in it");
+    let files = shards::found(path, "pairs", "jsonl")?;
+    let Some((first, _)) = files.first() else { bail!("no pairs.jsonl in it, nor its parts") };
+    if files.iter().any(|(shard, _)| shard.of != first.of) {
+        bail!("the pairs in it are being split anew: run the pipeline to its end");
     }
-    Ok(files.iter().map(std::fs::read_to_string).collect::<Result<_, _>>()?)
+    let mut text = String::new();
+    for (_, file) in files {
+        text += &std::fs::read_to_string(file)?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    Ok(text)
 }
 
 fn token_ids(tokens: TokenPair, limits: &Limits<'_>) -> anyhow::Result<(String, Fitted)> {

@@ -1,14 +1,13 @@
 //! `train` by several processes: the same adapter, and what happens when one is lost.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
-use crate::common::{Ran, done, folder, obvert, program, repository, rows};
+use crate::common::{Ran, done, ended, folder, hosts, obvert, one_of, repository, rows};
 use crate::slow::wait_for;
 
 /// A row for every number, of unlike lengths.
@@ -53,23 +52,10 @@ impl Run {
         metrics.iter().filter_map(|row| row.get("loss").or(row.get("eval_loss"))?.as_f64()).collect()
     }
 
-    /// A file with two addresses that nobody listens on.
-    fn hosts(&self) {
-        let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let lines = listeners.map(|listener| listener.local_addr().unwrap().to_string());
-        fs::write(self.path("hosts"), lines.join("\n")).unwrap();
-    }
-
     /// Starts one of two processes.
-    fn start(&self, out: &str, index: &str, more: &[&str]) -> Child {
-        let part = [&["--hosts", "hosts", "--process", index], more].concat();
-        let mut command = program(self.folder.path(), &self.arguments(out, &part));
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    fn start(&self, out: &str, index: usize, more: &[&str]) -> Child {
+        one_of(self.folder.path(), index, &self.arguments(out, more))
     }
-}
-
-fn ended(child: Child) -> Ran {
-    child.wait_with_output().unwrap().into()
 }
 
 /// The distance of two adapters, relative.
@@ -106,8 +92,8 @@ fn processes_make_the_adapter_of_one() {
 fn a_lost_process_ends_the_other_and_the_run_goes_on() {
     let run = Run::new();
     run.done("expected", &["--processes", "2"]);
-    run.hosts();
-    let (mut first, mut second) = (run.start("out", "0", &[]), run.start("out", "1", &[]));
+    hosts(run.folder.path(), 2);
+    let (mut first, mut second) = (run.start("out", 0, &[]), run.start("out", 1, &[]));
     wait_for(&mut first, &run.path("out/metrics.jsonl"), 3);
     second.kill().unwrap();
     second.wait().unwrap();
@@ -129,8 +115,8 @@ fn a_lost_process_ends_the_other_and_the_run_goes_on() {
 #[test]
 fn processes_that_cannot_work_together_say_why() {
     let run = Run::new();
-    run.hosts();
-    let (first, second) = (run.start("out", "0", &[]), run.start("out", "1", &["--gamma", "0.1"]));
+    hosts(run.folder.path(), 2);
+    let (first, second) = (run.start("out", 0, &[]), run.start("out", 1, &["--gamma", "0.1"]));
     for (ran, other) in [(ended(first), "process 1 ("), (ended(second), "process 0 (")] {
         assert!(ran.code == 1 && ran.err.contains(other) && ran.err.contains("does other work"), "{}", ran.err);
     }

@@ -1,8 +1,9 @@
 //! Runs the program in a folder of its own.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -54,6 +55,24 @@ pub fn done(folder: &Path, arguments: &[&str]) -> Ran {
     let ran = obvert(folder, arguments);
     assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
     ran
+}
+
+/// A file `hosts` with so many addresses that nobody listens on.
+pub fn hosts(folder: &Path, count: usize) {
+    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let lines: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    fs::write(folder.join("hosts"), lines.join("\n")).unwrap();
+}
+
+/// Starts one of the processes that `hosts` lists.
+pub fn one_of(folder: &Path, index: usize, arguments: &[&str]) -> Child {
+    let index = index.to_string();
+    let mut command = program(folder, &[arguments, &["--hosts", "hosts", "--process", &index]].concat());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+pub fn ended(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
 }
 
 /// A folder with files in it.

@@ -44,7 +44,7 @@ impl Input {
 }
 
 impl Pipeline {
-    /// Up to five stages, each of which reads the last one, and some another one too.
+    /// Up to five stages, most of which read the last one, and some another one too, or instead.
     pub fn random(random: &mut SplitMix64) -> Self {
         let count = 1 + random.below(5);
         let mut stages: Vec<Stage> = Vec::new();
@@ -56,8 +56,10 @@ impl Pipeline {
                 _ => Does::Collect,
             };
             let mut from = vec![index.checked_sub(1).map_or(Input::Source(0), Input::Stage)];
-            if index > 0 && random.below(4) == 0 {
-                from.push(earlier(random, index - 1));
+            match random.below(5) {
+                0 if index > 0 => from.push(earlier(random, index - 1)),
+                1 if index > 0 => from = vec![earlier(random, index - 1)],
+                _ => {}
             }
             let groups = matches!(does, Does::Gather | Does::Collect);
             let with = groups.then(|| if index == 0 { Input::Source(1) } else { earlier(random, index - 1) });

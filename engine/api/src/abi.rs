@@ -112,7 +112,8 @@ pub struct Plugin {
     /// Frees an instance.
     pub destroy: Option<DestroyFn>,
     /// Handles a batch of records by several of the library's stages: instances of maps, so many, and that of the group that
-    /// they lead to, or null. Threads are as for `process`. Not 0: it has to be done stage by stage, which tells why.
+    /// they lead to, or null. Threads are as for `process`. Not 0: it has to be done stage by stage, which tells why. Null: it
+    /// always has to.
     pub chain: Option<ChainFn>,
 }
 

@@ -67,11 +67,10 @@ pub fn run(
     links: &mut dyn Links,
 ) -> Result<(), Error> {
     let parted = || Error::new("the stages do not belong together");
-    let (Some(first), Some(last)) = (maps.first().copied().or(group), group.or(maps.last().copied())) else {
-        return Err(Error::new("a chain of no stages"));
-    };
+    let [first, ..] = maps else { return Err(Error::new("a chain of no maps")) };
+    let last = group.unwrap_or(maps[maps.len() - 1]);
     let mut tally = Tally::of(records.len(), maps.len());
-    let mut values = first.open(records, &mut tally);
+    let mut values = first.open(records, &mut tally).ok_or_else(parted)?;
     for map in maps {
         values = map.step(values, &mut tally).ok_or_else(parted)?;
     }

@@ -159,10 +159,14 @@ pub trait Erased: Send + Sync {
     fn run(&self, item: &Invocation<'_>, out: &mut dyn Sink) -> Result<(), Error>;
     /// Performs any other operation on one record.
     fn ask(&self, operation: Operation, record: &[u8], out: &mut dyn Sink) -> Result<(), Error>;
-    /// The first step of a chain: decodes the records that come in.
-    fn open(&self, records: &[&[u8]], tally: &mut Tally) -> Values;
+    /// The first step of a chain: decodes the records that a map takes.
+    fn open(&self, _records: &[&[u8]], _tally: &mut Tally) -> Option<Values> {
+        None
+    }
     /// A step of a chain, on records that are decoded; nothing where they are not what a map takes.
-    fn step(&self, values: Values, tally: &mut Tally) -> Option<Values>;
+    fn step(&self, _values: Values, _tally: &mut Tally) -> Option<Values> {
+        None
+    }
     /// The last step of a chain: encodes what a map made, or what a group is to take, with its keys.
     fn close(&self, values: Values, tally: &mut Tally, links: &mut dyn Links) -> Option<()>;
 }
@@ -252,8 +256,8 @@ impl<M: Map> Erased for ErasedMap<M> {
         translate::<M::In, Nothing, M::Out>(operation, record, sink)
     }
 
-    fn open(&self, records: &[&[u8]], tally: &mut Tally) -> Values {
-        chain::open::<M::In>(records, tally)
+    fn open(&self, records: &[&[u8]], tally: &mut Tally) -> Option<Values> {
+        Some(chain::open::<M::In>(records, tally))
     }
 
     fn step(&self, values: Values, tally: &mut Tally) -> Option<Values> {
@@ -285,14 +289,6 @@ impl<G: Group> Erased for ErasedGroup<G> {
             _ => return translate::<G::In, G::With, G::Out>(operation, record, sink),
         }
         Ok(())
-    }
-
-    fn open(&self, records: &[&[u8]], tally: &mut Tally) -> Values {
-        chain::open::<G::In>(records, tally)
-    }
-
-    fn step(&self, _: Values, _: &mut Tally) -> Option<Values> {
-        None
     }
 
     fn close(&self, values: Values, tally: &mut Tally, links: &mut dyn Links) -> Option<()> {

@@ -136,12 +136,8 @@ struct Builder<'s> {
 
 impl<'s> Builder<'s> {
     fn new(scope: Scope<'s, Tick>, nodes: &[Option<Node>], graph: Graph) -> Self {
-        let looped = |node: &Option<Node>| {
-            node.as_ref().is_some_and(|node| node.closes_loop).then(|| {
-                let (variable, back) = Variable::new(scope, 1);
-                (variable, back)
-            })
-        };
+        let looped =
+            |node: &Option<Node>| node.as_ref().is_some_and(|node| node.closes_loop).then(|| Variable::new(scope, 1));
         Builder {
             scope,
             graph,

@@ -148,11 +148,7 @@ impl Chain {
         let Some(group) = self.group.as_ref().filter(|_| !records.is_empty()) else {
             return gather(&mut self.items, &mut records);
         };
-        let (mut known, mut unknown) = keys(&*group.runner, Ask::Members, records);
-        for (_, _, net) in &unknown {
-            group.counts.take(*net);
-            group.counts.reject(*net);
-        }
+        let (mut known, mut unknown) = keys(&*group.runner, &group.counts, Ask::Members, records);
         self.keyed.append(&mut known);
         self.unknown.append(&mut unknown);
     }

@@ -9,7 +9,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::PathBuf;
 
-use differential_dataflow::VecCollection;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -18,7 +17,7 @@ use timely::dataflow::operators::vec::Broadcast;
 
 use super::ending::Ending;
 use super::item::{Busy, Key, Place};
-use super::keyed::Keyed;
+use super::keyed::{Keyed, KeyedRecords};
 use super::ledger::Ledger;
 use super::members::{Groups, Id};
 use super::port::{Emitted, Ports, gather, lowest, open_tick};
@@ -41,10 +40,13 @@ pub(crate) struct Grouping {
     pub(crate) fail: OnFailure,
 }
 
-type Records<'s> = VecCollection<'s, Tick, Keyed, isize>;
-
 /// Each item of the result is one invocation.
-pub(crate) fn group<'s>(members: Records<'s>, sides: Records<'s>, busy: Busys<'s>, grouping: Grouping) -> Made<'s> {
+pub(crate) fn group<'s>(
+    members: KeyedRecords<'s>,
+    sides: KeyedRecords<'s>,
+    busy: Busys<'s>,
+    grouping: Grouping,
+) -> Made<'s> {
     let mut builder = OperatorBuilder::new(format!("{} groups", grouping.name), members.scope());
     let mut members = builder.new_input(members.inner, Exchange::new(|(keyed, _, _): &Update<Keyed>| hash(&keyed.key)));
     let mut sides = builder.new_input(sides.inner.broadcast(), Pipeline);
@@ -157,22 +159,32 @@ impl State {
 
     /// Withdraws a group as it was, unless it is withdrawn already.
     fn withdraw(&mut self, id: Id, place: Option<Place>, at: Tick) -> io::Result<()> {
-        if let Some(dirty) = self.dirty.get_mut(&id) {
-            if let Some(place) = place.filter(|place| self.grouping.within_row && dirty.places.last() != Some(place)) {
+        let place = match self.dirty.get(&id) {
+            Some(_) => place,
+            None => {
+                let was = self.groups.invocation(id)?;
+                let place = place.or(was.as_ref().map(|item| item.place).filter(|_| !self.grouping.within_row));
+                self.emitted.items.extend(was.map(|item| (item, at, -1)));
+                place
+            }
+        };
+        self.mark(id, place, at);
+        Ok(())
+    }
+
+    /// Notes that a group has changed in a place. Of one that spans rows only whether anything is at work counts: a row stands
+    /// for it as soon as it has a place.
+    fn mark(&mut self, id: Id, place: Option<Place>, at: Tick) {
+        let (key, dirty) = (self.groups.key(id), self.dirty.entry(id).or_default());
+        let Some(place) = place else { return };
+        if self.grouping.within_row {
+            if dirty.places.last() != Some(&place) {
                 dirty.places.push(place);
             }
-            return Ok(());
+        } else if dirty.busy.is_none() {
+            let busy = dirty.busy.insert(Busy { place, what: hash(key), credited: false });
+            self.emitted.busy.push((busy.clone(), at, 1));
         }
-        let was = self.groups.invocation(id)?;
-        let spans = !self.grouping.within_row;
-        let place_of = spans.then(|| place.or(was.as_ref().map(|item| item.place))).flatten();
-        let busy = place_of.map(|place| Busy { place, what: hash(self.groups.key(id)), credited: false });
-        self.emitted.busy.extend(busy.clone().map(|busy| (busy, at, 1)));
-        self.emitted.items.extend(was.map(|item| (item, at, -1)));
-        // Of a group that spans rows only whether anything is at work counts.
-        let places = place.filter(|_| !spans).into_iter().collect();
-        self.dirty.insert(id, Dirty { places, busy });
-        Ok(())
     }
 
     /// Sends on the groups within a row that are complete.

@@ -11,6 +11,7 @@ use super::apply::Applied;
 use super::item::{Item, Key, Rejected};
 use super::port::{Port, open_tick};
 use super::{Items, Rejects, Tick, Update};
+use crate::count::Counts;
 use crate::stage::Runner;
 
 /// A record with the key of its group, and of the side records that it looks up; a side record with the key by which it is
@@ -46,11 +47,7 @@ pub(crate) fn keyed<'s>(input: Items<'s>, ask: Ask, stage: &Applied) -> (KeyedRe
         move |frontiers| {
             let mut changes = Vec::new();
             input.for_each(|_, data| changes.append(data));
-            let (mut known, mut unknown) = keys(&*runner, ask, changes);
-            for (_, _, net) in &unknown {
-                counts.take(*net);
-                counts.reject(*net);
-            }
+            let (mut known, mut unknown) = keys(&*runner, &counts, ask, changes);
             let next = open_tick(frontiers, &ending);
             keyed.give(&mut known, next);
             rejected.give(&mut unknown, next);
@@ -59,9 +56,10 @@ pub(crate) fn keyed<'s>(input: Items<'s>, ask: Ask, stage: &Applied) -> (KeyedRe
     (records, set_aside)
 }
 
-/// Records with their keys, and those whose keys cannot be told.
+/// Records with their keys, and those whose keys cannot be told, which are counted.
 pub(super) fn keys(
     runner: &dyn Runner,
+    counts: &Counts,
     ask: Ask,
     changes: Vec<Update<Item>>,
 ) -> (Vec<Update<Keyed>>, Vec<Update<Rejected>>) {
@@ -76,6 +74,8 @@ pub(super) fn keys(
         let mut keys = match answer {
             Ok(outcome) => outcome.records.into_iter().map(|key| Key::of(&key)),
             Err(error) => {
+                counts.take(net);
+                counts.reject(net);
                 unknown.push(((item, error.0), at, net));
                 continue;
             }

@@ -3,38 +3,60 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::open::remove;
-use super::{Key, Memo};
+use super::open::{locked, remove};
+use super::{Key, Memo, text};
 
 /// The folder of a process's memo.
 pub(crate) fn folder(state: &Path, process: usize) -> PathBuf {
     state.join(if process == 0 { "memo".to_owned() } else { format!("memo.{process}") })
 }
 
-/// Processes that a run may have.
-const MOST: usize = 1024;
+/// All memos of a folder, for this process alone as long as it has this.
+#[derive(Debug)]
+pub struct Held(#[expect(dead_code, reason = "holds a lock")] File);
 
 /// Says for how many processes the memos are parted.
 fn note(state: &Path) -> PathBuf {
     state.join("memo.processes")
 }
 
-/// Parts all memos of a folder for so many processes, where they were parted for another number. Nobody else may use them.
+/// Parts all memos of a folder for so many processes, where they were parted for another number.
 ///
 /// # Errors
 /// They are in use, or cannot be read or written.
-pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> usize) -> Result<(), String> {
+pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> usize) -> Result<Held, String> {
+    let held = Held(locked(&state.join("lock"))?);
     let known = std::fs::read_to_string(note(state)).ok().and_then(|text| text.trim().parse().ok());
-    if known == Some(processes) {
-        return Ok(());
+    if known != Some(processes) {
+        let before = known_memos(state)?;
+        if before.max(processes) > 1 {
+            part(state, before, processes, owner)?;
+        }
+        write(state, &processes.to_string())?;
     }
+    Ok(held)
+}
+
+/// One more than the number of the last process that has a memo here.
+fn known_memos(state: &Path) -> Result<usize, String> {
+    let mut count = 0;
+    for entry in std::fs::read_dir(state).map_err(text)? {
+        let name = entry.map_err(text)?.file_name().to_string_lossy().into_owned();
+        let process = if name == "memo" { Some(0) } else { name.strip_prefix("memo.").and_then(|n| n.parse().ok()) };
+        count = count.max(process.map_or(0, |process: usize| process + 1));
+    }
+    Ok(count)
+}
+
+fn part(state: &Path, before: usize, processes: usize, owner: fn(&Key, usize) -> usize) -> Result<(), String> {
     // Until all is where it belongs nothing is known: a parting that is cut off is done again.
     write(state, "parting")?;
     let is_there = |process: &usize| folder(state, *process).is_dir();
-    let before = (0..MOST).rev().find(is_there).map_or(0, |last| last + 1);
     let open: RefCell<BTreeMap<usize, Arc<Memo>>> = RefCell::default();
     let memo = |process: usize| {
         let mut open = open.borrow_mut();
@@ -48,7 +70,6 @@ pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> 
         memo(process)?.part(process, |key| owner(key, processes), memo)?;
     }
     drop(open);
-    write(state, &processes.to_string())?;
     // They are empty now.
     let mut left = (processes..before).map(|process| folder(state, process)).filter(|folder| folder.is_dir());
     left.try_for_each(|folder| remove(&folder))
@@ -58,13 +79,16 @@ pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> 
 ///
 /// # Errors
 /// As for a run.
-pub fn gather(state: &Path) -> Result<(), String> {
+pub fn gather(state: &Path) -> Result<Held, String> {
     arrange(state, 1, |_, _| 0)
 }
 
 fn write(state: &Path, note_text: &str) -> Result<(), String> {
-    std::fs::create_dir_all(state).map_err(|error| error.to_string())?;
-    std::fs::write(note(state), note_text).map_err(|error| error.to_string())
+    let written = File::create(note(state)).and_then(|mut file| {
+        file.write_all(note_text.as_bytes())?;
+        file.sync_all()
+    });
+    written.and_then(|()| File::open(state)?.sync_all()).map_err(text)
 }
 
 #[cfg(test)]
@@ -90,7 +114,7 @@ mod tests {
         let keys: Vec<Key> = calls.iter().map(|paid| paid.identity.key).collect();
         Memo::open(&folder(state.path(), 0)).unwrap().put(&calls).unwrap();
         for processes in [1, 3, 2, 2, 4, 1] {
-            arrange(state.path(), processes, owner).unwrap();
+            drop(arrange(state.path(), processes, owner).unwrap());
             let expected: Vec<_> = keys.iter().map(|key| owner(key, processes)).collect();
             assert_eq!(held(state.path(), &keys, processes), expected, "{processes}");
             assert!(!folder(state.path(), processes).exists());

@@ -17,7 +17,7 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(folder: &Path) -> Result<Opened, String> {
-    let lock = locked(folder)?;
+    let lock = locked(&beside(folder, "lock"))?;
     if !folder.exists() {
         make(folder)?;
     }
@@ -25,9 +25,8 @@ pub(super) fn open(folder: &Path) -> Result<Opened, String> {
     Ok(Opened { lock, database, replies, places })
 }
 
-/// The lock of a memo, which lies beside it.
-fn locked(folder: &Path) -> Result<File, String> {
-    let file = beside(folder, "lock");
+/// A lock, as long as the file is open.
+pub(super) fn locked(file: &Path) -> Result<File, String> {
     file.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(text)?;
     let lock = File::options().create(true).append(true).open(file).map_err(text)?;
     match lock.try_lock() {

@@ -228,8 +228,12 @@ impl Endpoint {
         self.owners.as_ref()?.other(key)
     }
 
-    fn send(&self, to: usize, mail: Mail) {
-        self.owners.iter().for_each(|owners| owners.outbox.send(to, mail.clone()));
+    /// What is said of a call to the process that makes it goes out while the queue is held: a call must not overtake the
+    /// withdrawal of the same one.
+    fn send(&self, _queue: &MutexGuard<'_, Queue>, to: usize, mail: Mail) {
+        if let Some(owners) = &self.owners {
+            owners.outbox.send(to, mail);
+        }
     }
 
     /// Queues a call, here or where it is made; the reply reaches `to` with the ticket.
@@ -240,8 +244,7 @@ impl Endpoint {
         }
         if let Some(owner) = self.owner(&call.identity.key) {
             queue.wait_elsewhere(&call, ticket, to);
-            drop(queue);
-            return self.send(owner, Mail::Call(call));
+            return self.send(&queue, owner, Mail::Call(call));
         }
         // The call may have ended since the caller looked; replies are kept before their waiters are forgotten.
         if let Ok(Some(reply)) = self.recall(&call.identity.key) {
@@ -254,9 +257,9 @@ impl Endpoint {
 
     /// Withdraws a ticket: its call, wanted by nobody else, is not made if it has not begun.
     pub fn withdraw(&self, key: &Key, ticket: Ticket) {
-        let unwanted = self.queue().withdraw(key, ticket);
-        if let (true, Some(owner)) = (unwanted, self.owner(key)) {
-            self.send(owner, Mail::Withdraw(*key, self.name.clone()));
+        let mut queue = self.queue();
+        if let (true, Some(owner)) = (queue.withdraw(key, ticket), self.owner(key)) {
+            self.send(&queue, owner, Mail::Withdraw(*key, self.name.clone()));
         }
     }
 

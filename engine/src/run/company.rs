@@ -23,8 +23,8 @@ pub(super) struct Company {
     pub(super) others: Others,
     /// Workers of each process.
     pub(super) threads: usize,
-    pub(super) outbox: Outbox,
-    pub(super) endpoints: Arc<Endpoints>,
+    outbox: Outbox,
+    endpoints: Arc<Endpoints>,
     pub(super) reported: Reported,
     reporting: Mutex<Reporting>,
 }
@@ -39,12 +39,11 @@ type Reports = BTreeMap<usize, (Vec<StageCount>, Vec<Usage>)>;
 struct Reporting {
     last: Instant,
     interrupted: bool,
-    failed: bool,
 }
 
 impl Company {
     pub(super) fn new(others: Others, threads: usize, outbox: Outbox, endpoints: Arc<Endpoints>) -> Self {
-        let reporting = Mutex::new(Reporting { last: Instant::now(), interrupted: false, failed: false });
+        let reporting = Mutex::new(Reporting { last: Instant::now(), interrupted: false });
         Company { others, threads, outbox, endpoints, reported: Reported::default(), reporting }
     }
 
@@ -119,10 +118,7 @@ impl Company {
             let whole = shared.stop.ending.is_quiet();
             (1..self.others.count()).for_each(|other| self.outbox.send(other, Mail::End(whole)));
         } else {
-            let mut reporting = self.reporting.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((stage, cause)) = shared.stop.first_failure()
-                && !std::mem::replace(&mut reporting.failed, true)
-            {
+            if let Some((stage, cause)) = shared.stop.first_failure() {
                 self.outbox.send(0, Mail::Failed(stage, cause));
             }
             self.send_counts(shared);
@@ -148,6 +144,18 @@ impl Reported {
             own.iter_mut().zip(stages).for_each(|(own, other)| own.add(other));
         }
         own
+    }
+
+    /// Items that the other processes' stages have handled, and those of them that they set aside.
+    pub(super) fn handled(&self) -> Vec<(i64, i64)> {
+        let mut handled: Vec<(i64, i64)> = Vec::new();
+        for (stages, _) in self.lock().values() {
+            handled.resize(stages.len(), (0, 0));
+            for (sum, stage) in handled.iter_mut().zip(stages) {
+                *sum = (sum.0 + stage.done + stage.rejected, sum.1 + stage.rejected);
+            }
+        }
+        handled
     }
 
     /// What the models of all processes were asked, from what those of this one were.

@@ -21,17 +21,14 @@ use crate::registry::{Body, Entry};
 use crate::stage::ask_one;
 use crate::{Counts, Error, Registry, RunContext};
 
-/// Waits for the other processes. Nobody has opened a memo before: the first process parts them first.
-pub(super) fn meet(beside: Beside, plan: &Plan, registry: &Registry, options: &Options) -> Result<Met, Error> {
+/// Waits for the other processes.
+pub(super) fn meet(beside: Beside, plan: &Plan, registry: &Registry) -> Result<Met, Error> {
     let Beside { seat, pipeline, deadline } = beside;
-    if seat.index() == 0 {
-        arrange(options, seat.count())?;
-    }
     seat.meet(company::work(plan, registry, &pipeline), deadline).map_err(Error::Cluster)
 }
 
-/// Parts the memos of a folder for so many processes.
-pub(super) fn arrange(options: &Options, processes: usize) -> Result<(), Error> {
+/// Parts the memos of a folder for so many processes, and keeps others from doing the same.
+pub(super) fn arrange(options: &Options, processes: usize) -> Result<memo::Held, Error> {
     let state = options.out.join("state");
     let failed = |cause| Error::State { path: state.clone(), cause };
     memo::arrange(&state, processes, owner).map_err(failed)
@@ -166,7 +163,6 @@ impl Preparing<'_> {
             stage: stage.name.clone(),
             out: self.options.out.clone(),
             plan: Arc::clone(self.plan),
-            endpoints: Arc::clone(self.endpoints),
             to_json: self.to_json(stages, node),
         };
         open(&stage.settings, &context).map(Some)

@@ -33,7 +33,8 @@ struct Shared {
     create: CreateFn,
     process: ProcessFn,
     destroy: DestroyFn,
-    chain: ChainFn,
+    /// Where the library can run its stages together.
+    chain: Option<ChainFn>,
 }
 
 static HOST: Host = Host {
@@ -93,12 +94,11 @@ fn describe(plugin: *const Plugin, build: &str, path: &Path) -> Result<Library, 
     // SAFETY: the manifest's bytes live as long as the process.
     let manifest = serde_json::from_slice(unsafe { known.manifest.slice() })
         .map_err(|e| format!("its manifest is unreadable: {e}"))?;
-    let functions = (known.create, known.process, known.destroy, known.chain);
-    let (Some(create), Some(process), Some(destroy), Some(chain)) = functions else {
+    let (Some(create), Some(process), Some(destroy)) = (known.create, known.process, known.destroy) else {
         return Err("its stage description has a null function".into());
     };
     let (build, path) = (build.to_string(), path.to_path_buf());
-    Ok(Library { manifest, build, path, plugin: Arc::new(Shared { create, process, destroy, chain }) })
+    Ok(Library { manifest, build, path, plugin: Arc::new(Shared { create, process, destroy, chain: known.chain }) })
 }
 
 impl Library {
@@ -164,6 +164,7 @@ impl Instance {
     /// stage by stage.
     pub(super) fn chain(maps: &[&Instance], group: Option<&Instance>, records: &[&[u8]]) -> Option<Batch> {
         let first = maps.first()?;
+        let chain = first.library.plugin.chain?;
         let alike =
             |other: &&Instance| other.library.path == first.library.path && other.library.build == first.library.build;
         if !maps.iter().chain(group.as_ref()).all(alike) {
@@ -175,7 +176,6 @@ impl Instance {
         let instances: Vec<_> = maps.iter().map(|map| map.instance).collect();
         let group = group.map_or(std::ptr::null_mut(), |group| group.instance);
         let call = std::ptr::from_mut(&mut batch).cast();
-        let chain = first.library.plugin.chain;
         (chain(instances.as_ptr(), instances.len(), group, &HOST, call, Bytes::of(&bytes)) == 0).then_some(batch)
     }
 }

@@ -4,7 +4,7 @@
 //! depend on how it came to.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 
@@ -31,7 +31,7 @@ impl Bounds {
 }
 
 /// One of the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     /// Which, from 0.
     pub index: u32,
@@ -60,14 +60,23 @@ pub fn pattern(stem: &str, extension: &str, of: u32) -> String {
 /// # Errors
 /// What the file system reports.
 pub(super) fn remove_others(folder: &Path, stem: &str, extension: &str, of: u32) -> Result<(), Error> {
+    let mut others = found(folder, stem, extension)?.into_iter().filter(|(shard, _)| shard.of != of);
+    others.try_for_each(|(_, path)| fs::remove_file(&path).map_err(Error::io(&path)))
+}
+
+/// The files of a set that are in a folder, in their order. While it is split anew there may be those of two splits.
+///
+/// # Errors
+/// What the file system reports.
+pub fn found(folder: &Path, stem: &str, extension: &str) -> Result<Vec<(Shard, PathBuf)>, Error> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
         let path = entry.map_err(Error::io(folder))?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if shard(name, stem, extension).is_some_and(|shard| shard.of != of) {
-            fs::remove_file(&path).map_err(Error::io(&path))?;
-        }
+        found.extend(shard(name, stem, extension).map(|shard| (shard, path)));
     }
-    Ok(())
+    found.sort();
+    Ok(found)
 }
 
 /// The shard whose name this is, if it is one.

@@ -38,19 +38,19 @@ struct Rates {
 template <int N>
 __device__ __forceinline__ void update(float* weights, float* first, float* second, const float* gradient, float factor,
                                        const Rates& r) {
-    several<float, N> w = *reinterpret_cast<several<float, N>*>(weights);
-    several<float, N> m = *reinterpret_cast<several<float, N>*>(first);
-    several<float, N> v = *reinterpret_cast<several<float, N>*>(second);
-    const several<float, N> g = *reinterpret_cast<const several<float, N>*>(gradient);
+    few<float, N> w = *reinterpret_cast<few<float, N>*>(weights);
+    few<float, N> m = *reinterpret_cast<few<float, N>*>(first);
+    few<float, N> v = *reinterpret_cast<few<float, N>*>(second);
+    const few<float, N> g = *reinterpret_cast<const few<float, N>*>(gradient);
     for (int i = 0; i < N; i++) {
         const float slope = factor * g.v[i];
         m.v[i] = r.beta1 * m.v[i] + r.rest1 * slope;
         v.v[i] = r.beta2 * v.v[i] + r.rest2 * slope * slope;
         w.v[i] = w.v[i] * r.decay - r.rate * m.v[i] / (sqrtf(v.v[i]) / r.correction + r.eps);
     }
-    *reinterpret_cast<several<float, N>*>(weights) = w;
-    *reinterpret_cast<several<float, N>*>(first) = m;
-    *reinterpret_cast<several<float, N>*>(second) = v;
+    *reinterpret_cast<few<float, N>*>(weights) = w;
+    *reinterpret_cast<few<float, N>*>(first) = m;
+    *reinterpret_cast<few<float, N>*>(second) = v;
 }
 
 // Leaves all as it is where the norm is not finite. decay = 1 - lr l, rest1 = 1 - b1, rest2 = 1 - b2,

@@ -43,20 +43,20 @@ struct __align__(16) eight {
     real v[8];
 };
 
-// N neighbours, as memory gives them at once.
-template <class T, int N> struct __align__(N * sizeof(T)) several {
+// N neighbours, as memory gives them at once: 16 bytes at most.
+template <class T, int N> struct __align__(N * sizeof(T) < 16 ? N * sizeof(T) : 16) few {
     T v[N];
 };
 
 template <class T, int N> __device__ __forceinline__ void load(float (&to)[N], const T* from) {
-    const several<T, N> values = *reinterpret_cast<const several<T, N>*>(from);
+    const few<T, N> values = *reinterpret_cast<const few<T, N>*>(from);
     for (int i = 0; i < N; i++) to[i] = widen(values.v[i]);
 }
 
 template <int N> __device__ __forceinline__ void store(real* to, const float (&from)[N]) {
-    several<real, N> values;
+    few<real, N> values;
     for (int i = 0; i < N; i++) values.v[i] = narrow(from[i]);
-    *reinterpret_cast<several<real, N>*>(to) = values;
+    *reinterpret_cast<few<real, N>*>(to) = values;
 }
 
 // Whether rows of n values, the first of which begins at `base`, `stride` values apart, can be read eight at once.

@@ -2,7 +2,7 @@
 
 template <int N> __device__ __forceinline__ void copy(real* to, const real* from, int width) {
     for (int at = threadIdx.x * N; at < width; at += blockDim.x * N)
-        *reinterpret_cast<several<real, N>*>(to + at) = *reinterpret_cast<const several<real, N>*>(from + at);
+        *reinterpret_cast<few<real, N>*>(to + at) = *reinterpret_cast<const few<real, N>*>(from + at);
 }
 
 // out [count, width] = rows `indices` [count] of a table whose rows are `stride` values apart.

@@ -14,10 +14,6 @@
 
 #define SLACK 20.0f
 
-// Neighbours, as memory gives them at once: 16 bytes at most.
-template <class T, int N> struct __align__(N * sizeof(T) < 16 ? N * sizeof(T) : 16) few {
-    T v[N];
-};
 typedef few<float, 4> four;
 
 // Four logits; those from `valid` on weigh nothing.

@@ -3,13 +3,9 @@
 // W lies in memory as [out, in + R], x as [rows, in + R]. Matrices that share an input are one W with their A's stacked
 // [R, in]; the B of each has its own rows and columns, and the other rows of these columns are 0.
 //
-// S and the gradients are products of the library's. What is here reads memory straight into what the matrix instruction
-// takes, 8 or 16 bytes a lane: the terms of a sum, and the columns of a result, may be numbered as it suits.
-
-// Values of a row side by side, as memory gives them at once: 16 bytes at most.
-template <class T, int N> struct __align__(N * sizeof(T) < 16 ? N * sizeof(T) : 16) few {
-    T v[N];
-};
+// S and the gradients are products of the library's. What is here reads dx and dS straight into what the matrix instruction
+// takes, 8 or 16 bytes a lane, and A by way of shared memory: the terms of a sum, and the columns of a result, may be
+// numbered as it suits.
 
 // [rows, columns]; rows are `stride` values apart.
 struct Matrix {

@@ -9,20 +9,20 @@ template <int N> __device__ __forceinline__ bool held_at_once(int n) { return n 
 
 // N values from number `first` of a row of n on, and HELD times so, a block's width further each time; zeros beyond.
 template <int N>
-__device__ __forceinline__ void take(several<real, N> (&to)[HELD], const real* from, int first, int n) {
+__device__ __forceinline__ void take(few<real, N> (&to)[HELD], const real* from, int first, int n) {
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
         const int at = first + i * blockDim.x * N;
-        to[i] = at < n ? *reinterpret_cast<const several<real, N>*>(from + at) : several<real, N>{};
+        to[i] = at < n ? *reinterpret_cast<const few<real, N>*>(from + at) : few<real, N>{};
     }
 }
 
 template <int N>
-__device__ __forceinline__ void put(real* to, const several<real, N> (&from)[HELD], int first, int n) {
+__device__ __forceinline__ void put(real* to, const few<real, N> (&from)[HELD], int first, int n) {
 #pragma unroll
     for (int i = 0; i < HELD; i++) {
         const int at = first + i * blockDim.x * N;
-        if (at < n) *reinterpret_cast<several<real, N>*>(to + at) = from[i];
+        if (at < n) *reinterpret_cast<few<real, N>*>(to + at) = from[i];
     }
 }
 
@@ -31,7 +31,7 @@ template <int N>
 __device__ __forceinline__ void normalise(real* y, real* sum, const real* x, const real* delta, const real* gain, int n,
                                           float eps, float* scratch) {
     const int begin = threadIdx.x * N, step = blockDim.x * N * HELD;
-    several<real, N> values[HELD], g[HELD];
+    few<real, N> values[HELD], g[HELD];
     float squares = 0.0f;
     for (int first = begin; first < n; first += step) {
         take(values, x, first, n);
@@ -73,9 +73,9 @@ __device__ __forceinline__ void block_sums(float& a, float& b, float* scratch) {
 
 // w = g dy, and x; from number `first` of a row on, as `take` takes them.
 template <int N>
-__device__ __forceinline__ void take_both(float (&w)[HELD * N], several<real, N> (&values)[HELD], const real* dy,
+__device__ __forceinline__ void take_both(float (&w)[HELD * N], few<real, N> (&values)[HELD], const real* dy,
                                           const real* x, const real* gain, int first, int n) {
-    several<real, N> slopes[HELD], g[HELD];
+    few<real, N> slopes[HELD], g[HELD];
     take(values, x, first, n);
     take(slopes, dy, first, n);
     take(g, gain, first, n);
@@ -88,7 +88,7 @@ template <int N>
 __device__ __forceinline__ void propagate(real* dx, const real* dy, const real* x, const real* gain, int n, float eps,
                                           float* scratch) {
     const int begin = threadIdx.x * N, step = blockDim.x * N * HELD;
-    several<real, N> values[HELD], d[HELD];
+    few<real, N> values[HELD], d[HELD];
     float w[HELD * N], squares = 0.0f, along = 0.0f;
     for (int first = begin; first < n; first += step) {
         take_both(w, values, dy, x, gain, first, n);

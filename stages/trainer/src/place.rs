@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub enum Place {
     /// The first GPU; this machine's threads where there is none.
     Auto,
-    /// This machine's threads: the default until the kernels have run on a GPU.
+    /// This machine's threads: the default.
     #[default]
     Cpu,
     /// A GPU by its number.

@@ -110,7 +110,7 @@ pub struct TrainSettings {
     /// Whether a pass keeps its activations.
     pub activations: Activations,
     /// `cpu`, `auto` (the first GPU, or this machine's threads where there is none), or `cuda:N`. A GPU stores weights and
-    /// activations in bfloat16. `cpu` by default, until the kernels have run on a GPU.
+    /// activations in bfloat16. `cpu` by default.
     pub device: Place,
 }
 

@@ -137,13 +137,12 @@ impl Group for Gather {
         _: &[Reply],
         out: &mut Output<Json>,
     ) -> Result<(), Error> {
-        let toys = read(&records)?;
-        let value = toys.iter().map(|toy| toy.value).sum::<u32>() % 1000;
+        let Together { toys, value, sides } = together(&records, &with)?;
         let id = format!("{} {key}", self.name);
         if value % 10 == 9 {
             return Err(Error::new(format!("{id}:{value} is not liked")));
         }
-        let said = toys.iter().flat_map(|toy| toy.said.iter().cloned().chain([toy.shown()])).chain(sides(&with)?);
+        let said = toys.iter().flat_map(|toy| toy.said.iter().cloned().chain([toy.shown()])).chain(sides);
         out.emit(Toy { id, key: format!("k{}", value % 3), value, said: sorted(said) }.write()?);
         Ok(())
     }
@@ -185,15 +184,14 @@ impl Group for Collect {
         replies: &[Reply],
         out: &mut Output<Json>,
     ) -> Result<(), Error> {
-        let toys = read(&records)?;
+        let Together { toys, value, sides } = together(&records, &with)?;
         let key = toys.iter().map(|toy| toy.key.clone()).min().unwrap_or_default();
-        let value = toys.iter().map(|toy| toy.value).sum::<u32>() % 1000;
         let question = question(&key, value);
         let [reply, ..] = replies else {
             out.request(Request::new(&self.model.0, vec![Message::new("user", question)]));
             return Ok(());
         };
-        let said = toys.iter().flat_map(|toy| toy.said.clone()).chain(sides(&with)?);
+        let said = toys.iter().flat_map(|toy| toy.said.clone()).chain(sides);
         let said = sorted(said.chain([remembered(&question, &reply.text)]));
         out.emit(Toy { id: id.to_string(), key, value, said }.write()?);
         Ok(())
@@ -205,12 +203,19 @@ fn key(json: &Json) -> String {
     Toy::read(json).map_or_else(|_| json.0.to_string(), |toy| toy.key)
 }
 
-fn read(records: &[Json]) -> Result<Vec<Toy>, Error> {
-    records.iter().map(Toy::read).collect()
+/// A group's records, the sum of their values, and what is said of its side records.
+struct Together {
+    toys: Vec<Toy>,
+    value: u32,
+    sides: Vec<String>,
 }
 
-fn sides(with: &[Json]) -> Result<impl Iterator<Item = String>, Error> {
-    Ok(read(with)?.into_iter().map(|side| format!("beside {}", side.shown())))
+fn together(records: &[Json], with: &[Json]) -> Result<Together, Error> {
+    let read = |records: &[Json]| records.iter().map(Toy::read).collect::<Result<Vec<_>, _>>();
+    let toys = read(records)?;
+    let value = toys.iter().map(|toy| toy.value).sum::<u32>() % 1000;
+    let sides = read(with)?.iter().map(|side| format!("beside {}", side.shown())).collect();
+    Ok(Together { toys, value, sides })
 }
 
 fn sorted(said: impl Iterator<Item = String>) -> Vec<String> {

@@ -39,22 +39,26 @@ impl Part {
 }
 
 impl Ahead {
-    /// The bytes there, of a file of such a length.
-    pub(super) fn get(&mut self, file: &File, length: u64, extent: Extent) -> io::Result<&[u8]> {
+    /// The bytes there, of a file of such a length. Many at once are not remembered.
+    pub(super) fn get(&mut self, file: &File, length: u64, extent: Extent) -> io::Result<Vec<u8>> {
+        if u64::from(extent.length) > AHEAD {
+            let mut bytes = vec![0; extent.length as usize];
+            return file.read_exact_at(&mut bytes, extent.at).map(|()| bytes);
+        }
         let (at, end) = (extent.at, extent.at + u64::from(extent.length));
         let index = match self.parts.iter().position(|part| part.at <= at && end <= part.end()) {
             Some(index) => index,
             None => self.load(file, length, extent)?,
         };
         let part = &self.parts[index];
-        Ok(&part.bytes[(at - part.at) as usize..(end - part.at) as usize])
+        Ok(part.bytes[(at - part.at) as usize..(end - part.at) as usize].to_vec())
     }
 
     fn load(&mut self, file: &File, length: u64, extent: Extent) -> io::Result<usize> {
         let own = u64::from(extent.length);
         let goes_on = |part: &Part| part.at <= extent.at && extent.at <= part.end() + AHEAD;
         if let Some(index) = self.parts.iter().position(goes_on) {
-            self.parts[index].load(file, extent.at, own.max(AHEAD).min(length - extent.at))?;
+            self.parts[index].load(file, extent.at, AHEAD.min(length - extent.at))?;
             return Ok(index);
         }
         if self.parts.len() < PLACES {

@@ -222,19 +222,25 @@ impl Disk {
     /// Adds a part, and those before it.
     fn read(&mut self, mut part: Part, parts: &mut Vec<Vec<u8>>) -> io::Result<()> {
         while part.length > 0 {
-            let Some((file, length)) = &self.file else { return Err(io::Error::other("no spool")) };
-            let bytes = self.ahead.get(file, *length, Extent { at: part.at, length: part.length })?;
-            parts.push(bytes.to_vec());
-            part = Part::before(bytes)?;
+            let bytes = self.get(part.at, part.length)?;
+            part = Part::before(&bytes)?;
+            parts.push(bytes);
         }
         Ok(())
     }
 
-    fn forget(&mut self, part: Part) -> io::Result<()> {
-        let mut parts = Vec::new();
-        self.read(part, &mut parts)?;
-        self.live -= parts.iter().map(|part| part.len() as u64).sum::<u64>();
+    /// A part, and those before it, are wanted no more.
+    fn forget(&mut self, mut part: Part) -> io::Result<()> {
+        while part.length > 0 {
+            self.live -= u64::from(part.length);
+            part = Part::before(&self.get(part.at, Part::HEAD as u32)?)?;
+        }
         Ok(())
+    }
+
+    fn get(&mut self, at: u64, length: u32) -> io::Result<Vec<u8>> {
+        let Some((file, end)) = &self.file else { return Err(io::Error::other("no spool")) };
+        self.ahead.get(file, *end, Extent { at, length })
     }
 
     fn is_wasteful(&self) -> bool {

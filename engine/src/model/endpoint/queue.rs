@@ -76,9 +76,13 @@ impl Queue {
 
     /// Has a call that failed made again after a pause, if anybody still waits for it.
     pub(super) fn push_later(&mut self, queued: Queued) {
-        if let Some(waiting) = self.waiting.get(&queued.call.identity.key) {
-            let pause = PAUSE.saturating_mul(1 << (queued.attempts - 1).min(16)).min(LONGEST);
-            self.later.insert((Instant::now() + pause, waiting.priority), queued);
+        let key = queued.call.identity.key;
+        match self.waiting.get(&key) {
+            Some(waiting) if !waiting.waiters.is_empty() => {
+                let pause = PAUSE.saturating_mul(1 << (queued.attempts - 1).min(16)).min(LONGEST);
+                self.later.insert((Instant::now() + pause, waiting.priority), queued);
+            }
+            _ => drop(self.waiting.remove(&key)),
         }
     }
 
@@ -89,10 +93,19 @@ impl Queue {
         };
         waiting.waiters.retain(|(other, _)| *other != ticket);
         let (unwanted, priority, elsewhere) = (waiting.waiters.is_empty(), waiting.priority, waiting.elsewhere);
-        if unwanted && (elsewhere || self.queue.remove(&priority).is_some()) {
+        if unwanted && (elsewhere || self.take(priority)) {
             self.waiting.remove(key);
         }
         unwanted
+    }
+
+    /// Takes a call that has not begun, or is to be made again, from where it stands; false if it is being made.
+    fn take(&mut self, priority: Priority) -> bool {
+        let later = || self.later.keys().find(|(_, other)| *other == priority).copied();
+        match self.queue.remove(&priority) {
+            Some(_) => true,
+            None => later().is_some_and(|later| self.later.remove(&later).is_some()),
+        }
     }
 
     pub(super) fn take_waiters(&mut self, key: &Key) -> Vec<(Ticket, ReplyTo)> {

@@ -37,7 +37,7 @@ fn asked(
     retries: u32,
 ) -> Asked {
     let folder = tempfile::tempdir().unwrap();
-    let memo = Arc::new(Memo::open(folder.path()).unwrap());
+    let memo = Arc::new(Memo::open(&folder.path().join("memo")).unwrap());
     let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
     let model = Arc::new(Told { calls: AtomicUsize::new(0), answer });
     let named = Named { pipeline: "p", name: "m", model };
@@ -52,6 +52,28 @@ fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send 
     let request = Request::new("m", Vec::new());
     let call = Call { identity: endpoint.identify("build", &request), request, stage: "stage".into(), root: 0, lap: 0 };
     endpoint.submit(call, ticket(), Arc::new(move |_, reply, via| then(reply, via)));
+}
+
+#[test]
+fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
+    let request = Request::new("m", Vec::new());
+    let identity = Identity::of("build", "told", &request);
+    let call = Call { identity, request, stage: "stage".into(), root: 0, lap: 0 };
+    let begun = || {
+        let mut queue = Queue::default();
+        queue.push(call.clone(), 1, Arc::new(|_, _, _| ()));
+        let queued = queue.pop(1).remove(0);
+        (queue, queued)
+    };
+    let (mut queue, queued) = begun();
+    queue.push_later(queued);
+    assert!(queue.next_due().is_some() && queue.withdraw(&identity.key, 1) && queue.next_due().is_none());
+    // It fails after it was withdrawn.
+    let (mut queue, queued) = begun();
+    assert!(queue.withdraw(&identity.key, 1));
+    queue.push_later(queued);
+    assert!(queue.next_due().is_none() && queue.take_waiters(&identity.key).is_empty());
+    assert!(!queue.join(&identity.key, 2, &(Arc::new(|_, _, _| ()) as ReplyTo)), "it is under way");
 }
 
 fn fails_until(good: usize) -> impl Fn(usize) -> Result<String, String> {

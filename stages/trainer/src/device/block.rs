@@ -186,11 +186,10 @@ impl<F: Stored> Block<F> {
         let (device, rows, scale) = (shared.device, shared.batch.rows, shared.scale.unwrap_or_default());
 
         let inner = shared.activated(&gate_up, down)?;
-        let d_inner = down.backward(device, d, &inner, (d_down, scale), (rows, true))?;
+        let d_inner = down.backward_beside(device, d, &inner, (d_down, scale), (rows, true))?;
         drop(inner);
         if let Some(d_inner) = d_inner {
-            let (ffn, dh) = (shared.config.ffn, (&d_inner.values, d_inner.stride));
-            swiglu::backward(device, (&mut gate_up, 2 * ffn), dh, [rows, ffn])?;
+            down.swiglu_backward(device, &mut gate_up, &d_inner, rows)?;
         }
         let stream = Stream { sum: middle, more: None };
         let (middle, normed) = shared.normed(stream, (&self.ffn_norm, to_gate_up))?;

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use obvert_device::machine::{Kind, Product};
 use obvert_device::ops::lora::{self, Columns, Wide};
+use obvert_device::ops::swiglu;
 use obvert_device::{Array, Device, Error, Stored};
 
 use super::frozen::Frozen;
@@ -100,13 +101,29 @@ impl<F: Stored> Fused<F> {
         device: &Device<F>,
         dy: &Array<F>,
         x: &Input<F>,
+        gradient: (&mut Low, f32),
+        (rows, below): (usize, bool),
+    ) -> Result<Option<Input<F>>, Error> {
+        let mut dx = self.backward_beside(device, dy, x, gradient, (rows, below))?;
+        if let Some(dx) = dx.as_mut().filter(|_| self.layout.rank > 0) {
+            lora::add_down(device, &mut dx.values, &self.layout.wide(rows), (&self.stack, self.layout.inner))?;
+        }
+        Ok(dx)
+    }
+
+    /// As [`Fused::backward`], but dS A is not in dx yet: dS lies beside it.
+    pub(super) fn backward_beside(
+        &self,
+        device: &Device<F>,
+        dy: &Array<F>,
+        x: &Input<F>,
         (gradient, scale): (&mut Low, f32),
         (rows, below): (usize, bool),
     ) -> Result<Option<Input<F>>, Error> {
         if self.layout.rank == 0 && !below {
             return Ok(None);
         }
-        let mut dx = device.room("an input's gradient", rows * self.layout.stride())?;
+        let dx = device.room("an input's gradient", rows * self.layout.stride())?;
         // Where nothing below learns only dS is needed.
         let first = if below { 0 } else { self.layout.inner };
         let product = |weight: &Array<F>| Product {
@@ -119,11 +136,24 @@ impl<F: Stored> Fused<F> {
         self.weight.with(device, |weight| device.multiply(&product(weight)))?;
         if self.layout.rank > 0 {
             self.add_gradients(device, [dy, &x.values, &dx], (gradient, scale), rows)?;
-            if below {
-                lora::add_down(device, &mut dx, &self.layout.wide(rows), (&self.stack, self.layout.inner))?;
-            }
         }
         Ok(below.then_some(Input { values: dx, stride: self.layout.stride() }))
+    }
+
+    /// The backward of SwiGLU, in place, from what [`Fused::backward_beside`] gives of its outputs.
+    pub(super) fn swiglu_backward(
+        &self,
+        device: &Device<F>,
+        gate_up: &mut Array<F>,
+        dh: &Input<F>,
+        rows: usize,
+    ) -> Result<(), Error> {
+        let inner = self.layout.inner;
+        let gate_up = (gate_up, 2 * inner);
+        if self.layout.rank == 0 {
+            return swiglu::backward(device, gate_up, (&dh.values, dh.stride), [rows, inner]);
+        }
+        lora::swiglu_backward(device, gate_up, &dh.values, &self.layout.wide(rows), (&self.stack, inner))
     }
 
     fn add_gradients(
@@ -134,13 +164,11 @@ impl<F: Stored> Fused<F> {
         rows: usize,
     ) -> Result<(), Error> {
         let wide = self.layout.wide(rows);
-        let sizes = self.layout.adapted().map(|part| lora::partials(rows, part.rows.len(), part.columns.len()));
-        let most = sizes.chain([lora::partials(rows, self.layout.inner, self.layout.rank)]).max().unwrap_or_default();
-        let mut partials = device.room("partial sums of a gradient", most)?;
-        lora::gradient_a(device, &mut gradient.a, &mut partials, wide.own(x), wide.beside(dx, 0..self.layout.rank))?;
+        lora::gradient_a(device, &mut gradient.a, wide.own(x), wide.beside(dx, 0..self.layout.rank))?;
+        let mut product = device.room("a gradient before it is added", self.layout.largest_b())?;
         for (part, into) in self.layout.adapted().zip(&mut gradient.b) {
             let dy = Columns::new(dy, rows, self.layout.out, part.rows.clone());
-            lora::gradient_b(device, (into, scale), &mut partials, dy, wide.beside(x, part.columns.clone()))?;
+            lora::gradient_b(device, (into, scale), &mut product, dy, wide.beside(x, part.columns.clone()))?;
         }
         Ok(())
     }

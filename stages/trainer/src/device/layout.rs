@@ -70,4 +70,9 @@ impl Layout {
     pub(super) fn adapted(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| !part.columns.is_empty())
     }
+
+    /// Values of the largest B.
+    pub(super) fn largest_b(&self) -> usize {
+        self.adapted().map(|part| part.rows.len() * part.columns.len()).max().unwrap_or_default()
+    }
 }

@@ -7,7 +7,6 @@ use std::fmt::{self, Display};
 use obvert_device::Stored;
 use obvert_device::ops::adamw::{MOST_VALUES, PARTIALS};
 use obvert_device::ops::logprob::CHUNK;
-use obvert_device::ops::lora::partials;
 
 use super::block::layouts;
 use super::frozen::kept_as;
@@ -67,9 +66,10 @@ impl MemoryPlan {
             Activations::Recompute => (row.input, row.kept - row.input),
         };
         let forward = row.forward * rows + base.widened.into_iter().max().unwrap_or_default();
-        // A product is done before the sums of its adapter's gradient begin.
+        // A product is done before that of its adapter's gradient begins.
         let backward = layouts.iter().zip(row.backward).zip(base.widened);
-        let backward = backward.map(|((layout, row), widened)| row * rows + widened.max(partial_sums(layout, rows)));
+        let backward =
+            backward.map(|((layout, row), widened)| row * rows + widened.max(layout.largest_b() * size_of::<f32>()));
         let block = rows * within + backward.fold(forward, usize::max);
         Self {
             weights: base.bytes,
@@ -183,12 +183,6 @@ fn quantised(layout: &Layout, blocks: impl Fn(Projection) -> Option<GgmlType>) -
         Some(part.rows.len() * layout.inner / weights * bytes)
     });
     bytes.sum()
-}
-
-fn partial_sums(layout: &Layout, rows: usize) -> usize {
-    let of = |wide: usize, thin: usize| if thin > 0 { partials(rows, wide, thin) } else { 0 };
-    let b = layout.adapted().map(|part| of(part.rows.len(), part.columns.len()));
-    b.chain([of(layout.inner, layout.rank)]).max().unwrap_or_default() * size_of::<f32>()
 }
 
 /// Bytes of a packed token at the worst moments of a pass, as `block.rs` and `head.rs` allocate them.

@@ -46,18 +46,17 @@ fn gradients(bench: &Bench, matrix: &Matrix) -> Result<(), Error> {
     let wide = wide(matrix, rows);
     let (x, dx, dy) = (bench.reals(rows * wide.stride)?, bench.reals(rows * wide.stride)?, bench.reals(rows * out)?);
     let (mut d_a, mut d_b) = (bench.floats(rank * inner)?, bench.floats(first * r)?);
-    let most = lora::partials(rows, inner, rank).max(lora::partials(rows, first, r));
-    let mut partials = device.room("partial sums", most)?;
+    let mut product = device.room("a gradient before it is added", first * r)?;
     let dy = Columns::new(&dy, rows, out, 0..first);
     let work = |wide: usize, thin: usize| Work {
         bytes: REAL * rows * (wide + thin) + 2 * FLOAT * wide * thin,
         flops: 2 * rows * wide * thin,
     };
     bench.time(&format!("lora_gradient A, {name}"), &[rows, inner, rank], work(inner, rank), || {
-        lora::gradient_a(device, &mut d_a, &mut partials, wide.own(&x), wide.beside(&dx, 0..rank))
+        lora::gradient_a(device, &mut d_a, wide.own(&x), wide.beside(&dx, 0..rank))
     });
     bench.time(&format!("lora_gradient B, {name}"), &[rows, first, r], work(first, r), || {
-        lora::gradient_b(device, (&mut d_b, 2.0), &mut partials, dy, wide.beside(&x, 0..r))
+        lora::gradient_b(device, (&mut d_b, 2.0), &mut product, dy, wide.beside(&x, 0..r))
     });
     Ok(())
 }

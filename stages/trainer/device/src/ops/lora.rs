@@ -225,12 +225,7 @@ pub fn swiglu_backward<F: Stored>(
     device.launch("lora_swiglu_backward", shape.added::<F>(), &arguments)
 }
 
-/// Values that the working memory of a gradient takes: of `wide` x `thin` values, over so many rows.
-pub fn partials(_rows: usize, wide: usize, thin: usize) -> usize {
-    wide * thin
-}
-
-/// dA `[r, width]` += dSᵀ x, from x `[rows, width]` and dS `[rows, r]`. `partials` is left alone.
+/// dA `[r, width]` += dSᵀ x, from x `[rows, width]` and dS `[rows, r]`.
 ///
 /// # Errors
 /// What the machine says.
@@ -240,14 +235,13 @@ pub fn partials(_rows: usize, wide: usize, thin: usize) -> usize {
 pub fn gradient_a<F: Stored>(
     device: &Device<F>,
     d_a: &mut Array<f32>,
-    _partials: &mut Array<f32>,
     x: Columns<'_, F>,
     ds: Columns<'_, F>,
 ) -> Result<(), Error> {
     sum_over_rows(device, d_a, [ds, x], 1.0)
 }
 
-/// dB `[out, r]` += scale · dyᵀ S, from dy `[rows, out]` and S `[rows, r]`. `partials` is overwritten.
+/// dB `[out, r]` += scale · dyᵀ S, from dy `[rows, out]` and S `[rows, r]`. `product` `[out, r]` is overwritten.
 ///
 /// # Errors
 /// What the machine says.
@@ -257,15 +251,15 @@ pub fn gradient_a<F: Stored>(
 pub fn gradient_b<F: Stored>(
     device: &Device<F>,
     (d_b, scale): (&mut Array<f32>, f32),
-    partials: &mut Array<f32>,
+    product: &mut Array<f32>,
     dy: Columns<'_, F>,
     s: Columns<'_, F>,
 ) -> Result<(), Error> {
     let count = dy.count * s.count;
-    assert!(partials.len() >= count, "{} values for {count}", partials.len());
-    sum_over_rows(device, &mut partials.part(0..count), [dy, s], 0.0)?;
+    assert!(product.len() >= count, "{} values for {count}", product.len());
+    sum_over_rows(device, &mut product.part(0..count), [dy, s], 0.0)?;
     assert_eq!(d_b.len(), count, "a gradient of {} x {}", dy.count, s.count);
-    let arguments = [d_b.whole(), partials.whole(), int(count), Float(scale)];
+    let arguments = [d_b.whole(), product.whole(), int(count), Float(scale)];
     device.launch("lora_add_scaled", ([count.div_ceil(THREADS), 1, 1], THREADS, 0), &arguments)
 }
 

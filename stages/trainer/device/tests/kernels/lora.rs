@@ -16,8 +16,8 @@ struct Case {
     pad: usize,
 }
 
-// Whole tiles and reads of 16 bytes, with what is left over of each; odd sizes, that are read one by one; more rows than
-// one share of a gradient, and more ranks than a block's columns.
+// Whole tiles and reads of 16 bytes, with what is left over of each; odd sizes, that are read one by one; more terms than are
+// shared at once.
 const CASES: [Case; 5] = [
     Case { rows: 1, width: 1, matrices: &[(1, 1)], pad: 0 },
     Case { rows: 32, width: 128, matrices: &[(128, 16)], pad: 0 },
@@ -166,9 +166,8 @@ fn check_products<F: Stored>(device: &Device<F>) -> Result<(), Error> {
         let (dx, ds) = (columns(&dx, stride, 0..width), columns(&dx, stride, width..width + rank));
         let before = numbers.stored::<f32>(rank * width);
         let mut d_a = device.copy("dA", &before)?;
-        let mut partials = device.room("partials", lora::partials(rows, width, rank))?;
         let columns_of_s = shape.beside(&dx_there, 0..rank);
-        lora::gradient_a(device, &mut d_a, &mut partials, shape.own(&x_there), columns_of_s)?;
+        lora::gradient_a(device, &mut d_a, shape.own(&x_there), columns_of_s)?;
         let expected = plus(&columns(&before, width, 0..width), 1.0, &transposed(&ds), &transposed(&x));
         assert_close::<f32>(&format!("dA of {what}"), &d_a.read()?, &expected);
 
@@ -191,10 +190,10 @@ fn check_products<F: Stored>(device: &Device<F>) -> Result<(), Error> {
             let (out, r) = (of.len(), ranks.len());
             let before = numbers.stored::<f32>(out * r);
             let mut d_b = device.copy("dB", &before)?;
-            let mut partials = device.room("partials", lora::partials(rows, out, r))?;
+            let mut product = device.room("a product", out * r)?;
             let own = Columns::new(&dy_there, rows, outputs + case.pad, of.clone());
             let beside = shape.beside(&x_there, ranks.clone());
-            lora::gradient_b(device, (&mut d_b, SCALE), &mut partials, own, beside)?;
+            lora::gradient_b(device, (&mut d_b, SCALE), &mut product, own, beside)?;
             let dy = transposed(&columns(&dy, outputs + case.pad, of));
             let s: Rows = s.iter().map(|row| row[ranks.clone()].to_vec()).collect();
             let expected = plus(&columns(&before, r, 0..r), f64::from(SCALE), &dy, &transposed(&s));
