@@ -111,7 +111,8 @@ def step_table(model, steps):
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for row in steps:
         seconds, memory = row["seconds_per_step"], row["card_memory_gb"]
-        cells = [row["step"], f"{seconds:.3f}", f"{row['tokens_per_s']:.0f}", f"{row['packed_tokens_per_s']:.0f}"]
+        named = row["step"] if row["pairs"] == first["pairs"] else f"{row['step']}, {row['pairs']} pairs"
+        cells = [named, f"{seconds:.3f}", f"{row['tokens_per_s']:.0f}", f"{row['packed_tokens_per_s']:.0f}"]
         cells += [f"{row['tflop_per_s']:.1f}", share(row.get("share_of_least")), share(row["share_of_floor"])]
         cells += [f"{memory:.1f}" if memory else "", row["activations"]]
         cells += [f"{seconds / ours[0]:.2f} ×" if ours and not row["step"].startswith("obvert") else ""]

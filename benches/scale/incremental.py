@@ -79,7 +79,7 @@ def main():
     options.add_argument("--out", type=Path)
     options = options.parse_args()
     folder = options.out or Path(tempfile.mkdtemp(prefix="obvert-incremental-"))
-    prepare(folder, SINK, options.profiles, options.personas, samples=2)
+    prepare(folder, SINK, options.profiles, options.personas, samples=2, log='log = "calls.log"')
     begin = time.perf_counter()
     run = Run(options, folder)
     last, first = run.quiet(0, 20)

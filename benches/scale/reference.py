@@ -6,7 +6,7 @@ import time
 PIPELINE = """
 [model.policy]
 kind = "scripted"
-log = "calls.log"
+LOG
 [[model.policy.rule]]
 match = "."
 reply = '''{{ ["Today it is good.", "well, that is so", "Bread? 5 loaves, friend!", "It is good, and it is warm. It is there. So it is! Yes."] | pick }}
@@ -106,10 +106,10 @@ def write(path, rows):
     return time.perf_counter()
 
 
-def prepare(folder, sink, profiles, personas, samples):
-    """Puts the pipeline, `pipeline.toml`, and its inputs into a folder."""
+def prepare(folder, sink, profiles, personas, samples, log=""):
+    """Puts the pipeline, `pipeline.toml`, and its inputs into a folder. `log` is a line of the model's settings."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = PIPELINE.replace("PERSONAS", str(personas)).replace("SAMPLES", str(samples))
+    text = PIPELINE.replace("PERSONAS", str(personas)).replace("SAMPLES", str(samples)).replace("LOG", log)
     (folder / "pipeline.toml").write_text(f'name = "scale"\n{text}\n{sink}')
     write(folder / "profiles.jsonl", map(profile, range(profiles)))
     write(folder / "personas.jsonl", map(persona, range(personas)))

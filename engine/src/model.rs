@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use obvert_api::{Reply, Request};
 
-pub use endpoint::{Explanation, Usage};
 pub(crate) use endpoint::{Call, Endpoint, Limits, Named, Owners, ReplyTo, Ticket, Via, owner, ticket, ticket_of};
+pub use endpoint::{Explanation, Usage};
 pub use scripted::Scripted;
 
 /// Something that answers requests.

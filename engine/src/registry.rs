@@ -149,14 +149,7 @@ impl Registry {
 
     /// Loads the program's own plugins from the folders where a build or an installation puts them.
     pub fn add_own_libraries(&mut self, names: &[&str]) -> Result<(), Error> {
-        let folders = own_folders();
-        for name in names {
-            let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-            if let Some(path) = folders.iter().map(|folder| folder.join(&file)).find(|path| path.is_file()) {
-                self.add_library(&path)?;
-            }
-        }
-        Ok(())
+        names.iter().filter_map(|name| own_library(name)).try_for_each(|path| self.add_library(&path))
     }
 
     /// The stage type of this name.
@@ -214,6 +207,12 @@ impl Registry {
         let entry = self.models.get(kind).ok_or_else(|| failed(format!("unknown kind `{kind}`")))?;
         (entry.open)(settings).map_err(failed)
     }
+}
+
+/// A library of the program's own, by the name of its crate, where a build or an installation has put it.
+pub fn own_library(name: &str) -> Option<PathBuf> {
+    let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    own_folders().into_iter().map(|folder| folder.join(&file)).find(|path| path.is_file())
 }
 
 /// Where cargo leaves the libraries of a package's dependencies, beside the program, and where an installation has them. Those of

@@ -1,7 +1,6 @@
 //! What a stage's code does wrong costs the items that it does it with.
 
-use std::path::PathBuf;
-
+use obvert_engine::registry::own_library;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -28,16 +27,9 @@ type = "jsonl"
 from = "act"
 "#;
 
-/// The library that cargo built for this test.
-fn library() -> PathBuf {
-    let name = format!("{}obvert_misbehave{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let test = std::env::current_exe().unwrap();
-    test.parent().unwrap().join(name)
-}
-
 /// Rows that do these things, one after the other.
 fn prepared(actions: &[&str], isolation: &str, run: &str) -> TempDir {
-    let pipeline = PIPELINE.replace("LIBRARY", &library().display().to_string());
+    let pipeline = PIPELINE.replace("LIBRARY", &own_library("obvert_misbehave").unwrap().display().to_string());
     let pipeline = pipeline.replace("ISOLATION", isolation).replace("RUN", run);
     let row = |(id, action): (usize, &&str)| json!({ "id": id, "do": action }).to_string() + "\n";
     let rows: String = actions.iter().enumerate().map(row).collect();

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use obvert_engine::registry::own_library;
 use obvert_trainer::random::SplitMix64;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -33,11 +34,7 @@ pub fn play(seed: u64) {
     let pipeline = Pipeline::random(&mut random);
     let repeats = !pipeline.stages.iter().any(|stage| stage.does == Does::Collect);
     let folder = tempfile::tempdir().unwrap();
-    let library = std::env::current_exe().unwrap().with_file_name(format!(
-        "{}obvert_toys{}",
-        std::env::consts::DLL_PREFIX,
-        std::env::consts::DLL_SUFFIX
-    ));
+    let library = own_library("obvert_toys").unwrap();
     let text = pipeline.toml(library.to_str().unwrap(), [1, 2, 7, 4096][random.below(4)]);
     fs::write(folder.path().join("toys.toml"), text).unwrap();
     let script = Script::new(random.next_bits(), repeats, seed.is_multiple_of(2));

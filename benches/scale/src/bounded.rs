@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use obvert_api::Record;
-use obvert_api::erased::encode;
 use obvert_engine::pipeline::parse;
-use obvert_engine::registry::{Entry, Row, Rows, Source};
+use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Options, Outcome, Poll, Registry, Settled, View, Waker};
 use obvert_stages::Findings;
 use obvert_stream_stages::Note;
 use serde_json::{Value, json};
 
+use crate::generated::Generated;
 use crate::memory::Watch;
 
 /// Arguments of `bounded`.
@@ -75,43 +75,17 @@ fn pass(arguments: &Arguments, rows: u64, slow: Duration) -> anyhow::Result<(Out
     for stage in obvert_stream_stages::stages() {
         registry.add_linked(stage);
     }
-    let any = json!({ "type": "object" });
-    let bytes = arguments.bytes;
-    let open = move |_: &Value| Ok(Arc::new(Generated { rows, bytes }) as Arc<dyn Source>);
-    registry.add("generated", Entry::source::<Note>(any.clone(), Arc::new(open)));
+    registry.add("generated", Generated { rows, bytes: arguments.bytes }.entry());
     let spent = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&spent);
     let open = move |_: &Value, _: &_| Ok(Box::new(Slow::new(slow, Arc::clone(&counted))) as Box<dyn View>);
-    registry.add("slow", Entry::view(Note::NAME, any, Arc::new(open)));
+    registry.add("slow", Entry::view(Note::NAME, json!({ "type": "object" }), Arc::new(open)));
     let document = parse(std::path::Path::new("bounded.toml"), PIPELINE, &[]).map_err(|e| anyhow::anyhow!("{e}"))?;
     let mut plan = document.resolve(&registry).map_err(|e| anyhow::anyhow!("{e}"))?;
     plan.run.workers = arguments.workers;
     let folder = tempfile::tempdir()?;
     let outcome = obvert_engine::run(plan, &registry, &Options::new(folder.path().to_path_buf()), |_| ())?;
     Ok((outcome, Duration::from_nanos(spent.load(Relaxed))))
-}
-
-/// Notes of a size, which are made as they are read.
-struct Generated {
-    rows: u64,
-    bytes: usize,
-}
-
-impl Source for Generated {
-    fn rows(&self) -> Result<Rows, String> {
-        let words = "Nothing is as long as a record that waits. ";
-        let text: Arc<str> = words.repeat(self.bytes / words.len()).into();
-        Ok(Box::new((0..self.rows).map(move |number| {
-            let id = format!("r{number}");
-            let note =
-                Note { id: id.clone(), key: format!("k{}", number % 1000), value: 0, text: text.to_string(), words: 0 };
-            Row { key: id.clone().into_bytes(), record: encode(&note).map_err(|error| (id, error.to_string())) }
-        })))
-    }
-
-    fn stamp(&self) -> u64 {
-        0
-    }
 }
 
 /// A view with a thread that takes its time for each record, as a trainer does.

@@ -1,6 +1,8 @@
 //! What a run costs at scale. Each part prints one JSON line; README.md says how it is measured.
 
 mod bounded;
+mod generated;
+mod hops;
 mod memory;
 mod straggler;
 mod sysbank;
@@ -9,6 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use obvert_engine::registry::own_library;
 
 /// What a run costs at scale.
 #[derive(Parser)]
@@ -21,6 +24,8 @@ struct Arguments {
 enum Part {
     /// A view a hundred times slower than its source: what is outstanding, the memory, the rate.
     Bounded(bounded::Arguments),
+    /// What it costs to go from one stage to the next.
+    Hops(hops::Arguments),
     /// One call in 4,096 takes 2 s: what it costs.
     Straggler(straggler::Arguments),
     /// Profiles, dialogues, responses and verdicts as many as SysBank has.
@@ -30,6 +35,7 @@ enum Part {
 fn main() -> anyhow::Result<()> {
     let line = match Arguments::parse().part {
         Part::Bounded(arguments) => bounded::run(&arguments)?,
+        Part::Hops(arguments) => hops::run(&arguments)?,
         Part::Straggler(arguments) => straggler::run(&arguments)?,
         Part::Sysbank(arguments) => sysbank::run(&arguments)?,
     };
@@ -39,8 +45,5 @@ fn main() -> anyhow::Result<()> {
 
 /// Where cargo leaves a library of stages.
 fn library(name: &str) -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("the program is in no folder")?;
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    Ok(folder.join("deps").join(format!("{prefix}obvert_{name}{suffix}")))
+    own_library(&format!("obvert_{name}")).with_context(|| format!("the library of {name} is not built"))
 }

@@ -118,7 +118,6 @@ fn drive(
                                 tallies.insert(note.key, tally);
                             }
                         }),
-                        Work::Hops => early.clear(),
                         Work::Join if !dims_frontier.frontier().is_empty() => {}
                         Work::Join => early.drain(..).for_each(|note| {
                             if let Some(dimension) = table.get(&note.key) {

@@ -2,7 +2,6 @@
 //! in, or bare timely with closures. Prints one JSON line, as the peers' scripts do (benches/peers).
 
 mod bare;
-mod hops;
 mod input;
 mod pipeline;
 
@@ -43,8 +42,6 @@ pub enum Work {
     Reduce,
     /// Each record finds its dimension.
     Join,
-    /// Nothing: what a hop from stage to stage costs is printed instead, for several chains.
-    Hops,
 }
 
 /// How the stages are run.
@@ -60,9 +57,6 @@ pub enum Engine {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    if arguments.work == Work::Hops {
-        return hops::run(&arguments);
-    }
     let begin = Instant::now();
     let done = match arguments.engine {
         Engine::Timely => bare::run(&arguments)?,

@@ -9,7 +9,7 @@ use anyhow::Context;
 use obvert_api::Record;
 use obvert_api::erased::decode;
 use obvert_engine::pipeline::parse;
-use obvert_engine::registry::Entry;
+use obvert_engine::registry::{Entry, own_library};
 use obvert_engine::{Change, Options, Registry, Settled, View};
 use obvert_stages::Findings;
 use obvert_stream_stages::{Dimension, Note, Tally, Weighed};
@@ -103,7 +103,7 @@ fn registry(arguments: &Arguments, sum: &Arc<Sum>) -> anyhow::Result<Registry> {
                 registry.add_linked(stage);
             }
         }
-        _ => registry.add_library(&library()?)?,
+        _ => registry.add_library(&own_library("obvert_stream_stages").context("the stages' library is not built")?)?,
     }
     let any = json!({ "type": "object" });
     let sum = Arc::clone(sum);
@@ -114,14 +114,6 @@ fn registry(arguments: &Arguments, sum: &Arc<Sum>) -> anyhow::Result<Registry> {
         Arc::new(move |_: &_, _: &_| Ok(Box::new(Tallies { path: path.clone(), rows: Vec::new() }) as Box<dyn View>));
     registry.add("tallies", Entry::view(Tally::NAME, any, open));
     Ok(registry)
-}
-
-/// Where cargo leaves the library of the stages.
-pub fn library() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("the program is in no folder")?;
-    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    Ok(folder.join("deps").join(format!("{prefix}obvert_stream_stages{suffix}")))
 }
 
 #[derive(Default)]

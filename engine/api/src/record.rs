@@ -19,7 +19,8 @@ use serde::{Serialize, de::DeserializeOwned};
 ///
 /// **Contract**: `NAME` is unique among the types of a pipeline and changes when the layout changes; two stages
 /// are connected only if the names agree. The serde form must survive bincode: no `flatten`, no `untagged`, no
-/// skipped fields (defaults are fine).
+/// skipped fields (defaults are fine). What is decoded is what was encoded: between stages that are run as one a record is
+/// neither.
 pub trait Record: Serialize + DeserializeOwned + Send + 'static {
     /// The type's name on both sides of an edge, such as `"Turn"`.
     const NAME: &'static str;

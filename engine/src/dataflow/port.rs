@@ -73,7 +73,7 @@ impl Ports {
 /// An output with the capability by which it emits.
 ///
 /// **Invariant**: the capability never passes a time that may still arrive, so that what lands late lands at a tick where its
-/// input is present, and a retraction takes effect at its own tick.
+/// input is present, and a retraction takes effect at its own tick; or late too, where it waits for another process's memo.
 pub(crate) struct Port<D: Data> {
     output: OutputBuilder<Tick, CapacityContainerBuilder<Vec<Update<D>>>>,
     front: Option<Capability<Tick>>,

@@ -8,14 +8,24 @@ use obvert_api::Record;
 use obvert_engine::pipeline::parse;
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Options, Registry, Settled, View};
-use obvert_stages::Findings;
 use obvert_stream_stages::Note;
 use rustix::time::{ClockId, clock_gettime};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::input::{Held, read};
-use crate::pipeline::library;
-use crate::{Arguments, Engine};
+use crate::generated::Generated;
+use crate::library;
+
+/// Arguments of `hops`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[arg(long, default_value_t = 200_000)]
+    rows: u64,
+    /// Bytes of a record's text.
+    #[arg(long, default_value_t = 100)]
+    bytes: usize,
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+}
 
 /// Stages of a chain.
 const CHAINS: [usize; 3] = [1, 4, 16];
@@ -31,31 +41,31 @@ enum Lie {
     Apart,
 }
 
-/// Prints a line for every chain, and what a stage more costs.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let notes: Arc<Vec<Note>> = Arc::new(read(&arguments.input)?.collect::<Result<_, _>>()?);
-    for (name, lie) in [("together", Lie::Together), ("apart", Lie::Apart)] {
-        let mut before = None;
-        for stages in CHAINS {
-            let times =
-                (0..RUNS).map(|_| seconds(arguments, &notes, lie, stages)).collect::<anyhow::Result<Vec<_>>>()?;
-            let seconds = times.into_iter().fold(f64::INFINITY, f64::min);
-            let hop = before.map(|(fewer, shorter): (usize, f64)| {
-                (seconds - shorter) / (stages - fewer) as f64 / notes.len() as f64 * 1e9
-            });
-            println!(
-                "{}",
-                json!({ "stages": name, "chain": stages, "seconds": seconds, "hop_ns": hop.map(f64::round) })
-            );
-            before = Some((stages, seconds));
-        }
-    }
-    Ok(())
+/// The chains, and what a stage more costs.
+pub fn run(arguments: &Arguments) -> anyhow::Result<Value> {
+    Ok(json!({
+        "part": "hops", "rows": arguments.rows, "bytes": arguments.bytes, "workers": arguments.workers,
+        "together": chains(arguments, Lie::Together)?, "apart": chains(arguments, Lie::Apart)?,
+    }))
 }
 
-fn seconds(arguments: &Arguments, notes: &Arc<Vec<Note>>, lie: Lie, stages: usize) -> anyhow::Result<f64> {
+fn chains(arguments: &Arguments, lie: Lie) -> anyhow::Result<Vec<Value>> {
+    let (mut chains, mut before) = (Vec::new(), None);
+    for stages in CHAINS {
+        let times = (0..RUNS).map(|_| seconds(arguments, lie, stages)).collect::<anyhow::Result<Vec<_>>>()?;
+        let seconds = times.into_iter().fold(f64::INFINITY, f64::min);
+        let hop = before.map(|(fewer, shorter): (usize, f64)| {
+            (seconds - shorter) / (stages - fewer) as f64 / arguments.rows as f64 * 1e9
+        });
+        chains.push(json!({ "stages": stages, "processor_seconds": seconds, "hop_ns": hop.map(f64::round) }));
+        before = Some((stages, seconds));
+    }
+    Ok(chains)
+}
+
+fn seconds(arguments: &Arguments, lie: Lie, stages: usize) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir()?;
-    let registry = registry(arguments, notes, folder.path())?;
+    let registry = registry(arguments, folder.path())?;
     let mut text = "name = \"hops\"\n[stage.stage-0]\ntype = \"notes\"\n".to_string();
     for stage in 1..=stages {
         let kind = if matches!(lie, Lie::Apart) && stage % 2 == 0 { "note-pass-other" } else { "note-pass" };
@@ -76,28 +86,17 @@ fn at_work() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// The stages, and once more in a copy of their library.
-fn registry(arguments: &Arguments, notes: &Arc<Vec<Note>>, folder: &Path) -> anyhow::Result<Registry> {
-    let mut registry = Registry::new();
-    obvert_stages::register(&mut registry, &Findings::default());
-    registry.add("notes", Held::entry(Arc::clone(notes)));
-    let end = Arc::new(|_: &_, _: &_| Ok(Box::new(End) as Box<dyn View>));
-    registry.add("end", Entry::view(Note::NAME, json!({ "type": "object" }), end));
-    if arguments.engine == Engine::Linked {
-        for stage in obvert_stream_stages::stages() {
-            registry.add_linked(stage);
-        }
-    }
-    let copy = folder.join("copy");
-    std::fs::copy(library()?, &copy)?;
-    let own = registry.clone();
+/// The stages, and one once more from a copy of their library.
+fn registry(arguments: &Arguments, folder: &Path) -> anyhow::Result<Registry> {
+    let (mut registry, copy) = (Registry::new(), folder.join("copy"));
+    std::fs::copy(library("stream_stages")?, &copy)?;
     registry.add_library(&copy)?;
     let other = registry.entry("note-pass").context("no stage `note-pass`")?.clone();
-    registry = own;
+    registry.add_library(&library("stream_stages")?)?;
     registry.add("note-pass-other", other);
-    if arguments.engine != Engine::Linked {
-        registry.add_library(&library()?)?;
-    }
+    registry.add("notes", Generated { rows: arguments.rows, bytes: arguments.bytes }.entry());
+    let end = Arc::new(|_: &_, _: &_| Ok(Box::new(End) as Box<dyn View>));
+    registry.add("end", Entry::view(Note::NAME, json!({ "type": "object" }), end));
     Ok(registry)
 }
 
