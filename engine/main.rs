@@ -39,6 +39,12 @@ enum Verb {
         #[arg(long, value_enum, default_value_t)]
         format: verbs::graph::Format,
     },
+    /// Make something that is one's own.
+    #[command(subcommand)]
+    New(verbs::new::What),
+    /// Look at plugins.
+    #[command(subcommand)]
+    Plugin(verbs::plugin::What),
     /// Run a stage for another process of this program (see `isolation` in pipelines).
     #[command(hide = true)]
     StageProcess {
@@ -65,6 +71,8 @@ fn main() -> ExitCode {
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
         Verb::Explain(arguments) => verbs::explain::explain(&arguments),
         Verb::Memo(arguments) => verbs::memo::memo(&arguments),
+        Verb::New(what) => verbs::new::new(&what),
+        Verb::Plugin(what) => verbs::plugin::plugin(&what),
         Verb::StageProcess { library } => verbs::stage_process(&library),
         Verb::Train(arguments) => verbs::train::train(&arguments),
         Verb::Memory(arguments) => verbs::memory::memory(&arguments),

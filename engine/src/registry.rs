@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use obvert_api::erased::{Create, Kind};
-use obvert_api::{Error as StageError, Manifest, Record};
+use obvert_api::{Error as StageError, Example, Manifest, Record};
 use serde_json::Value;
 
 use crate::model::{Model, Scripted};
 use crate::pipeline::{Catalog, Document, Isolation, Plan, Report, StageKind, StagePlan};
-use crate::stage::{Builtin, Isolated, Library, Runner, load};
+use crate::stage::{Builtin, Library, Limits, Program, Runner, ask, build, check_example, load};
 use crate::{Error, RunContext, View};
 
 /// A row that a source could not read: what it found, and why that will not do.
@@ -60,9 +60,11 @@ pub enum Body {
     /// Reads rows from outside.
     Source(OpenSource),
     /// A stage linked into the program.
-    Linked(Create, Manifest),
+    Linked(Create, Box<Manifest>),
     /// A stage of a plugin library.
     Library(Box<Library>),
+    /// A stage of a program.
+    Program(Box<Program>),
     /// A sink, or a stage that consumes a whole collection.
     View(OpenView),
 }
@@ -127,7 +129,7 @@ impl Registry {
 
     /// Adds a stage that is linked into the program.
     pub fn add_linked(&mut self, (manifest, create): (Manifest, Create)) -> &mut Entry {
-        let entry = Entry::of_stage(&manifest, Body::Linked(create, manifest.clone()), "built in".into());
+        let entry = Entry::of_stage(&manifest, Body::Linked(create, Box::new(manifest.clone())), "built in".into());
         self.stages.entry(manifest.name).insert_entry(entry).into_mut()
     }
 
@@ -136,20 +138,20 @@ impl Registry {
         self.models.insert(kind.to_string(), ModelEntry { schema, check, open });
     }
 
-    /// Loads a plugin library and adds its stages.
-    pub fn add_library(&mut self, path: &Path) -> Result<(), Error> {
-        let stages = load(path).map_err(|cause| Error::Plugin { path: path.to_path_buf(), cause })?;
-        for library in stages {
-            let manifest = library.manifest.clone();
-            let entry = Entry::of_stage(&manifest, Body::Library(Box::new(library)), path.display().to_string());
-            self.add(&manifest.name, entry);
+    /// Adds the stages of a plugin: a library, the folder of a crate, which is built, or else a program that speaks for itself.
+    ///
+    /// # Errors
+    /// It is no plugin; names the file.
+    pub fn add_plugin(&mut self, path: &Path) -> Result<(), Error> {
+        for (manifest, body) in bodies(path).map_err(|cause| Error::Plugin { path: path.to_path_buf(), cause })? {
+            self.add(&manifest.name, Entry::of_stage(&manifest, body, path.display().to_string()));
         }
         Ok(())
     }
 
     /// Loads the program's own plugins from the folders where a build or an installation puts them.
     pub fn add_own_libraries(&mut self, names: &[&str]) -> Result<(), Error> {
-        names.iter().filter_map(|name| own_library(name)).try_for_each(|path| self.add_library(&path))
+        names.iter().filter_map(|name| own_library(name)).try_for_each(|path| self.add_plugin(&path))
     }
 
     /// The stage type of this name.
@@ -209,6 +211,19 @@ impl Registry {
     }
 }
 
+/// The stages of a plugin.
+fn bodies(path: &Path) -> Result<Vec<(Manifest, Body)>, String> {
+    if path.is_dir() {
+        return bodies(&build(path)?);
+    }
+    if path.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION) {
+        let stages = load(path)?.into_iter();
+        return Ok(stages.map(|stage| (stage.manifest.clone(), Body::Library(Box::new(stage)))).collect());
+    }
+    let stages = ask(path)?.into_iter();
+    Ok(stages.map(|stage| (stage.manifest.clone(), Body::Program(Box::new(stage)))).collect())
+}
+
 /// A library of the program's own, by the name of its crate, where a build or an installation has put it.
 pub fn own_library(name: &str) -> Option<PathBuf> {
     let file = format!("{}{name}{}", std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
@@ -265,14 +280,24 @@ impl Entry {
         if let Some(check) = &self.check {
             check(settings, plan)?;
         }
-        if stage.isolation.is_some() && !matches!(self.body, Body::Library(_)) {
-            return Err(("isolation".into(), "only stages of plugin libraries can have a process of their own".into()));
+        if stage.isolation.is_some() && !matches!(self.body, Body::Library(_) | Body::Program(_)) {
+            return Err(("isolation".into(), "only stages of plugins can have a process of their own".into()));
         }
         let refused = match &self.body {
             Body::Source(open) => open(settings).and_then(|source| source.rows()).err(),
             _ => self.runner(settings, stage.isolation).and_then(Result::err).map(|e| e.0),
         };
         refused.map_or(Ok(()), |cause| Err(("path".into(), cause)))
+    }
+
+    /// Runs the stage on its examples, each of which may hold or not.
+    pub fn examine(&self) -> Vec<Result<(), StageError>> {
+        let Some(manifest) = self.manifest() else { return Vec::new() };
+        let check = |example: &Example| {
+            let created = self.runner(&example.settings.0, None).unwrap_or_else(|| Err(StageError::new("no stage")));
+            created.and_then(|(stage, _)| check_example(manifest, &*stage, example))
+        };
+        manifest.examples.iter().map(check).collect()
     }
 
     /// Creates the stage, if it is one, with the identity of its code.
@@ -283,27 +308,33 @@ impl Entry {
                 (Arc::new(Builtin { stage, kind: manifest.kind }) as Arc<dyn Runner>, build)
             })),
             Body::Library(library) => {
-                let timeout = |isolation: Isolation| Duration::try_from_secs_f64(isolation.timeout_s?).ok();
-                let runner = match isolation {
-                    None => library.create(settings),
-                    Some(isolation) => {
-                        Isolated::start(library, settings, timeout(isolation)).map(|stage| Arc::new(stage) as _)
-                    }
-                };
+                let runner = isolation.map(limits);
+                let runner =
+                    runner.map_or_else(|| library.create(settings), |limits| library.isolate(settings, limits));
                 Some(runner.map(|runner| (runner, library.build.clone())))
+            }
+            Body::Program(program) => {
+                let runner = program.create(settings, isolation.map(limits).unwrap_or_default());
+                Some(runner.map(|runner| (runner, program.build.clone())))
             }
             Body::Source(_) | Body::View(_) => None,
         }
     }
 
     /// What the stage says of itself; nothing for a source or a view.
-    pub(crate) fn manifest(&self) -> Option<&Manifest> {
+    pub fn manifest(&self) -> Option<&Manifest> {
         match &self.body {
             Body::Linked(_, manifest) => Some(manifest),
             Body::Library(library) => Some(&library.manifest),
+            Body::Program(program) => Some(&program.manifest),
             Body::Source(_) | Body::View(_) => None,
         }
     }
+}
+
+fn limits(isolation: Isolation) -> Limits {
+    let timeout = isolation.timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    Limits { timeout, memory: isolation.memory_mb.map(|megabytes| megabytes << 20) }
 }
 
 impl Catalog for Registry {

@@ -1,9 +1,16 @@
 //! Stages as the dataflow runs them: batches of bytes, every item contained.
 
+mod answers;
+mod built;
 mod builtin;
 mod chain;
+mod child;
+mod example;
+mod foreign;
+mod frames;
 mod isolated;
 mod library;
+mod lines;
 mod pipe;
 pub mod process;
 
@@ -11,11 +18,14 @@ use std::sync::Arc;
 
 use obvert_api::{Error, Operation, Outcome, Reply};
 
+pub(crate) use built::build;
 pub use builtin::Builtin;
 pub use chain::Link;
 pub(crate) use chain::{Chain, Passed};
-pub use isolated::Isolated;
+pub use example::check as check_example;
+pub use isolated::Limits;
 pub use library::{Library, load};
+pub use lines::{Program, ask};
 
 /// An item of a stage, with the replies so far.
 #[derive(Clone, Copy, Debug)]

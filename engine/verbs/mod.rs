@@ -8,7 +8,9 @@ pub mod memo;
 pub mod memory;
 pub mod merge;
 mod model;
+pub mod new;
 mod pairs;
+pub mod plugin;
 pub mod run;
 pub mod train;
 mod train_observer;
@@ -55,12 +57,18 @@ pub fn resolve(path: &Path, set: &[String], findings: &Findings) -> anyhow::Resu
     let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
     let document = parse(path, &text, set).map_err(|report| Refused(report.to_string()))?;
     let mut registry = registry(findings).context("the program's own plugins")?;
-    for (index, library) in document.plugins().iter().enumerate() {
-        let refused = |e: obvert_engine::Error| Refused(Report::at_plugin(&document, index, e.to_string()).to_string());
-        registry.add_library(library).map_err(refused)?;
-    }
+    add_plugins(&mut registry, &document)?;
     let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
     Ok((text, document, plan, registry))
+}
+
+/// Adds the plugins that a pipeline names.
+fn add_plugins(registry: &mut Registry, document: &Document) -> anyhow::Result<()> {
+    for (index, plugin) in document.plugins().iter().enumerate() {
+        let refused = |e: obvert_engine::Error| Refused(Report::at_plugin(document, index, e.to_string()).to_string());
+        registry.add_plugin(plugin).map_err(refused)?;
+    }
+    Ok(())
 }
 
 /// Runs a stage of a library for the program that started this one.

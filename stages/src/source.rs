@@ -3,6 +3,7 @@
 //! A path is a `.jsonl` or `.csv` file, either of them gzipped, or a folder: there every `.jsonl` and `.csv` file is read
 //! in the order of the names, and every `.txt` and `.md` file is one row `{"id": stem, "text": content}`.
 
+mod known;
 mod row;
 
 use std::collections::hash_map::DefaultHasher;

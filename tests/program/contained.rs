@@ -118,5 +118,5 @@ fn what_cannot_be_isolated_is_refused() {
     assert!(refused("timeout_s = 1", misbehave).contains("needs `isolation = \"process\"`"));
     assert!(refused("isolation = \"thread\"", misbehave).contains("`isolation`"));
     let linked = refused("isolation = \"process\"", "type = \"sysbench-profile\"");
-    assert!(linked.contains("only stages of plugin libraries"), "{linked}");
+    assert!(linked.contains("only stages of plugins"), "{linked}");
 }

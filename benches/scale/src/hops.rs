@@ -90,9 +90,9 @@ fn at_work() -> f64 {
 fn registry(arguments: &Arguments, folder: &Path) -> anyhow::Result<Registry> {
     let (mut registry, copy) = (Registry::new(), folder.join("copy"));
     std::fs::copy(library("stream_stages")?, &copy)?;
-    registry.add_library(&copy)?;
+    registry.add_plugin(&copy)?;
     let other = registry.entry("note-pass").context("no stage `note-pass`")?.clone();
-    registry.add_library(&library("stream_stages")?)?;
+    registry.add_plugin(&library("stream_stages")?)?;
     registry.add("note-pass-other", other);
     registry.add("notes", Generated { rows: arguments.rows, bytes: arguments.bytes }.entry());
     let end = Arc::new(|_: &_, _: &_| Ok(Box::new(End) as Box<dyn View>));

@@ -51,7 +51,7 @@ fn pass(arguments: &Arguments, straggles: Duration) -> anyhow::Result<f64> {
     );
     let mut registry = Registry::new();
     obvert_stages::register(&mut registry, &Findings::default());
-    registry.add_library(&library("toys")?)?;
+    registry.add_plugin(&library("toys")?)?;
     let any = json!({ "type": "object" });
     let model = Uneven { calls: AtomicU64::new(0), each: Duration::from_millis(arguments.call_ms), straggles };
     let model: Arc<dyn Model> = Arc::new(model);

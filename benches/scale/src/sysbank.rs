@@ -49,7 +49,7 @@ fn registry(counted: &Arc<Mutex<Count>>) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     obvert_stages::register(&mut registry, &Findings::default());
     for name in ["persona_play", "judge", "reverse", "pair"] {
-        registry.add_library(&library(name)?)?;
+        registry.add_plugin(&library(name)?)?;
     }
     let counted = Arc::clone(counted);
     let open = move |_: &Value, _: &_| Ok(Box::new(Counting(Arc::clone(&counted))) as Box<dyn View>);

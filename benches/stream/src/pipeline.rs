@@ -103,7 +103,7 @@ fn registry(arguments: &Arguments, sum: &Arc<Sum>) -> anyhow::Result<Registry> {
                 registry.add_linked(stage);
             }
         }
-        _ => registry.add_library(&own_library("obvert_stream_stages").context("the stages' library is not built")?)?,
+        _ => registry.add_plugin(&own_library("obvert_stream_stages").context("the stages' library is not built")?)?,
     }
     let any = json!({ "type": "object" });
     let sum = Arc::clone(sum);

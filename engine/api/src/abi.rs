@@ -2,6 +2,9 @@
 //!
 //! Structs begin with their size and only ever grow at the end. Bytes are borrowed for the duration of a call;
 //! whoever wants to keep them copies. Nothing allocated on one side is freed on the other. No call unwinds.
+//!
+//! **Frozen**: what stands here keeps its place, type and meaning for as long as [`MAJOR`] is 1. A plugin that was built for it
+//! goes on to load; what is added is optional on both sides. `include/obvert.h` says the same in C, and a test compares the two.
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +22,8 @@ pub const MINOR: u32 = 0;
 pub const SYMBOL: &str = "obvert_plugin_v1";
 /// Flag of a plugin whose panics unwind, so that the border can catch them.
 pub const UNWINDS: u64 = 1;
+/// Flag of a stage whose records are JSON texts, of the types of [`crate::record::standard`]: what other languages speak.
+pub const JSON: u64 = 2;
 
 /// Borrowed bytes.
 #[repr(C)]
@@ -64,8 +69,9 @@ pub struct Host {
     pub minor: u32,
     /// Logs a line at a level from 1 (error) to 5 (trace).
     pub log: extern "C" fn(level: u32, message: Bytes),
-    /// Takes one record (or key, or JSON text) made from the batch's item; the host copies.
-    pub emit: extern "C" fn(call: *mut c_void, item: u64, record: Bytes),
+    /// Takes one record (or key, or JSON text) made from the batch's item; the host copies. Not 0: the item has failed, and no
+    /// more of it is wanted.
+    pub emit: extern "C" fn(call: *mut c_void, item: u64, record: Bytes) -> i32,
     /// Takes one request, as JSON, made for the batch's item.
     pub request: extern "C" fn(call: *mut c_void, item: u64, request: Bytes),
     /// Says why the batch's item could not be handled.
@@ -100,7 +106,7 @@ pub struct Plugin {
     pub major: u32,
     /// The plugin's [`MINOR`].
     pub minor: u32,
-    /// [`UNWINDS`].
+    /// [`UNWINDS`], [`JSON`].
     pub flags: u64,
     /// The stage's manifest, as JSON.
     pub manifest: Bytes,
@@ -254,7 +260,8 @@ struct Answering<'a> {
 
 impl Sink for Answering<'_> {
     fn record(&mut self, record: &[u8]) {
-        (self.host.emit)(self.call, self.index, Bytes::of(record));
+        // An item that has failed by this is one whose other records are of no use either.
+        let _ = (self.host.emit)(self.call, self.index, Bytes::of(record));
     }
 
     fn request(&mut self, request: Request) {

@@ -32,6 +32,25 @@ pub struct Manifest {
     pub output: String,
     /// JSON schema of the settings.
     pub settings: Json,
+    /// What the stage does with a few items, to be read and to be checked.
+    #[serde(default)]
+    pub examples: Vec<Example>,
+}
+
+/// What a stage makes of an item: a record, or the records of a group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Example {
+    /// Settings, as in a pipeline.
+    pub settings: Json,
+    /// The record, or all of a group, as JSON.
+    pub records: Vec<Json>,
+    /// Side records of the group.
+    pub with: Vec<Json>,
+    /// Answers to what it asks models for, in order.
+    pub replies: Vec<String>,
+    /// The records that it makes, in order.
+    pub made: Vec<Json>,
 }
 
 impl Manifest {
@@ -209,6 +228,7 @@ pub fn map_manifest<M: Map>(version: &str) -> Manifest {
         with: None,
         output: M::Out::NAME.into(),
         settings: Json(schema_for!(M).to_value()),
+        examples: M::examples(),
     }
 }
 
@@ -223,6 +243,7 @@ pub fn group_manifest<G: Group>(version: &str) -> Manifest {
         with: (G::With::NAME != Nothing::NAME).then(|| G::With::NAME.into()),
         output: G::Out::NAME.into(),
         settings: Json(schema_for!(G).to_value()),
+        examples: G::examples(),
     }
 }
 
@@ -342,7 +363,8 @@ pub fn to_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(&decode::<R>(bytes)?).map_err(Error::new)
 }
 
-fn from_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
+/// A record from JSON.
+pub fn from_json<R: Record>(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     encode(&serde_json::from_slice::<R>(bytes).map_err(|e| Error(format!("not a {}: {e}", R::NAME)))?)
 }
 

@@ -17,8 +17,16 @@ use crate::{Error, Invocation, Operation, Outcome, Reply};
 /// The end of an invocation without replies.
 const NO_REPLIES: [u8; 4] = [0; 4];
 const MAGIC: u32 = u32::from_le_bytes(*b"OBV1");
-/// Records are encoded with bincode 2's standard configuration.
-pub const CODEC_BINCODE: u8 = 1;
+
+/// How records are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Codec {
+    /// With bincode 2's standard configuration.
+    Bincode = 1,
+    /// As JSON texts.
+    Json = 2,
+}
 
 /// A batch on its way to a stage.
 #[derive(Debug)]
@@ -30,14 +38,14 @@ pub struct Writer {
 impl Writer {
     /// An empty batch of records of the type `record`.
     pub fn new(operation: Operation, record: &str) -> Self {
-        Self::with_room(operation, record, 0, 0)
+        Self::with_room(Codec::Bincode, operation, record, 0, 0)
     }
 
     /// An empty batch that need not grow for so many items of so many bytes, where they come without replies.
-    pub fn with_room(operation: Operation, record: &str, items: usize, size: usize) -> Self {
+    pub fn with_room(codec: Codec, operation: Operation, record: &str, items: usize, size: usize) -> Self {
         let mut bytes = Vec::with_capacity(32 + size + 24 * items);
         bytes.extend_from_slice(&MAGIC.to_le_bytes());
-        bytes.extend_from_slice(&[CODEC_BINCODE, operation.code(), 0, 0]);
+        bytes.extend_from_slice(&[codec as u8, operation.code(), 0, 0]);
         bytes.extend_from_slice(&schema_of(record).to_le_bytes());
         bytes.extend_from_slice(&0u32.to_le_bytes());
         Writer { bytes, count: 0 }
@@ -106,8 +114,8 @@ pub fn decode(batch: &[u8]) -> Result<(Operation, u64, Vec<&[u8]>), Error> {
         return Err(Error::new("batch does not begin with OBV1"));
     }
     let [codec, operation, _, _] = reader.u32()?.to_le_bytes();
-    if codec != CODEC_BINCODE {
-        return Err(Error(format!("batch has codec {codec}, known is {CODEC_BINCODE}")));
+    if codec != Codec::Bincode as u8 {
+        return Err(Error(format!("batch has codec {codec}, known is {}", Codec::Bincode as u8)));
     }
     let operation = Operation::from_code(operation)
         .ok_or_else(|| Error(format!("batch asks for the unknown operation {operation}")))?;

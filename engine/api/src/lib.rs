@@ -14,9 +14,10 @@ mod json;
 pub mod record;
 mod settings;
 mod stage;
+pub mod testing;
 
 pub use effect::{Reply, Request, Sampling};
-pub use erased::{Invocation, Manifest, Operation, Outcome, Port};
+pub use erased::{Example, Invocation, Manifest, Operation, Outcome, Port};
 pub use json::Json;
 pub use record::{Nothing, Record};
 pub use settings::{ModelName, PathSetting};

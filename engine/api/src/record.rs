@@ -7,11 +7,13 @@ mod correction;
 mod dialogue;
 mod pair;
 mod profile;
+mod standard;
 
 pub use correction::{Correction, Veto};
 pub use dialogue::{Judged, Message, Response, Session, Turn, Verdict};
 pub use pair::{Adapter, Pair, PairConstraint};
 pub use profile::{Constraint, Persona, Profile, Reversal};
+pub use standard::{STANDARD, Standard, Translate, standard};
 
 use serde::{Serialize, de::DeserializeOwned};
 

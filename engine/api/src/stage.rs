@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Record, Reply, Request};
+use crate::{Example, Record, Reply, Request};
 
 /// Why a stage could not handle an item; the item is set aside with this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +69,11 @@ pub trait Map: DeserializeOwned + JsonSchema + Send + Sync + 'static {
         Ok(())
     }
 
+    /// What the stage makes of a few items: shown and run by `obvert plugin check`, and by [`crate::testing::examples`].
+    fn examples() -> Vec<Example> {
+        Vec::new()
+    }
+
     /// Handles one record. `replies` holds the answers to everything requested for it so far, in order; it is
     /// empty on the first run. The run that requests nothing more is the last, and what it emits goes on.
     fn map(&self, input: Self::In, replies: &[Reply], out: &mut Output<Self::Out>) -> Result<(), Error>;
@@ -94,6 +99,11 @@ pub trait Group: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     /// Refuses settings that their types alone cannot rule out.
     fn validate(&self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// What the stage makes of a few items: shown and run by `obvert plugin check`, and by [`crate::testing::examples`].
+    fn examples() -> Vec<Example> {
+        Vec::new()
     }
 
     /// The group that a record belongs to.

@@ -147,7 +147,7 @@ impl State {
             for id in self.groups.wanting(&side.key) {
                 self.withdraw(id, None, at)?;
             }
-            self.groups.change_side(side.key, side.item, net);
+            self.groups.change_side(&side.key, side.item, net);
         }
         for (Keyed { item, key, wants }, _, net) in members {
             let id = self.groups.id(key);

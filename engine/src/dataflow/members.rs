@@ -5,17 +5,19 @@
 
 mod ahead;
 mod member;
+mod sides;
 mod store;
 
 use std::hash::BuildHasher;
 use std::io;
 use std::path::Path;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use obvert_api::frame;
 use smallvec::SmallVec;
 
 use super::item::{Bytes, Item, Key};
+use sides::Sides;
 use store::Store;
 
 /// A group's number, as long as it has members.
@@ -35,24 +37,6 @@ struct Group {
     key: Key,
     /// The side records that its members want, by their keys' numbers, and how many members do.
     wants: SmallVec<[(u32, i32); 2]>,
-}
-
-/// Side records by their keys.
-#[derive(Default)]
-struct Sides {
-    ids: HashMap<Key, u32>,
-    sides: Vec<Side>,
-    /// Numbers that are not in use.
-    free: Vec<u32>,
-}
-
-#[derive(Default)]
-struct Side {
-    key: Key,
-    /// In their own order, with their copies.
-    records: Vec<(Item, isize)>,
-    /// The groups that want them.
-    wanting: HashSet<Id>,
 }
 
 impl Groups {
@@ -93,36 +77,24 @@ impl Groups {
     /// So many more copies of a member, which wants the side records of a key.
     pub(crate) fn change(&mut self, id: Id, item: &Item, wants: Option<Key>, net: isize) -> io::Result<()> {
         if let Some(wanted) = wants {
-            let side = self.sides.id(wanted);
+            let side = self.sides.id(&wanted);
             match self.groups[id as usize].want(side, net) {
-                Wanted::First => drop(self.sides.sides[side as usize].wanting.insert(id)),
-                Wanted::Last => drop(self.sides.sides[side as usize].wanting.remove(&id)),
+                Wanted::First => self.sides.want(side, id),
+                Wanted::Last => self.sides.want_no_more(side, id),
                 Wanted::Still => {}
             }
-            self.sides.tidy(side);
         }
         self.store.push(id, item, net)
     }
 
     /// So many more copies of a side record.
-    pub(crate) fn change_side(&mut self, key: Key, item: Item, net: isize) {
-        let side = self.sides.id(key);
-        let records = &mut self.sides.sides[side as usize].records;
-        match records.binary_search_by(|(other, _)| other.cmp(&item)) {
-            Ok(at) => {
-                records[at].1 += net;
-                if records[at].1 == 0 {
-                    records.remove(at);
-                }
-            }
-            Err(at) => records.insert(at, (item, net)),
-        }
-        self.sides.tidy(side);
+    pub(crate) fn change_side(&mut self, key: &Key, item: Item, net: isize) {
+        self.sides.change(key, item, net);
     }
 
     /// The groups that want the side records of a key.
     pub(crate) fn wanting(&self, side: &Key) -> Vec<Id> {
-        self.sides.get(side).map(|side| side.wanting.iter().copied().collect()).unwrap_or_default()
+        self.sides.wanting(side).to_vec()
     }
 
     /// The invocation on a group as it is now; none without members.
@@ -152,43 +124,6 @@ impl Groups {
             self.free.push(id);
         }
         Ok(())
-    }
-}
-
-impl Sides {
-    /// The number of a key; a new one if it has none.
-    fn id(&mut self, key: Key) -> u32 {
-        if let Some(id) = self.ids.get(&key) {
-            return *id;
-        }
-        let id = self.free.pop().unwrap_or(self.sides.len() as u32);
-        let side = Side { key: key.clone(), ..Side::default() };
-        match self.sides.get_mut(id as usize) {
-            Some(unused) => *unused = side,
-            None => self.sides.push(side),
-        }
-        self.ids.insert(key, id);
-        id
-    }
-
-    fn get(&self, key: &Key) -> Option<&Side> {
-        self.ids.get(key).map(|id| &self.sides[*id as usize])
-    }
-
-    /// Forgets a key of which there are no records and which nobody wants.
-    fn tidy(&mut self, id: u32) {
-        let side = &self.sides[id as usize];
-        if side.records.is_empty() && side.wanting.is_empty() && self.ids.remove(&side.key).is_some() {
-            self.free.push(id);
-        }
-    }
-
-    /// The records of several keys, each once, in their own order.
-    fn wanted(&self, ids: impl Iterator<Item = u32>) -> Vec<&[u8]> {
-        let mut records: Vec<_> = ids.flat_map(|id| &self.sides[id as usize].records).collect();
-        records.sort_unstable();
-        records.dedup();
-        records.into_iter().flat_map(|(item, copies)| copied(&item.bytes.0, *copies as i64)).collect()
     }
 }
 
@@ -262,12 +197,12 @@ mod tests {
             for (root, text, of) in [(2, "b", "x"), (1, "z", "x"), (3, "c", "y"), (2, "a", "x"), (1, "z", "x")] {
                 change(groups, of, root, text, 1);
             }
-            groups.change_side(key("s"), item(9, "side"), 1);
+            groups.change_side(&key("s"), item(9, "side"), 1);
             let texts = |texts: &[&str]| texts.iter().map(|t| t.to_string()).collect::<Vec<_>>();
             assert_eq!(shown(groups, "x"), Some((1, texts(&["z", "z", "a", "b"]), texts(&["side"]))));
             assert_eq!(groups.wanting(&key("s")).len(), 2);
             change(groups, "x", 1, "z", -2);
-            groups.change_side(key("s"), item(9, "side"), -1);
+            groups.change_side(&key("s"), item(9, "side"), -1);
             assert_eq!(shown(groups, "x"), Some((2, texts(&["a", "b"]), vec![])));
             for text in ["a", "b"] {
                 change(groups, "x", 2, text, -1);

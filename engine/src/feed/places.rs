@@ -1,10 +1,11 @@
-//! Places of rows: a key's is its position in a file, to which new ones are appended.
+//! Places of rows: a key's is its position in a file, to which new ones are appended. Memory holds eight bytes of a row.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
 /// A hash of a row's key, and of how many rows before it have the same.
 type Key = [u8; 16];
@@ -15,8 +16,11 @@ const CHUNK: usize = 4096;
 /// The places of all rows that a source ever had.
 pub(super) struct Places {
     file: File,
-    known: HashMap<Key, u64>,
-    /// Not in the file yet.
+    /// The beginning of each key, and its place: there the file has the whole of it.
+    known: HashTable<([u8; 4], u32)>,
+    /// Keys in the file.
+    written: u64,
+    /// The ones behind them.
     new: Vec<Key>,
     /// Whether some in the file may not be on disk.
     unsure: bool,
@@ -25,12 +29,14 @@ pub(super) struct Places {
 impl Places {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let bytes = if path.exists() { std::fs::read(path)? } else { Vec::new() };
-        let (keys, torn) = bytes.as_chunks();
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let (keys, torn) = bytes.as_chunks::<{ size_of::<Key>() }>();
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
         // A key that a crash tore was of a row that nothing has seen.
         file.set_len((bytes.len() - torn.len()) as u64)?;
-        let known = keys.iter().copied().zip(0..).collect();
-        Ok(Places { file, known, new: Vec::new(), unsure: true })
+        let known = HashTable::with_capacity(keys.len());
+        let mut places = Places { file, known, written: keys.len() as u64, new: Vec::new(), unsure: true };
+        keys.iter().try_for_each(|key| places.learn(key))?;
+        Ok(places)
     }
 
     /// So many have been given out.
@@ -40,15 +46,42 @@ impl Places {
 
     /// The place of the n-th row of a key; a new one where it has none.
     pub(super) fn place(&mut self, key: &[u8], nth: u32) -> io::Result<u64> {
-        let (key, next) = (hash(key, nth), self.len());
-        let place = *self.known.entry(key).or_insert_with(|| {
-            self.new.push(key);
-            next
-        });
+        let key = hash(key, nth);
+        if let Some(place) = self.find(&key)? {
+            return Ok(u64::from(place));
+        }
+        self.learn(&key)?;
+        self.new.push(key);
         if self.new.len() >= CHUNK {
             self.write()?;
         }
-        Ok(place)
+        Ok(self.len() - 1)
+    }
+
+    fn find(&self, key: &Key) -> io::Result<Option<u32>> {
+        let mut unreadable = None;
+        let is_it = |(start, place): &([u8; 4], u32)| {
+            *start == start_of(key)
+                && self.key(*place).map_or_else(|error| unreadable.replace(error).is_some(), |known| known == *key)
+        };
+        let found = self.known.find(spread(start_of(key)), is_it).map(|(_, place)| *place);
+        unreadable.map_or(Ok(found), Err)
+    }
+
+    fn key(&self, place: u32) -> io::Result<Key> {
+        if let Some(new) = u64::from(place).checked_sub(self.written) {
+            return Ok(self.new[new as usize]);
+        }
+        let mut key = Key::default();
+        self.file.read_exact_at(&mut key, u64::from(place) * size_of::<Key>() as u64)?;
+        Ok(key)
+    }
+
+    /// Gives the next place to a key.
+    fn learn(&mut self, key: &Key) -> io::Result<()> {
+        let place = u32::try_from(self.known.len()).map_err(|_| io::Error::other("a source of more than 2^32 rows"))?;
+        self.known.insert_unique(spread(start_of(key)), (start_of(key), place), |(start, _)| spread(*start));
+        Ok(())
     }
 
     /// Has all places on disk when it returns.
@@ -63,9 +96,19 @@ impl Places {
     fn write(&mut self) -> io::Result<()> {
         self.unsure |= !self.new.is_empty();
         self.file.write_all(self.new.as_flattened())?;
+        self.written += self.new.len() as u64;
         self.new.clear();
         Ok(())
     }
+}
+
+fn start_of(key: &Key) -> [u8; 4] {
+    [key[0], key[1], key[2], key[3]]
+}
+
+/// Over all bits of a table's hash.
+fn spread(start: [u8; 4]) -> u64 {
+    u64::from(u32::from_le_bytes(start)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn hash(key: &[u8], nth: u32) -> Key {
@@ -80,6 +123,27 @@ fn hash(key: &[u8], nth: u32) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_found_in_the_file_and_before_they_are_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.keys");
+        let rows = 2 * CHUNK as u64 + 7;
+        let all = |places: &mut Places| {
+            (0..rows).for_each(|row| assert_eq!(places.place(&row.to_le_bytes(), 0).unwrap(), row));
+        };
+        let mut places = Places::open(&path).unwrap();
+        all(&mut places);
+        all(&mut places);
+        places.keep().unwrap();
+        let mut places = Places::open(&path).unwrap();
+        all(&mut places);
+        assert_eq!((places.place(&[0; 8], 1).unwrap(), places.place(&[0; 8], 0).unwrap()), (rows, 0));
+        // Keys that begin alike are told apart by the rest.
+        let mut alike = hash(&[0; 8], 0);
+        alike[15] ^= 1;
+        assert_eq!((places.find(&alike).unwrap(), places.find(&hash(&[0; 8], 0)).unwrap()), (None, Some(0)));
+    }
 
     #[test]
     fn a_torn_key_is_forgotten() {

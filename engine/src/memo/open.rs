@@ -8,6 +8,9 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::text;
 
+/// Bytes of calls, and as many of places, that are kept in memory as well as in the journal before they get a file of their own.
+const IN_MEMORY: u64 = 8 << 20;
+
 pub(super) struct Opened {
     /// Held while it is open.
     pub(super) lock: File,
@@ -60,7 +63,8 @@ fn cleared(folder: &Path) -> Result<PathBuf, String> {
 
 fn opened(folder: &Path) -> Result<(Database, [Keyspace; 2]), String> {
     let database = Database::builder(folder).open().map_err(text)?;
-    let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(text);
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(IN_MEMORY);
+    let keyspace = |name| database.keyspace(name, options).map_err(text);
     let keyspaces = [keyspace("calls")?, keyspace("places")?];
     Ok((database, keyspaces))
 }

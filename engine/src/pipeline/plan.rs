@@ -106,6 +106,8 @@ pub struct StagePlan {
 pub struct Isolation {
     /// Seconds that the stage may be at an item; for ever by default.
     pub timeout_s: Option<f64>,
+    /// MiB of memory that its process may have; all there is by default.
+    pub memory_mb: Option<u64>,
 }
 
 /// A position in a pipeline file.

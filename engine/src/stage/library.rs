@@ -9,10 +9,14 @@ use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
 use obvert_api::abi::{self, Bytes, ChainFn, CreateFn, DestroyFn, Entry, Host, Plugin, ProcessFn};
 use obvert_api::chain::Links;
 use obvert_api::erased::Kind;
-use obvert_api::frame::Writer;
+use obvert_api::frame::{Codec, Writer};
 use obvert_api::{Error, Manifest, Operation, Outcome};
 
+use super::answers::{Answer, Answers};
 use super::chain::{Batch, Kind as Together, Link};
+use super::foreign::{Foreign, Types};
+use super::frames::Frames;
+use super::isolated::{Isolated, Limits};
 use super::{Runner, Work};
 
 /// A stage of a loaded library, ready to be created.
@@ -24,6 +28,8 @@ pub struct Library {
     pub build: String,
     /// The library's file.
     pub path: PathBuf,
+    /// Where its records are JSON, their types.
+    foreign: Option<Types>,
     plugin: Arc<Shared>,
 }
 
@@ -92,27 +98,53 @@ fn describe(plugin: *const Plugin, build: &str, path: &Path) -> Result<Library, 
         return Err("it is built with panic=abort: a panic in it would end the program".into());
     }
     // SAFETY: the manifest's bytes live as long as the process.
-    let manifest = serde_json::from_slice(unsafe { known.manifest.slice() })
+    let manifest: Manifest = serde_json::from_slice(unsafe { known.manifest.slice() })
         .map_err(|e| format!("its manifest is unreadable: {e}"))?;
+    let named = |cause: String| format!("stage `{}`: {cause}", manifest.name);
+    let foreign = (known.flags & abi::JSON != 0).then(|| Types::of(&manifest).map_err(named)).transpose()?;
     let (Some(create), Some(process), Some(destroy)) = (known.create, known.process, known.destroy) else {
-        return Err("its stage description has a null function".into());
+        return Err(named("its description has a null function".into()));
     };
     let (build, path) = (build.to_string(), path.to_path_buf());
-    Ok(Library { manifest, build, path, plugin: Arc::new(Shared { create, process, destroy, chain: known.chain }) })
+    let plugin = Arc::new(Shared { create, process, destroy, chain: known.chain.filter(|_| foreign.is_none()) });
+    Ok(Library { manifest, build, path, foreign, plugin })
 }
 
 impl Library {
     /// Creates the stage from its settings.
+    ///
+    /// # Errors
+    /// It refuses them.
     pub fn create(&self, settings: &serde_json::Value) -> Result<Arc<dyn Runner>, Error> {
-        Ok(Arc::new(self.instance(settings)?))
+        Ok(self.translated(self.instance(settings)?))
+    }
+
+    /// Creates the stage in a process of its own.
+    ///
+    /// # Errors
+    /// It cannot be started, or refuses its settings.
+    pub fn isolate(&self, settings: &serde_json::Value, limits: Limits) -> Result<Arc<dyn Runner>, Error> {
+        let speech = Frames { library: self.clone(), settings: settings.clone() };
+        Ok(self.translated(Isolated::start(speech, limits)?))
+    }
+
+    fn translated(&self, stage: impl Runner + 'static) -> Arc<dyn Runner> {
+        match self.foreign {
+            None => Arc::new(stage),
+            Some(types) => Arc::new(Foreign { types, stage }),
+        }
+    }
+
+    fn codec(&self) -> Codec {
+        if self.foreign.is_some() { Codec::Json } else { Codec::Bincode }
     }
 
     pub(super) fn instance(&self, settings: &serde_json::Value) -> Result<Instance, Error> {
         let text = settings.to_string();
         let mut answers = Answers::for_items(1);
-        let instance = (self.plugin.create)(&HOST, Bytes::of(text.as_bytes()), answers.call());
+        let instance = (self.plugin.create)(&HOST, Bytes::of(text.as_bytes()), std::ptr::from_mut(&mut answers).cast());
         if instance.is_null() {
-            return Err(answers.0.remove(0).failure.unwrap_or_else(|| Error::new("it gave no reason")));
+            return Err(answers.reason().unwrap_or_else(|| Error::new("it gave no reason")));
         }
         Ok(Instance { library: self.clone(), instance })
     }
@@ -138,26 +170,33 @@ impl Instance {
     /// A batch with room for such items.
     fn batch<'a>(&self, operation: Operation, items: impl ExactSizeIterator<Item = &'a [u8]>) -> Writer {
         let count = items.len();
-        Writer::with_room(operation, &self.library.manifest.input, count, items.map(<[u8]>::len).sum())
+        let (codec, input) = (self.library.codec(), &self.library.manifest.input);
+        Writer::with_room(codec, operation, input, count, items.map(<[u8]>::len).sum())
     }
 
-    /// What comes of one item of a batch.
+    /// What comes of one item of a batch that was written for another process.
     pub(super) fn answer(&self, operation: Operation, item: &[u8]) -> Result<Outcome, Error> {
         let mut batch = self.batch(operation, [item].into_iter());
         batch.record(item);
-        self.process(batch, 1).remove(0).outcome()
+        self.process(batch, 1).remove(0)
     }
 
-    fn process(&self, batch: Writer, items: usize) -> Vec<Answer> {
+    fn process(&self, batch: Writer, items: usize) -> Vec<Result<Outcome, Error>> {
         let batch = batch.finish();
         let mut answers = Answers::for_items(items);
-        let code = (self.library.plugin.process)(self.instance, &HOST, answers.call(), Bytes::of(&batch));
-        if code != 0 {
-            let reason = answers.0.first_mut().and_then(|a| a.failure.take());
-            let reason = reason.unwrap_or_else(|| Error(format!("the plugin refused the batch with code {code}")));
-            answers.0.iter_mut().for_each(|answer| answer.failure = Some(reason.clone()));
+        match (self.library.plugin.process)(
+            self.instance,
+            &HOST,
+            std::ptr::from_mut(&mut answers).cast(),
+            Bytes::of(&batch),
+        ) {
+            0 => answers.outcomes(),
+            code => {
+                let unsaid = || Error(format!("the plugin refused the batch with code {code}"));
+                let reason = answers.reason().unwrap_or_else(unsaid);
+                (0..items).map(|_| Err(reason.clone())).collect()
+            }
         }
-        answers.0
     }
 
     /// Runs maps of one library, and the keys of the group that they lead to, on records; nothing where that has to be done
@@ -190,13 +229,13 @@ impl Runner for Instance {
         if let Err(error) = work.iter().try_for_each(put) {
             return work.iter().map(|_| Err(error.clone())).collect();
         }
-        self.process(batch, work.len()).into_iter().map(Answer::outcome).collect()
+        self.process(batch, work.len())
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
         let mut batch = self.batch(operation, records.iter().copied());
         records.iter().for_each(|record| batch.record(record));
-        self.process(batch, records.len()).into_iter().map(Answer::outcome).collect()
+        self.process(batch, records.len())
     }
 
     fn link(&self) -> Link<'_> {
@@ -204,65 +243,44 @@ impl Runner for Instance {
     }
 }
 
-/// What a plugin said about the items of one call, by index.
-struct Answers(Vec<Answer>);
-
-#[derive(Default)]
-struct Answer {
-    outcome: Outcome,
-    failure: Option<Error>,
-}
-
-impl Answers {
-    fn for_items(count: usize) -> Self {
-        Answers((0..count).map(|_| Answer::default()).collect())
-    }
-
-    fn call(&mut self) -> *mut c_void {
-        std::ptr::from_mut(self).cast()
-    }
-}
-
-impl Answer {
-    fn outcome(self) -> Result<Outcome, Error> {
-        self.failure.map_or(Ok(self.outcome), Err)
-    }
-}
-
-/// Lets a callback write on the answer it is about; an index that the batch does not have is ignored.
-fn answer(call: *mut c_void, item: u64, write: impl FnOnce(&mut Answer)) {
+/// Lets a callback write on the answer it is about.
+fn answer<T>(call: *mut c_void, item: u64, write: impl FnOnce(&mut Answer) -> T) -> Option<T> {
     // SAFETY: `call` is the pointer that `process` or `create` made for the present call, on this thread.
     let answers = unsafe { &mut *call.cast::<Answers>() };
-    match usize::try_from(item).ok().and_then(|item| answers.0.get_mut(item)) {
-        Some(answer) => write(answer),
-        None => tracing::error!(item, "a plugin answered for an item that it was not given"),
+    answers.about(item).map(write)
+}
+
+/// Bytes that a plugin lends, or what is wrong with them.
+fn lent<'a>(bytes: Bytes) -> Result<&'a [u8], String> {
+    match (bytes.ptr.is_null(), bytes.len) {
+        (true, 1..) => Err(format!("it passed a null pointer to {} bytes", bytes.len)),
+        // SAFETY: the plugin lends the bytes for the duration of the callback, in which the slice stays.
+        _ => Ok(unsafe { bytes.slice() }),
     }
 }
 
-extern "C" fn emit(call: *mut c_void, item: u64, record: Bytes) {
-    // SAFETY: the plugin lends the bytes for the duration of the callback.
-    let record = unsafe { record.slice() };
-    answer(call, item, |answer| answer.outcome.records.push(record.into()));
+extern "C" fn emit(call: *mut c_void, item: u64, record: Bytes) -> i32 {
+    let taken =
+        answer(call, item, |answer| lent(record).and_then(|record| answer.take(record)).map_err(|e| answer.fail(e)));
+    i32::from(!matches!(taken, Some(Ok(()))))
 }
 
 extern "C" fn request(call: *mut c_void, item: u64, request: Bytes) {
-    // SAFETY: as in `emit`.
-    let request = serde_json::from_slice(unsafe { request.slice() });
-    answer(call, item, |answer| match request {
-        Ok(request) => answer.outcome.requests.push(request),
-        Err(error) => answer.failure = Some(Error(format!("its request is unreadable: {error}"))),
+    let read = lent(request)
+        .and_then(|text| serde_json::from_slice(text).map_err(|error| format!("its request is unreadable: {error}")));
+    answer(call, item, |answer| match read {
+        Ok(request) => answer.ask(request),
+        Err(error) => answer.fail(error),
     });
 }
 
 extern "C" fn fail(call: *mut c_void, item: u64, reason: Bytes) {
-    // SAFETY: as in `emit`.
-    let reason = String::from_utf8_lossy(unsafe { reason.slice() }).into_owned();
-    answer(call, item, |answer| answer.failure = Some(Error(reason)));
+    let reason = lent(reason).map(|reason| String::from_utf8_lossy(reason).into_owned());
+    answer(call, item, |answer| answer.fail(reason.unwrap_or_else(|error| error)));
 }
 
 extern "C" fn log(level: u32, message: Bytes) {
-    // SAFETY: as in `emit`.
-    let message = String::from_utf8_lossy(unsafe { message.slice() });
+    let message = String::from_utf8_lossy(lent(message).unwrap_or_default());
     match level {
         1 => tracing::error!(target: "plugin", "{message}"),
         2 => tracing::warn!(target: "plugin", "{message}"),
@@ -280,8 +298,7 @@ extern "C" fn refuse(call: *mut c_void, item: u64) {
 extern "C" fn pass(call: *mut c_void, item: u64, passed: *const abi::Passed) {
     // SAFETY: as in `refuse`; the plugin lends record and keys for the duration of the callback.
     let (batch, passed) = unsafe { (&mut *call.cast::<Batch>(), &*passed) };
-    // SAFETY: as above.
-    let slice = |bytes: Bytes| (!bytes.ptr.is_null()).then(|| unsafe { bytes.slice() });
+    let slice = |bytes: Bytes| (!bytes.ptr.is_null()).then(|| lent(bytes).unwrap_or_default());
     let keys = slice(passed.key).map(|key| (key, slice(passed.wants)));
     batch.record(u32::try_from(item).unwrap_or(u32::MAX), slice(passed.record).unwrap_or_default(), keys);
 }

@@ -4,7 +4,7 @@
 //! input ends. What the stage's code prints goes to the error output, so that it cannot disturb the answers.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 
 use obvert_api::frame;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::library::{Instance, load};
-use super::pipe::{receive, send};
+use super::pipe::Framing;
 
 /// What the process is told first, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,17 +51,18 @@ pub fn serve(library: &Path) -> io::Result<()> {
     answer(library, &mut BufReader::new(io::stdin()), &mut io::BufWriter::new(answers))
 }
 
-fn answer(library: &Path, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    let Some(hello) = receive(from)? else { return Ok(()) };
+fn answer(library: &Path, from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
+    let framing = Framing::Lengths;
+    let Some(hello) = framing.receive(from)? else { return Ok(()) };
     let created =
         serde_json::from_slice(&hello).map_err(|error| error.to_string()).and_then(|hello| create(library, hello));
     let welcome = created.as_ref().map_or_else(|cause| Welcome::Refused(cause.clone()), |_| Welcome::Ready);
-    send(to, &serde_json::to_vec(&welcome)?)?;
+    framing.send(to, &serde_json::to_vec(&welcome)?)?;
     let Ok(stage) = created else { return Ok(()) };
-    while let Some(batch) = receive(from)? {
+    while let Some(batch) = framing.receive(from)? {
         let (operation, _, items) = frame::decode(&batch).map_err(io::Error::other)?;
         for item in items {
-            send(to, &frame::encode_answer(&stage.answer(operation, item)))?;
+            framing.send(to, &frame::encode_answer(&stage.answer(operation, item)))?;
         }
     }
     Ok(())

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use obvert_api::Record;
 use obvert_api::erased::encode;
 use obvert_engine::registry::{BadRow, Row as Keyed};
-use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+
+use super::known;
 
 /// A row with what it is known by: its `id`, or its text where it has none.
 pub(super) fn keyed<R: Record>(row: Result<Row, BadRow>) -> Keyed {
@@ -28,24 +29,9 @@ pub(super) fn keyed<R: Record>(row: Result<Row, BadRow>) -> Keyed {
 /// A line that is a record as it stands, as most are.
 fn plain<R: Record>(row: &Row) -> Option<Keyed> {
     let None = row.value else { return None };
-    let known: Known = serde_json::from_str(&row.text).ok()?;
-    let record = encode(&serde_json::from_str::<R>(&row.text).ok()?).ok()?;
-    Some(Keyed { key: known.id.unwrap_or_else(|| row.text.clone()).into_bytes(), record: Ok(record) })
-}
-
-/// What a row is known by, as JSON writes it; other fields are skipped.
-#[derive(Deserialize)]
-struct Known {
-    #[serde(default, deserialize_with = "id")]
-    id: Option<String>,
-}
-
-/// A text or a number.
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        id @ (Value::String(_) | Value::Number(_)) => Some(id.to_string()),
-        _ => None,
-    })
+    let (record, id) = known::read::<R>(&row.text).ok()?;
+    let record = encode(&record).ok()?;
+    Some(Keyed { key: id.unwrap_or_else(|| row.text.clone()).into_bytes(), record: Ok(record) })
 }
 
 /// A row as it stood, and where.

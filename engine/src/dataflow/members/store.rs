@@ -79,6 +79,10 @@ impl Store {
         if trail.newest == 0 {
             self.warm.push(id);
         }
+        // Else it would be twice as long as it may be before it is as long.
+        if self.hot.len() > self.limit / 2 && self.hot.capacity() < self.limit {
+            self.hot.reserve_exact(self.limit - self.hot.len() + self.limit / 64);
+        }
         let at = self.hot.len() as u32;
         self.hot.extend_from_slice(&trail.newest.to_le_bytes());
         Member::of(item, copies).write(&mut self.hot);

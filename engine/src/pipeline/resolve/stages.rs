@@ -18,7 +18,7 @@ const STAGE: Sort = Sort {
     selector: "type",
     mistaken: "kind",
     called: "stage type",
-    common: &["type", "from", "with", "isolation", "timeout_s"],
+    common: &["type", "from", "with", "isolation", "timeout_s", "memory_mb"],
 };
 
 /// Of all stage types, beside their inputs.
@@ -26,6 +26,7 @@ static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     json!({ "type": "object", "properties": {
         "isolation": { "type": "string", "enum": ["none", "process"] },
         "timeout_s": { "type": "number", "exclusiveMinimum": 0 },
+        "memory_mb": { "type": "integer", "minimum": 1, "maximum": 1 << 30 },
     } })
 });
 
@@ -106,16 +107,20 @@ impl<'a> Resolver<'a> {
         index
     }
 
-    /// Whether the stage's code runs in a process of its own, and how long it may be at an item.
+    /// Whether the stage's code runs in a process of its own, and what that may take.
     fn isolation(&mut self, entry: &Entry, table: &Table) -> Option<Isolation> {
         let common = self.common("a stage", &COMMON_SCHEMA, entry, table);
-        let timeout_s = common.get("timeout_s").and_then(Json::as_f64);
         let process = common.get("isolation").and_then(Json::as_str) == Some("process");
-        if let (false, Some(entry)) = (process, table.get("timeout_s")) {
-            let message = "`timeout_s` needs `isolation = \"process\"`: what hangs within this program cannot be ended";
-            self.problems.push(Problem::new(&entry.key_place, message));
+        for (key, cause) in [("timeout_s", "what hangs"), ("memory_mb", "what takes too much")] {
+            if let (false, Some(entry)) = (process, table.get(key)) {
+                let message =
+                    format!("`{key}` needs `isolation = \"process\"`: {cause} within this program cannot be ended");
+                self.problems.push(Problem::new(&entry.key_place, message));
+            }
         }
-        process.then_some(Isolation { timeout_s })
+        let timeout_s = common.get("timeout_s").and_then(Json::as_f64);
+        let memory_mb = common.get("memory_mb").and_then(Json::as_u64);
+        process.then_some(Isolation { timeout_s, memory_mb })
     }
 
     fn stage(&self, draft: Draft<'a>, isolation: Option<Isolation>) -> StagePlan {

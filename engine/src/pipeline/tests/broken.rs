@@ -92,7 +92,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
         "type = \"personas\"",
         "type = \"personas\"\nseed = 1",
         &[
-            "22:1 stage type `personas` has no setting `seed` | it has: `type`, `from`, `with`, `isolation`, `timeout_s`",
+            "22:1 stage type `personas` has no setting `seed` | it has: `type`, `from`, `with`, `isolation`, `timeout_s`, `memory_mb`",
         ],
     ),
     (

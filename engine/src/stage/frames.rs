@@ -1,0 +1,58 @@
+//! How this program speaks to itself: a library's stage is run by another process of it, which is sent the border's batches.
+
+use std::process::Command;
+
+use obvert_api::erased::Kind;
+use obvert_api::frame::{self, Writer};
+use obvert_api::{Error, Operation, Outcome};
+use serde_json::Value;
+
+use super::Library;
+use super::child::Child;
+use super::isolated::{Items, Speech};
+use super::pipe::Framing;
+use super::process::{Hello, PROTOCOL, Welcome};
+
+/// A stage of a library.
+pub(super) struct Frames {
+    pub(super) library: Library,
+    pub(super) settings: Value,
+}
+
+impl Speech for Frames {
+    fn start(&self) -> Result<Child, String> {
+        let program = std::env::current_exe().map_err(|error| format!("this program is not to be found: {error}"))?;
+        let mut command = Command::new(program);
+        command.arg("stage-process").arg(&self.library.path);
+        Child::start(command, Framing::Lengths)
+    }
+
+    fn hello(&self) -> Result<Vec<u8>, String> {
+        let (stage, settings) = (self.library.manifest.name.clone(), self.settings.clone());
+        serde_json::to_vec(&Hello { protocol: PROTOCOL, stage, settings }).map_err(|error| error.to_string())
+    }
+
+    fn welcome(&self, message: &[u8]) -> Result<(), String> {
+        match serde_json::from_slice(message) {
+            Ok(Welcome::Ready) => Ok(()),
+            Ok(Welcome::Refused(cause)) => Err(cause),
+            Err(error) => Err(format!("its process speaks another language: {error}")),
+        }
+    }
+
+    fn batch(&self, items: Items<'_>) -> Result<Vec<u8>, Error> {
+        let mut batch = Writer::new(items.operation(), &self.library.manifest.input);
+        match items {
+            Items::Run(work) => work.iter().try_for_each(|work| match self.library.manifest.kind {
+                Kind::Map => batch.run_map(work.item, work.replies),
+                Kind::Group => batch.run_group(work.item, work.replies),
+            })?,
+            Items::Ask(_, records) => records.iter().for_each(|record| batch.record(record)),
+        }
+        Ok(batch.finish())
+    }
+
+    fn answer(&self, _: Operation, message: &[u8]) -> Result<Outcome, Error> {
+        frame::decode_answer(message)
+    }
+}

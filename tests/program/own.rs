@@ -1,0 +1,119 @@
+//! What a new user of plugins does, from nothing to a stage that is changed while it is in use, with what the program says alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::common::{counts, done, obvert, program, repository, rows};
+
+/// cargo in a folder, which must succeed; what it builds for one test serves the others.
+fn cargo(folder: &Path, arguments: &[&str]) {
+    let ran =
+        Command::new(env!("CARGO")).args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target()).output();
+    let ran = ran.unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+fn target() -> std::path::PathBuf {
+    repository("target/tmp/plugins")
+}
+
+/// The program, with the same folder for what it builds.
+fn run(folder: &Path, arguments: &[&str]) -> crate::common::Ran {
+    program(folder, arguments).env("CARGO_TARGET_DIR", target()).stdout(Stdio::piped()).output().unwrap().into()
+}
+
+fn texts(path: &Path) -> Vec<Value> {
+    let mut rows: Vec<Value> = rows(path).iter().map(|row| row["id"].clone()).collect();
+    rows.sort_by_key(Value::to_string);
+    rows
+}
+
+#[test]
+fn a_new_plugin_is_tested_used_and_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    done(folder.path(), &["new", "plugin", "max-length"]);
+    let own = folder.path().join("max-length");
+    cargo(&own, &["test"]);
+    let ran = run(&own, &["run", "max-length.toml"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(texts(&own.join("runs/max-length/out.jsonl")), [1, 3]);
+    let checked = run(&own, &["plugin", "check", "."]);
+    assert!(
+        checked.out.contains("max-length 0.1.0 (map): Json to Json") && checked.out.contains("example 2: holds"),
+        "{}",
+        checked.out
+    );
+    let listed = run(&own, &["plugin", "list", "max-length.toml"]).out;
+    assert!(listed.lines().any(|line| line.starts_with("max-length") && line.contains("-> Json")), "{listed}");
+
+    // Another rule: what it made before is withdrawn where it holds no more.
+    let source = fs::read_to_string(own.join("src/lib.rs")).unwrap();
+    fs::write(own.join("src/lib.rs"), source.replace("<= self.limit", "> self.limit")).unwrap();
+    let ran = run(&own, &["run", "max-length.toml"]);
+    assert_eq!(texts(&own.join("runs/max-length/out.jsonl")), [2]);
+    assert_eq!(counts(&ran, "max-length")[..4], [3, 3, 0, 1]);
+    let wrong = run(&own, &["plugin", "check", "."]);
+    assert!(wrong.code == 1 && wrong.out.contains("example 1: it makes []"), "{}", wrong.out);
+
+    fs::write(own.join("src/lib.rs"), source.replace("<= self.limit", "<= self.limt")).unwrap();
+    let ran = run(&own, &["check", "max-length.toml"]);
+    assert_eq!(ran.code, 2, "{}", ran.out);
+    assert!(ran.err.contains("no field `limt`") && ran.err.contains("max-length.toml:6:12"), "{}", ran.err);
+}
+
+/// Put between two stages of the quickstart, as a user would who has nothing but `obvert new` and the pipeline.
+#[test]
+fn a_plugin_of_pairs_stands_in_the_quickstart() {
+    let folder = tempfile::tempdir().unwrap();
+    done(folder.path(), &["new", "plugin", "short-pairs", "--record", "Pair"]);
+    let pipeline = fs::read_to_string(repository("pipelines/quickstart.toml")).unwrap();
+    let quickstart = repository("pipelines/quickstart").display().to_string();
+    let pipeline = pipeline.replace("path = \"quickstart/", &format!("path = \"{quickstart}/"));
+    let pipeline = pipeline
+        .replace("[run]", "plugins = [\"short-pairs\"]\n\n[run]")
+        .replace("from = \"verify\"", "from = \"short\"");
+    let stage = "[stage.short]\ntype = \"short-pairs\"\nfrom = \"verify\"\nlimit = 60\n";
+    fs::write(folder.path().join("quickstart.toml"), format!("{pipeline}\n{stage}")).unwrap();
+    let quick = ["--set", "profiles.limit=4", "--set", "train.updates=2", "--set", "heldout.limit=1", "--out", "out"];
+    let ran = run(folder.path(), &[&["run", "quickstart.toml"], &quick[..]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let [all, _, _, kept, ..] = counts(&ran, "short");
+    assert!(0 < kept && kept < all, "{}", ran.out);
+    let pairs = rows(&folder.path().join("out/pairs/pairs.jsonl"));
+    assert_eq!(pairs.len() as i64, kept);
+    assert!(pairs.iter().all(|pair| pair["chosen"][0]["content"].as_str().unwrap().chars().count() <= 60));
+}
+
+#[test]
+fn the_template_knows_every_record() {
+    let folder = tempfile::tempdir().unwrap();
+    for record in ["Profile", "Turn", "Response", "Judged"] {
+        let name = format!("of-{}", record.to_lowercase());
+        done(folder.path(), &["new", "plugin", &name, "--record", record]);
+        let own = folder.path().join(&name);
+        let ran = run(&own, &["run", &format!("{name}.toml")]);
+        assert_eq!(ran.code, 0, "{record}: {}", ran.err);
+        assert!(counts(&ran, &name)[0] > 0, "{record}: {}", ran.out);
+        let checked = run(&own, &["plugin", "check", "."]);
+        assert!(
+            checked.code == 0 && checked.out.contains("example 2: holds"),
+            "{record}: {}{}",
+            checked.out,
+            checked.err
+        );
+    }
+}
+
+#[test]
+fn names_that_cannot_be_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["Max", "max_length", "-a", "a-", "../a"] {
+        let ran = obvert(folder.path(), &["new", "plugin", "--", name]);
+        assert!(ran.code == 2 && ran.err.contains("cannot be a plugin's name"), "{name}: {}", ran.err);
+    }
+    done(folder.path(), &["new", "plugin", "a"]);
+    assert!(obvert(folder.path(), &["new", "plugin", "a"]).err.contains("is there already"));
+}
