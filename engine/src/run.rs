@@ -38,6 +38,8 @@ pub struct Options {
     pub interrupt: Arc<AtomicBool>,
     /// Whether the run goes on when it is quiet, and follows its sources until it is interrupted.
     pub watch: bool,
+    /// Set from outside to end a run that goes on as soon as it is quiet: what it has made by then is whole.
+    pub renew: Arc<AtomicBool>,
     /// Looks at calls instead of making them; nothing is computed then.
     pub(crate) trace: Option<Trace>,
 }
@@ -45,7 +47,7 @@ pub struct Options {
 impl Options {
     /// A run into a folder, to its end.
     pub fn new(out: PathBuf) -> Self {
-        Options { out, interrupt: Arc::default(), watch: false, trace: None }
+        Options { out, interrupt: Arc::default(), watch: false, renew: Arc::default(), trace: None }
     }
 }
 
@@ -105,6 +107,7 @@ struct Shared {
     settlement: Arc<Settlement>,
     stop: Stop,
     interrupt: Arc<AtomicBool>,
+    renew: Arc<AtomicBool>,
     rejected: Mutex<Option<Box<dyn View>>>,
     budget: Budget,
     /// Where places of rows are kept.
@@ -237,7 +240,7 @@ impl Shared {
         }
         let interrupted = self.interrupt.load(Relaxed);
         // A run that follows its sources is over when it is told so; what it has made by then is whole.
-        if self.settlement.is_quiet() && (interrupted || !self.watch) {
+        if self.settlement.is_quiet() && (interrupted || !self.watch || self.renew.load(Relaxed)) {
             self.stop.ending.quiet();
         } else if interrupted {
             self.stop.ending.cut();

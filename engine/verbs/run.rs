@@ -3,6 +3,7 @@
 mod account;
 mod pages;
 mod progress;
+mod renewed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::Context;
-use obvert_engine::{Beside, Options};
-use obvert_stages::Findings;
+use obvert_engine::{Beside, Options, Outcome};
 
 use super::beside;
 
 use pages::Pages;
 use progress::Display;
+use renewed::{Read, Watcher};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -29,7 +30,7 @@ pub struct Arguments {
     /// Override a value: stage.key=value, run.workers=2, model.NAME.key=value.
     #[arg(long)]
     set: Vec<String>,
-    /// Go on when all is done: follow the inputs, and recompute what an edit changes, until Ctrl-C.
+    /// Go on when all is done: follow inputs, pipeline and plugins, and recompute what an edit changes, until Ctrl-C.
     #[arg(long)]
     watch: bool,
     /// Worker threads of the dataflow, in each process.
@@ -44,48 +45,72 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a pipeline.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let findings = Findings::default();
-    let (text, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &findings)?;
-    plan.run.workers = arguments.workers.unwrap_or(plan.run.workers).max(1);
-    let name = plan.name.clone();
+    let mut read = Read::new(&arguments.pipeline, &arguments.set)?;
+    let name = read.plan.name.clone();
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&name));
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let out = out.canonicalize()?;
-    let interrupt = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupt);
-    // The first Ctrl-C ends the run in good order, the second one at once.
-    let interrupted = move || {
-        if flag.swap(true, Relaxed) {
-            std::process::exit(130)
-        }
-    };
-    ctrlc::set_handler(interrupted).context("cannot watch for Ctrl-C")?;
-    let mut options = Options::new(out.clone());
-    (options.interrupt, options.watch) = (interrupt, arguments.watch);
+    let interrupt = interrupted()?;
     let mut part = arguments.beside.start()?;
     let first = part.index == 0;
-    let pipeline = serde_json::to_vec(&(&text, &arguments.set))?;
-    let beside = part.seat().map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
-    let display = Display::default();
-    let show = |progress| {
-        if first {
-            display.show(progress);
+    let outcome = loop {
+        let pipeline = serde_json::to_vec(&(&read.text, &arguments.set))?;
+        let beside = part.seat().map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
+        let follows = arguments.watch && beside.is_none();
+        let mut options = Options::new(out.clone());
+        (options.interrupt, options.watch) = (Arc::clone(&interrupt), arguments.watch);
+        let watcher =
+            follows.then(|| Watcher::start(&arguments.pipeline, &arguments.set, &read, Arc::clone(&options.renew)));
+        let outcome = run_once(arguments, &read, &options, beside, first)?;
+        match watcher.and_then(Watcher::next) {
+            Some(next) if !interrupt.load(Relaxed) => read = next,
+            _ => break outcome,
         }
     };
-    let outcome = obvert_engine::run_beside(plan, &registry, &options, beside, show);
-    display.end();
-    let outcome = outcome?;
     part.end()?;
     // What a run leaves is the first process's.
     if !first {
         return Ok(());
     }
-    let found = findings.lock();
     if outcome.interrupted {
         anyhow::bail!("interrupted; run the same command again to continue");
     }
-    Pages { name: &name, pipeline: &arguments.pipeline, text: &text, out: &out, outcome: &outcome, found: &found }
-        .write()?;
+    let (text, found) = (&read.text, read.findings.lock());
+    Pages { name: &name, pipeline: &arguments.pipeline, text, out: &out, outcome: &outcome, found: &found }.write()?;
     account::print(&arguments.pipeline, &out, &outcome, &found);
     Ok(())
+}
+
+/// A flag that Ctrl-C sets: the first one ends the run in good order, the second one at once.
+fn interrupted() -> anyhow::Result<Arc<AtomicBool>> {
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupt);
+    let set = move || {
+        if flag.swap(true, Relaxed) {
+            std::process::exit(130)
+        }
+    };
+    ctrlc::set_handler(set).context("cannot watch for Ctrl-C")?;
+    Ok(interrupt)
+}
+
+/// Runs what was read of the pipeline, to its end or until it is to be renewed.
+fn run_once(
+    arguments: &Arguments,
+    read: &Read,
+    options: &Options,
+    beside: Option<Beside>,
+    shown: bool,
+) -> anyhow::Result<Outcome> {
+    let mut plan = read.plan.clone();
+    plan.run.workers = arguments.workers.unwrap_or(plan.run.workers).max(1);
+    let display = Display::default();
+    let show = |progress| {
+        if shown {
+            display.show(progress);
+        }
+    };
+    let outcome = obvert_engine::run_beside(plan, &read.registry, options, beside, show);
+    display.end();
+    Ok(outcome?)
 }

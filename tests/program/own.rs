@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::common::{counts, done, obvert, program, repository, rows};
+use crate::watch::{interrupt, wait_for};
 
 /// cargo in a folder, which must succeed; what it builds for one test serves the others.
 fn cargo(folder: &Path, arguments: &[&str]) {
@@ -116,4 +117,40 @@ fn names_that_cannot_be_are_refused() {
     }
     done(folder.path(), &["new", "plugin", "a"]);
     assert!(obvert(folder.path(), &["new", "plugin", "a"]).err.contains("is there already"));
+}
+
+/// While a run follows its inputs: a stage is edited, then broken, then mended, and the sink is each time what the code says.
+#[test]
+fn an_edited_plugin_is_put_to_work_while_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    done(folder.path(), &["new", "plugin", "watched"]);
+    let own = folder.path().join("watched");
+    let source = fs::read_to_string(own.join("src/lib.rs")).unwrap();
+    let mut command = program(&own, &["run", "watched.toml", "--out", "out", "--watch"]);
+    let said = own.join("said");
+    command.env("CARGO_TARGET_DIR", target()).stdout(Stdio::piped()).stderr(fs::File::create(&said).unwrap());
+    let mut child = command.spawn().unwrap();
+    let out = own.join("out/out.jsonl");
+    let is = |ids: &[i64]| out.exists() && texts(&out) == ids;
+    wait_for(&mut child, || is(&[1, 3]));
+    let edit = |with: &str| fs::write(own.join("src/lib.rs"), source.replace("<= self.limit", with)).unwrap();
+    edit("> self.limit");
+    wait_for(&mut child, || is(&[2]));
+    edit("> self.limt");
+    // What does not build changes nothing: an edited input goes through the stage that was there.
+    wait_for(&mut child, || fs::read_to_string(&said).unwrap().contains("goes on with what there was before"));
+    let more = fs::read_to_string(own.join("rows.jsonl")).unwrap()
+        + "{\"id\": 4, \"text\": \"Another one that is long, too long for the limit.\"}\n";
+    fs::write(own.join("rows.jsonl"), more).unwrap();
+    wait_for(&mut child, || is(&[2, 4]));
+    edit("< self.limit");
+    wait_for(&mut child, || is(&[1, 3]));
+    // So is an edited pipeline.
+    let pipeline = fs::read_to_string(own.join("watched.toml")).unwrap();
+    fs::write(own.join("watched.toml"), pipeline.replace("limit = 30", "limit = 13")).unwrap();
+    wait_for(&mut child, || is(&[1]));
+    let ran = interrupt(child);
+    let said = fs::read_to_string(&said).unwrap();
+    assert!(ran.code == 0 && said.contains("no field `limt`"), "{said}");
+    assert_eq!(counts(&ran, "watched")[..4], [4, 4, 0, 1]);
 }

@@ -87,6 +87,7 @@ pub(super) fn prepare(
         settlement: Settlement::new(plan.run.dialogues, Limit { records: plan.run.records, bytes: plan.run.bytes }),
         stop,
         interrupt: Arc::clone(&options.interrupt),
+        renew: Arc::clone(&options.renew),
         rejected: Mutex::new(views.then(|| Box::new(rejected) as Box<dyn View>)),
         budget: Budget { failures: plan.run.max_failures, share: plan.run.max_failure_share },
         state: options.out.join("state"),
