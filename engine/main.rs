@@ -27,6 +27,10 @@ enum Verb {
         #[arg(long)]
         set: Vec<String>,
     },
+    /// Show what every stage makes of a few rows; no sink writes, nothing is trained.
+    Preview(verbs::preview::Arguments),
+    /// Run the tests that a pipeline carries.
+    Test(verbs::test::Arguments),
     /// Say which model calls a record asks for, whether the memo has them, and if not, what differs.
     Explain(verbs::explain::Arguments),
     /// Show what a run's memo of model calls holds, or prune it.
@@ -38,6 +42,11 @@ enum Verb {
         /// The drawing's language.
         #[arg(long, value_enum, default_value_t)]
         format: verbs::graph::Format,
+    },
+    /// Print the JSON schema of pipeline files: with it editors complete and check them.
+    Schema {
+        /// A pipeline whose plugins are to be in it.
+        pipeline: Option<PathBuf>,
     },
     /// Make something that is one's own.
     #[command(subcommand)]
@@ -69,8 +78,11 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Check { pipeline, set } => verbs::graph::check(&pipeline, &set),
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
+        Verb::Preview(arguments) => verbs::preview::preview(&arguments),
+        Verb::Test(arguments) => verbs::test::test(&arguments),
         Verb::Explain(arguments) => verbs::explain::explain(&arguments),
         Verb::Memo(arguments) => verbs::memo::memo(&arguments),
+        Verb::Schema { pipeline } => verbs::graph::schema(pipeline.as_deref()),
         Verb::New(what) => verbs::new::new(&what),
         Verb::Plugin(what) => verbs::plugin::plugin(&what),
         Verb::StageProcess { library } => verbs::stage_process(&library),

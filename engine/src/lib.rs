@@ -15,7 +15,7 @@ mod run;
 pub mod spool;
 pub mod stage;
 
-pub use context::RunContext;
+pub use context::{RunContext, ToJson};
 pub use count::{Counts, StageCount};
 pub use dataflow::{Change, Poll, Settled, View, Waker};
 pub use registry::Registry;

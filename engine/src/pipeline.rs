@@ -6,6 +6,7 @@
 mod catalog;
 mod cycle;
 mod document;
+mod editor;
 pub mod graph;
 mod hint;
 mod place;
@@ -21,5 +22,6 @@ mod wiring;
 
 pub use catalog::{Catalog, StageKind};
 pub use document::{Document, parse};
-pub use plan::{Isolation, Location, ModelPlan, Plan, RunSettings, StagePlan};
+pub use editor::schema;
+pub use plan::{Isolation, Location, ModelPlan, Plan, RunSettings, StagePlan, TestPlan};
 pub use report::{Diagnostic, Report};

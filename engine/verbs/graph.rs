@@ -1,4 +1,4 @@
-//! `check` and `graph`.
+//! `check`, `graph` and `schema`.
 
 use std::path::Path;
 
@@ -21,6 +21,13 @@ pub enum Format {
 pub fn check(path: &Path, set: &[String]) -> anyhow::Result<()> {
     let (_, plan, _) = super::plan(path, set, &Findings::default())?;
     println!("{}: {} stages, {} models, no errors", path.display(), plan.stages.len(), plan.models.len());
+    Ok(())
+}
+
+/// Prints the JSON schema of pipelines that may use what this one can, or any can.
+pub fn schema(path: Option<&Path>) -> anyhow::Result<()> {
+    let registry = super::usable(path)?;
+    println!("{}", serde_json::to_string_pretty(&obvert_engine::pipeline::schema(&registry))?);
     Ok(())
 }
 

@@ -11,7 +11,10 @@ mod model;
 pub mod new;
 mod pairs;
 pub mod plugin;
+pub mod preview;
 pub mod run;
+mod tapped;
+pub mod test;
 pub mod train;
 mod train_observer;
 
@@ -60,6 +63,17 @@ pub fn resolve(path: &Path, set: &[String], findings: &Findings) -> anyhow::Resu
     add_plugins(&mut registry, &document)?;
     let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
     Ok((text, document, plan, registry))
+}
+
+/// What a pipeline may use, or without one what any may; the rest of it need not be sound.
+fn usable(path: Option<&Path>) -> anyhow::Result<Registry> {
+    let mut registry = registry(&Findings::default())?;
+    if let Some(path) = path {
+        let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
+        let document = parse(path, &text, &[]).map_err(|report| Refused(report.to_string()))?;
+        add_plugins(&mut registry, &document)?;
+    }
+    Ok(registry)
 }
 
 /// Adds the plugins that a pipeline names.

@@ -126,7 +126,7 @@ pub fn new(What::Plugin(arguments): &What) -> anyhow::Result<()> {
             .with_context(|| path.display().to_string())?;
     }
     println!("{name}/ is a plugin that keeps records with a short text. From its folder:\n");
-    println!("    cargo test\n    obvert run {pipeline}\n\nREADME.md says the rest.");
+    println!("    cargo test\n    obvert run {pipeline}\n    obvert preview {pipeline}\n\nREADME.md says the rest.");
     Ok(())
 }
 
@@ -191,5 +191,7 @@ fn pipeline_of(from: &str) -> String {
                 .collect()
         }
     };
-    format!("{head}{}\n\n{tail}", wanted.join("\n\n"))
+    // The test gives rows.
+    let tail = if from == "rows" { tail } else { tail.split_once("\n\n# `obvert test").map_or(tail, |(tail, _)| tail) };
+    format!("{head}{}\n\n{}\n", wanted.join("\n\n"), tail.trim_end())
 }

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use obvert_api::Manifest;
 use obvert_engine::Registry;
-use obvert_engine::pipeline::parse;
 use obvert_engine::registry::Entry;
-use obvert_stages::Findings;
 
 use super::Refused;
 
@@ -73,12 +71,7 @@ fn described(manifest: &Manifest, entry: &Entry) -> String {
 }
 
 fn list(path: Option<&Path>) -> anyhow::Result<()> {
-    let mut registry = super::registry(&Findings::default())?;
-    if let Some(path) = path {
-        let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
-        let document = parse(path, &text, &[]).map_err(|report| Refused(report.to_string()))?;
-        super::add_plugins(&mut registry, &document)?;
-    }
+    let registry = super::usable(path)?;
     let rows: Vec<[String; 4]> = registry.entries().map(|(name, entry)| row(name, entry)).collect();
     let widths: Vec<usize> =
         (0..3).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default()).collect();

@@ -11,6 +11,7 @@ mod common;
 mod contained;
 mod corrections;
 mod foreign;
+mod looked_at;
 mod memo;
 mod merge;
 mod own;

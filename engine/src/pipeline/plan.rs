@@ -16,6 +16,8 @@ pub struct Plan {
     pub models: Vec<ModelPlan>,
     /// The stages, in the order of the file.
     pub stages: Vec<StagePlan>,
+    /// The tests, in the order of the file.
+    pub tests: Vec<TestPlan>,
 }
 
 impl Plan {
@@ -108,6 +110,23 @@ pub struct Isolation {
     pub timeout_s: Option<f64>,
     /// MiB of memory that its process may have; all there is by default.
     pub memory_mb: Option<u64>,
+}
+
+/// A `[[test]]` table: what the pipeline's stages are to make of some rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestPlan {
+    /// What it shows.
+    pub name: String,
+    /// Rows of sources, by the source's name.
+    pub rows: Vec<(String, Vec<Value>)>,
+    /// Settings of scripted models that stand in for the pipeline's, by name.
+    pub models: Vec<(String, Value)>,
+    /// Records that stages make, by name; only the fields that are given count.
+    pub records: Vec<(String, Vec<Value>)>,
+    /// Parts of the reasons for which stages set items aside, by name; of stages that are not named no item may be.
+    pub rejected: Vec<(String, Vec<String>)>,
+    /// Where it is defined.
+    pub location: Location,
 }
 
 /// A position in a pipeline file.

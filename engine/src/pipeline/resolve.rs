@@ -1,8 +1,13 @@
 //! Step 2: names resolved, settings checked, record types matched.
 
+mod cases;
 mod models;
 mod selector;
 mod stages;
+
+pub(super) use cases::TEST_SCHEMA;
+pub(super) use models::COMMON_SCHEMA as MODEL_COMMON;
+pub(super) use stages::COMMON_SCHEMA as STAGE_COMMON;
 
 use std::sync::LazyLock;
 
@@ -29,18 +34,25 @@ impl Document {
     }
 }
 
-const TOP_LEVEL: [&str; 5] = ["name", "plugins", "run", "model", "stage"];
-static RUN_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
-    let from = |minimum: u64| json!({ "type": "integer", "minimum": minimum });
+const TOP_LEVEL: [&str; 6] = ["name", "plugins", "run", "model", "stage", "test"];
+pub(super) static RUN_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
+    let from = |minimum: u64, says: &str| json!({ "type": "integer", "minimum": minimum, "description": says });
     json!({ "type": "object", "additionalProperties": false, "properties": {
-        "workers": from(1), "dialogues": from(1), "records": from(1), "bytes": from(1), "max_failures": from(0),
-        "max_failure_share": { "type": "number", "minimum": 0, "maximum": 1 }, "seed": from(0),
+        "workers": from(1, "Worker threads."),
+        "dialogues": from(1, "Dialogues in play at once."),
+        "records": from(1, "Rows of each source that may be under way at once."),
+        "bytes": from(1, "Bytes of such rows; a larger one goes alone."),
+        "max_failures": from(0, "How many items may fail before the run stops."),
+        "max_failure_share": { "type": "number", "minimum": 0, "maximum": 1,
+            "description": "Which share of a stage's items may fail before the run stops, from the hundredth on." },
+        "seed": from(0, "Another number gives another run of the same pipeline."),
     } })
 });
 
-static PLUGINS_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
+pub(super) static PLUGINS_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     json!({ "type": "object", "properties": { "plugins": {
         "type": "array", "items": { "type": "string", "minLength": 1 },
+        "description": "Plugins that the pipeline uses: libraries, folders of crates, programs.",
     } } })
 });
 
@@ -56,7 +68,7 @@ impl<'a> Resolver<'a> {
         self.top_level();
         let name = self.name();
         self.plugins();
-        Plan { name, run: self.run(), models: self.models(), stages: self.stages() }
+        Plan { name, run: self.run(), models: self.models(), stages: self.stages(), tests: self.tests() }
     }
 
     fn top_level(&mut self) {

@@ -20,11 +20,11 @@ const MODEL: Sort = Sort {
 const DEFAULT_MAX_IN_FLIGHT: usize = 64;
 
 /// Of all model kinds.
-static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
+pub(in super::super) static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     json!({ "type": "object", "properties": {
-        "max_in_flight": { "type": "integer", "minimum": 1 },
-        "timeout_s": { "type": "number", "exclusiveMinimum": 0 },
-        "retries": { "type": "integer", "minimum": 0, "maximum": 100 },
+        "max_in_flight": { "type": "integer", "minimum": 1, "description": "Calls that may be under way at once." },
+        "timeout_s": { "type": "number", "exclusiveMinimum": 0, "description": "Seconds that a call may take." },
+        "retries": { "type": "integer", "minimum": 0, "maximum": 100, "description": "How often a call that failed is made again." },
     } })
 });
 

@@ -22,11 +22,12 @@ const STAGE: Sort = Sort {
 };
 
 /// Of all stage types, beside their inputs.
-static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
+pub(in super::super) static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     json!({ "type": "object", "properties": {
-        "isolation": { "type": "string", "enum": ["none", "process"] },
-        "timeout_s": { "type": "number", "exclusiveMinimum": 0 },
-        "memory_mb": { "type": "integer", "minimum": 1, "maximum": 1 << 30 },
+        "isolation": { "type": "string", "enum": ["none", "process"],
+            "description": "Whether a plugin's stage has a process of its own: what crashes there costs one item." },
+        "timeout_s": { "type": "number", "exclusiveMinimum": 0, "description": "Seconds that such a process may be at an item." },
+        "memory_mb": { "type": "integer", "minimum": 1, "maximum": 1 << 30, "description": "MiB of memory that it may have." },
     } })
 });
 
@@ -136,7 +137,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn location(&self, place: &Place) -> Location {
+    pub(super) fn location(&self, place: &Place) -> Location {
         let source = &self.document.source;
         let start = || Location { file: source.path.clone(), line: 1, column: 1 };
         source.location(place).unwrap_or_else(start)
