@@ -35,6 +35,10 @@ pub(crate) struct Endpoints(pub(crate) BTreeMap<String, Arc<Endpoint>>);
 impl Endpoints {
     /// The endpoint of a model, or why there is none.
     pub(crate) fn get(&self, name: &str) -> Result<&Arc<Endpoint>, String> {
-        self.0.get(name).ok_or_else(|| format!("no [model.{name}] in this pipeline"))
+        self.0.get(name).ok_or_else(|| {
+            let names: Vec<_> = self.0.keys().map(|name| format!("`{name}`")).collect();
+            let known = if names.is_empty() { "it has none".into() } else { format!("it has {}", names.join(", ")) };
+            format!("it asks for the model `{name}`, which the pipeline does not define: {known}")
+        })
     }
 }

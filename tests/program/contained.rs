@@ -81,6 +81,32 @@ fn a_process_that_ends_or_hangs_costs_the_item_it_was_at() {
 }
 
 #[test]
+fn a_crash_a_hang_and_too_much_memory_cost_an_item_each() {
+    let settings = "isolation = \"process\"\ntimeout_s = 2\nmemory_mb = 256";
+    let folder = prepared(&["pass", "segfault", "pass", "abort", "hang", "allocate", "pass"], settings, "");
+    ran(&folder);
+    let (passed, rejected) = outcome(&folder);
+    assert_eq!(passed, [0, 2, 6]);
+    let expected = [(1, "signal: 11"), (3, "signal: 6"), (4, "no answer within 2 s"), (5, "signal: 6")];
+    for ((id, reason), (expected, said)) in rejected.iter().zip(expected) {
+        assert!(*id == expected && reason.contains(said), "{id}: {reason}");
+    }
+    assert_eq!(rejected.len(), 4);
+}
+
+#[test]
+fn what_a_stage_must_not_ask_for_or_make_is_told() {
+    for isolation in ["", "isolation = \"process\""] {
+        let folder = prepared(&["flood", "ask", "pass"], isolation, "");
+        ran(&folder);
+        let (passed, rejected) = outcome(&folder);
+        assert_eq!(passed, [2], "{isolation}");
+        assert_eq!(rejected[0], (0, "it makes more than 64 MiB of one item".into()));
+        assert!(rejected[1].0 == 1 && rejected[1].1.contains("`nobody`"), "{rejected:?}");
+    }
+}
+
+#[test]
 fn a_run_that_fails_too_often_stops() {
     let mut actions = ["pass"; 200];
     actions[..30].fill("error");

@@ -88,7 +88,7 @@ fn at_work() -> f64 {
 
 /// The stages, and one once more from a copy of their library.
 fn registry(arguments: &Arguments, folder: &Path) -> anyhow::Result<Registry> {
-    let (mut registry, copy) = (Registry::new(), folder.join("copy"));
+    let (mut registry, copy) = (Registry::new(), folder.join("copy").with_extension(std::env::consts::DLL_EXTENSION));
     std::fs::copy(library("stream_stages")?, &copy)?;
     registry.add_plugin(&copy)?;
     let other = registry.entry("note-pass").context("no stage `note-pass`")?.clone();

@@ -1,5 +1,6 @@
 //! What a run costs at scale. Each part prints one JSON line; README.md says how it is measured.
 
+mod border;
 mod bounded;
 mod generated;
 mod hops;
@@ -22,6 +23,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
+    /// Records across the plugin border and back, by one thread.
+    Border(border::Arguments),
     /// A view a hundred times slower than its source: what is outstanding, the memory, the rate.
     Bounded(bounded::Arguments),
     /// What it costs to go from one stage to the next.
@@ -34,6 +37,7 @@ enum Part {
 
 fn main() -> anyhow::Result<()> {
     let line = match Arguments::parse().part {
+        Part::Border(arguments) => border::run(&arguments)?,
         Part::Bounded(arguments) => bounded::run(&arguments)?,
         Part::Hops(arguments) => hops::run(&arguments)?,
         Part::Straggler(arguments) => straggler::run(&arguments)?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
-use obvert_api::{Error, Json, Map, Output, Reply, plugin};
+use obvert_api::{Error, Json, Map, Output, Reply, Request, plugin};
 
 /// It has no settings.
 #[derive(Deserialize, JsonSchema)]
@@ -29,11 +29,22 @@ impl Map for Misbehave {
                 std::thread::sleep(Duration::from_secs(1));
             },
             "panic" => panic_now(),
+            "segfault" => end_by("-SEGV"),
+            // Zeroes would cost nothing until they are written.
+            "allocate" => out.emit(Json(vec![1u8; 1 << 30].len().into())),
+            "flood" => (0..80).for_each(|_| out.emit(Json("x".repeat(1 << 20).into()))),
+            "ask" => out.request(Request::new("nobody", Vec::new())),
             _ => {}
         }
         out.emit(row);
         Ok(())
     }
+}
+
+/// Ends this process by a signal, as the system does where it reads what it must not.
+fn end_by(signal: &str) {
+    let _ = std::process::Command::new("kill").args([signal, &std::process::id().to_string()]).status();
+    std::thread::sleep(Duration::from_secs(5));
 }
 
 #[allow(clippy::panic)]
