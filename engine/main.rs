@@ -26,6 +26,14 @@ enum Verb {
         /// Override a value: stage.key=value.
         #[arg(long)]
         set: Vec<String>,
+        /// Refuse plugins that the pipeline does not pin to a hash.
+        #[arg(long)]
+        locked: bool,
+    },
+    /// Pin the plugins of a pipeline file to what they are now: it is refused once they are others.
+    Lock {
+        /// The pipeline file; it is changed.
+        pipeline: PathBuf,
     },
     /// Show what every stage makes of a few rows; no sink writes, nothing is trained.
     Preview(verbs::preview::Arguments),
@@ -76,7 +84,8 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => verbs::run::run(&arguments),
-        Verb::Check { pipeline, set } => verbs::graph::check(&pipeline, &set),
+        Verb::Check { pipeline, set, locked } => verbs::graph::check(&pipeline, &set, verbs::Trust::of(locked)),
+        Verb::Lock { pipeline } => verbs::lock(&pipeline),
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
         Verb::Preview(arguments) => verbs::preview::preview(&arguments),
         Verb::Test(arguments) => verbs::test::test(&arguments),

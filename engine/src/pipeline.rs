@@ -21,7 +21,7 @@ mod tree;
 mod wiring;
 
 pub use catalog::{Catalog, StageKind};
-pub use document::{Document, parse};
+pub use document::{Document, PluginEntry, parse};
 pub use editor::schema;
 pub use plan::{Isolation, Location, ModelPlan, Plan, RunSettings, StagePlan, TestPlan};
 pub use report::{Diagnostic, Report};

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use obvert_api::{Error, Operation, Outcome, Reply};
 
 pub(crate) use built::build;
+pub use built::{fingerprint, sources};
 pub use builtin::Builtin;
 pub use chain::Link;
 pub(crate) use chain::{Chain, Passed};

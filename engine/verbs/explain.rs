@@ -27,7 +27,8 @@ pub struct Arguments {
 
 /// Explains the calls of a record.
 pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
-    let (_, plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default())?;
+    let (_, plan, registry) =
+        super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), super::Trust::Named)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
     anyhow::ensure!(out.join("state/memo").is_dir(), "{}: no run has been here", out.display());
     let found = obvert_engine::explain(plan, &registry, &out, &arguments.id)?;

@@ -5,6 +5,8 @@ use std::path::Path;
 use obvert_engine::pipeline::graph as drawing;
 use obvert_stages::Findings;
 
+use super::Trust;
+
 /// Languages of drawings.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 pub enum Format {
@@ -18,8 +20,8 @@ pub enum Format {
 }
 
 /// Checks a pipeline.
-pub fn check(path: &Path, set: &[String]) -> anyhow::Result<()> {
-    let (_, plan, _) = super::plan(path, set, &Findings::default())?;
+pub fn check(path: &Path, set: &[String], trust: Trust) -> anyhow::Result<()> {
+    let (_, plan, _) = super::plan(path, set, &Findings::default(), trust)?;
     println!("{}: {} stages, {} models, no errors", path.display(), plan.stages.len(), plan.models.len());
     Ok(())
 }
@@ -33,7 +35,7 @@ pub fn schema(path: Option<&Path>) -> anyhow::Result<()> {
 
 /// Draws a pipeline.
 pub fn graph(path: &Path, format: Format) -> anyhow::Result<()> {
-    let (_, _, plan, registry) = super::resolve(path, &[], &Findings::default())?;
+    let (_, _, plan, registry) = super::resolve(path, &[], &Findings::default(), Trust::Named)?;
     let drawn = match format {
         Format::Dot => drawing::dot(&plan, &registry),
         Format::Mermaid => drawing::mermaid(&plan, &registry),

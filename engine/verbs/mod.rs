@@ -22,7 +22,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use obvert_engine::Registry;
-use obvert_engine::pipeline::{Document, Plan, Report, parse};
+use obvert_engine::pipeline::{Document, Plan, PluginEntry, Report, parse};
+use obvert_engine::stage::fingerprint;
 use obvert_stages::Findings;
 
 /// A pipeline or an argument that is wrong: exit code 2.
@@ -48,19 +49,45 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
     Ok(registry)
 }
 
-/// The text and the checked plan of a pipeline file that could start, and the registry with the libraries that it names.
-pub fn plan(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<(String, Plan, Registry)> {
-    let (text, document, plan, registry) = resolve(path, set, findings)?;
+/// Which plugins may be loaded, of those that a pipeline names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// All that are not others than they are pinned to.
+    Named,
+    /// Those that are pinned.
+    Pinned,
+}
+
+impl Trust {
+    /// As `--locked` says.
+    pub fn of(locked: bool) -> Self {
+        if locked { Trust::Pinned } else { Trust::Named }
+    }
+}
+
+/// The text and the checked plan of a pipeline file that could start, and the registry with the plugins that it names.
+pub fn plan(
+    path: &Path,
+    set: &[String],
+    findings: &Findings,
+    trust: Trust,
+) -> anyhow::Result<(String, Plan, Registry)> {
+    let (text, document, plan, registry) = resolve(path, set, findings, trust)?;
     registry.check(&document, &plan).map_err(|report| Refused(report.to_string()))?;
     Ok((text, plan, registry))
 }
 
 /// As [`plan`], whether or not its inputs and models are there.
-pub fn resolve(path: &Path, set: &[String], findings: &Findings) -> anyhow::Result<(String, Document, Plan, Registry)> {
+pub fn resolve(
+    path: &Path,
+    set: &[String],
+    findings: &Findings,
+    trust: Trust,
+) -> anyhow::Result<(String, Document, Plan, Registry)> {
     let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
     let document = parse(path, &text, set).map_err(|report| Refused(report.to_string()))?;
     let mut registry = registry(findings).context("the program's own plugins")?;
-    add_plugins(&mut registry, &document)?;
+    add_plugins(&mut registry, &document, trust)?;
     let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
     Ok((text, document, plan, registry))
 }
@@ -71,17 +98,46 @@ fn usable(path: Option<&Path>) -> anyhow::Result<Registry> {
     if let Some(path) = path {
         let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
         let document = parse(path, &text, &[]).map_err(|report| Refused(report.to_string()))?;
-        add_plugins(&mut registry, &document)?;
+        add_plugins(&mut registry, &document, Trust::Named)?;
     }
     Ok(registry)
 }
 
-/// Adds the plugins that a pipeline names.
-fn add_plugins(registry: &mut Registry, document: &Document) -> anyhow::Result<()> {
+/// Adds the plugins that a pipeline names. None is loaded, or built, before it is known to be what it is pinned to.
+fn add_plugins(registry: &mut Registry, document: &Document, trust: Trust) -> anyhow::Result<()> {
     for (index, plugin) in document.plugins().iter().enumerate() {
-        let refused = |e: obvert_engine::Error| Refused(Report::at_plugin(document, index, e.to_string()).to_string());
-        registry.add_plugin(plugin).map_err(refused)?;
+        let refused = |cause: String| Refused(Report::at_plugin(document, index, cause).to_string());
+        is_trusted(plugin, trust).map_err(refused)?;
+        registry.add_plugin(&plugin.path).map_err(|error| refused(error.to_string()))?;
     }
+    Ok(())
+}
+
+fn is_trusted(plugin: &PluginEntry, trust: Trust) -> Result<(), String> {
+    let path = plugin.path.display();
+    let Some(pinned) = &plugin.blake3 else {
+        let unpinned = || Err(format!("plugin {path} is not pinned, and --locked refuses it; `obvert lock` pins it"));
+        return if trust == Trust::Pinned { unpinned() } else { Ok(()) };
+    };
+    let found = fingerprint(&plugin.path).map_err(|error| format!("plugin {path}: {error}"))?;
+    if found == *pinned {
+        return Ok(());
+    }
+    let cause = "is not what it is pinned to";
+    Err(format!(
+        "plugin {path} {cause}: its hash is {found}; look at what has changed, then pin it anew with `obvert lock`"
+    ))
+}
+
+/// Pins the plugins of a pipeline file to what they are now.
+pub fn lock(path: &Path) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
+    let document = parse(path, &text, &[]).map_err(|report| Refused(report.to_string()))?;
+    let plugins = document.plugins();
+    let hash = |plugin: &PluginEntry| fingerprint(&plugin.path).with_context(|| plugin.path.display().to_string());
+    let hashes = plugins.iter().map(hash).collect::<anyhow::Result<Vec<_>>>()?;
+    std::fs::write(path, document.pinned(&hashes)).with_context(|| path.display().to_string())?;
+    plugins.iter().zip(&hashes).for_each(|(plugin, hash)| println!("{hash}  {}", plugin.path.display()));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use obvert_engine::pipeline::Plan;
 use obvert_stages::Findings;
 use serde_json::{Map, Value, json};
 
+use super::Trust;
 use super::tapped::{self, Tapped};
 
 /// Arguments of `preview`.
@@ -31,7 +32,7 @@ pub struct Arguments {
 
 /// Shows it.
 pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
-    let (_, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default())?;
+    let (_, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), Trust::Named)?;
     limit(&mut plan, &registry, arguments.rows);
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name).join("preview"));
     std::fs::create_dir_all(&out)?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context;
 use obvert_engine::{Beside, Options, Outcome};
 
-use super::beside;
+use super::{Trust, beside};
 
 use pages::Pages;
 use progress::Display;
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// Worker threads of the dataflow, in each process.
     #[arg(long)]
     workers: Option<usize>,
+    /// Refuse plugins that the pipeline does not pin to a hash.
+    #[arg(long)]
+    locked: bool,
     #[command(flatten)]
     beside: beside::Arguments,
 }
@@ -45,7 +48,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a pipeline.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut read = Read::new(&arguments.pipeline, &arguments.set)?;
+    let trust = Trust::of(arguments.locked);
+    let mut read = Read::new(&arguments.pipeline, &arguments.set, trust)?;
     let name = read.plan.name.clone();
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&name));
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
@@ -59,8 +63,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let follows = arguments.watch && beside.is_none();
         let mut options = Options::new(out.clone());
         (options.interrupt, options.watch) = (Arc::clone(&interrupt), arguments.watch);
-        let watcher =
-            follows.then(|| Watcher::start(&arguments.pipeline, &arguments.set, &read, Arc::clone(&options.renew)));
+        let watcher = follows
+            .then(|| Watcher::start(&arguments.pipeline, &arguments.set, trust, &read, Arc::clone(&options.renew)));
         let outcome = run_once(arguments, &read, &options, beside, first)?;
         match watcher.and_then(Watcher::next) {
             Some(next) if !interrupt.load(Relaxed) => read = next,

@@ -10,8 +10,8 @@ use obvert_engine::registry::{Entry, Row, Rows, Source};
 use obvert_stages::Findings;
 use serde_json::{Value, json};
 
-use super::Refused;
 use super::tapped::{self, Tapped};
+use super::{Refused, Trust};
 
 /// Arguments of `test`.
 #[derive(clap::Args)]
@@ -27,7 +27,8 @@ pub struct Arguments {
 
 /// Runs them; fails if one does.
 pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
-    let (_, _, plan, registry) = super::resolve(&arguments.pipeline, &arguments.set, &Findings::default())?;
+    let (_, _, plan, registry) =
+        super::resolve(&arguments.pipeline, &arguments.set, &Findings::default(), Trust::Named)?;
     let wanted = |test: &&TestPlan| arguments.filter.as_ref().is_none_or(|filter| test.name.contains(filter.as_str()));
     let tests: Vec<&TestPlan> = plan.tests.iter().filter(wanted).collect();
     if tests.is_empty() {

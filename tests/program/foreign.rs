@@ -157,3 +157,37 @@ fn a_program_that_does_not_speak_is_named() {
     assert!(reasons.contains("its process ended: exit status: 5 (2 attempts)"), "{reasons}");
     assert!(reasons.contains("unknown field `unknown`"), "{reasons}");
 }
+
+/// A plugin that is pinned is refused, before it is run, once it is another; with `--locked` only those that are pinned are used.
+#[test]
+fn a_pinned_plugin_is_what_it_was() {
+    let pipeline = format!("# Ä\n{}", pipeline("longest.py", "longest", "by = \"topic\""));
+    let folder = folder(&[("foreign.toml", &pipeline), ("rows.jsonl", "")]);
+    python(folder.path(), "longest.py", |source| source);
+    let check = |locked: &[&str]| obvert(folder.path(), &[&["check", "foreign.toml"], locked].concat());
+    let unpinned = check(&["--locked"]);
+    assert!(
+        unpinned.code == 2 && unpinned.err.contains("is not pinned") && unpinned.err.contains("foreign.toml:4:12"),
+        "{}",
+        unpinned.err
+    );
+    let locked = done(folder.path(), &["lock", "foreign.toml"]).out;
+    let pinned = fs::read_to_string(folder.path().join("foreign.toml")).unwrap();
+    assert!(
+        pinned.contains(&format!("plugins = [{{ path = \"longest.py\", blake3 = \"{}\" }}]", &locked[..64])),
+        "{pinned}"
+    );
+    assert_eq!(check(&["--locked"]).code, 0);
+    done(folder.path(), &["lock", "foreign.toml"]);
+    assert_eq!(fs::read_to_string(folder.path().join("foreign.toml")).unwrap(), pinned);
+    // It would leave a trace if it were run.
+    python(folder.path(), "longest.py", |source| source.replace("import json\n", "import json\nopen('trace', 'w')\n"));
+    for locked in [&[][..], &["--locked"]] {
+        let changed = check(locked);
+        assert!(changed.code == 2 && changed.err.contains("is not what it is pinned to"), "{}", changed.err);
+    }
+    assert!(!folder.path().join("trace").exists());
+    done(folder.path(), &["lock", "foreign.toml"]);
+    assert_eq!(check(&["--locked"]).code, 0);
+    assert!(folder.path().join("trace").exists());
+}

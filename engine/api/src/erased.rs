@@ -332,14 +332,26 @@ fn finish<T: Record>(out: Output<T>, sink: &mut dyn Sink) -> Result<(), Error> {
         out.requests.into_iter().for_each(|request| sink.request(request));
         return Ok(());
     }
-    let mut bytes = Vec::new();
-    for record in &out.emitted {
+    let mut bytes = SCRATCH.take();
+    let encoded = out.emitted.iter().try_for_each(|record| {
         bytes.clear();
         encode_into(record, &mut bytes)?;
         sink.record(&bytes);
+        Ok(())
+    });
+    if bytes.capacity() <= KEPT {
+        SCRATCH.set(bytes);
     }
-    Ok(())
+    encoded
 }
+
+thread_local! {
+    /// Where records are encoded before they are lent: to ask for as much memory for each costs more than to encode it.
+    static SCRATCH: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
+}
+
+/// Bytes of it that a thread keeps, at most.
+const KEPT: usize = 1 << 20;
 
 fn translate<I: Record, W: Record, O: Record>(
     operation: Operation,

@@ -2,7 +2,7 @@
 //!
 //! A plugin is a library that exports stages: implement [`Map`] or [`Group`] on a settings struct and name it in
 //! [`plugin!`]. A stage that needs a model does not call one: it requests ([`Output::request`]) and is run again with
-//! the reply. So stages are pure functions, and the host can retry, memoize, count and retract.
+//! the reply. So stages are pure functions, and the host can retry, memoize, count and retract. [`guide`] begins at the beginning.
 
 pub mod abi;
 pub mod chain;
@@ -10,6 +10,7 @@ mod decode;
 mod effect;
 pub mod erased;
 pub mod frame;
+pub mod guide;
 mod json;
 pub mod record;
 mod settings;

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use smallvec::SmallVec;
 
 use crate::{Example, Record, Reply, Request};
 
@@ -20,13 +21,13 @@ impl Error {
 /// Where a stage puts what it makes of one item.
 #[derive(Debug)]
 pub struct Output<T> {
-    pub(crate) emitted: Vec<T>,
+    pub(crate) emitted: SmallVec<[T; 1]>,
     pub(crate) requests: Vec<Request>,
 }
 
 impl<T> Default for Output<T> {
     fn default() -> Self {
-        Output { emitted: Vec::new(), requests: Vec::new() }
+        Output { emitted: SmallVec::new(), requests: Vec::new() }
     }
 }
 

@@ -44,24 +44,54 @@ fn read(text: &str, problems: &mut Vec<Problem>) -> Table {
     read_table(table.get_ref(), &Place::from)
 }
 
+/// A plugin that a file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginEntry {
+    /// Where it is: absolute.
+    pub path: PathBuf,
+    /// The hash of its content, where it is pinned to one.
+    pub blake3: Option<String>,
+}
+
 impl Document {
-    /// The plugin libraries that the file names, absolute. Entries that are no strings are left to
-    /// [`Document::resolve`] to report.
-    pub fn plugins(&self) -> Vec<PathBuf> {
-        let texts = self.plugin_nodes().filter_map(|node| Some((node, node.text()?)));
-        texts.map(|(node, text)| self.source.absolute(&node.place, text)).collect()
+    /// The plugins that the file names. Entries that are of no use are left to [`Document::resolve`] to report.
+    pub fn plugins(&self) -> Vec<PluginEntry> {
+        self.plugin_nodes().map(|(_, path, blake3)| PluginEntry { path: self.path(path), blake3 }).collect()
     }
 
     /// Where the entries of [`Document::plugins`] are written.
     pub(super) fn plugin_places(&self) -> impl Iterator<Item = &Place> {
-        self.plugin_nodes().filter(|node| node.text().is_some()).map(|node| &node.place)
+        self.plugin_nodes().map(|(node, _, _)| &node.place)
     }
 
-    fn plugin_nodes(&self) -> impl Iterator<Item = &Node> {
+    /// The text of the file with its plugins pinned to these hashes, one for each of [`Document::plugins`].
+    pub fn pinned(&self, hashes: &[String]) -> String {
+        let mut text = self.source.text.clone();
+        let places = self.plugin_nodes().zip(hashes).filter_map(|((node, path, _), hash)| {
+            let entry = format!("{{ path = {:?}, blake3 = {hash:?} }}", path.text()?);
+            Some((self.source.span(&node.place)?, entry))
+        });
+        // From behind, so that places stay where they are.
+        places.collect::<Vec<_>>().into_iter().rev().for_each(|(span, entry)| text.replace_range(span, &entry));
+        text
+    }
+
+    fn path(&self, node: &Node) -> PathBuf {
+        self.source.absolute(&node.place, node.text().unwrap_or_default())
+    }
+
+    /// Entries of plugins with the node of their path and the hash that they are pinned to.
+    fn plugin_nodes(&self) -> impl DoubleEndedIterator<Item = (&Node, &Node, Option<String>)> {
         let items = match self.root.get("plugins").map(|entry| &entry.node.value) {
             Some(Value::Array(items)) => items.as_slice(),
             _ => &[],
         };
-        items.iter()
+        let entry = |node| -> Option<(&Node, &Node, Option<String>)> {
+            let Some(table) = Node::table(node) else { return Node::text(node).map(|_| (node, node, None)) };
+            let path = &table.get("path")?.node;
+            let hash = table.get("blake3").and_then(|entry| entry.node.text()).map(str::to_owned);
+            path.text().map(|_| (node, path, hash))
+        };
+        items.iter().filter_map(entry)
     }
 }

@@ -51,7 +51,12 @@ pub(super) static RUN_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
 
 pub(super) static PLUGINS_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     json!({ "type": "object", "properties": { "plugins": {
-        "type": "array", "items": { "type": "string", "minLength": 1 },
+        "type": "array", "items": { "anyOf": [{ "type": "string", "minLength": 1 }, {
+            "type": "object", "required": ["path"], "additionalProperties": false, "properties": {
+                "path": { "type": "string", "minLength": 1 },
+                "blake3": { "type": "string", "description": "The hash of what it must be; `obvert lock` writes it." },
+            },
+        }] },
         "description": "Plugins that the pipeline uses: libraries, folders of crates, programs.",
     } } })
 });

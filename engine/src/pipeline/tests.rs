@@ -3,6 +3,7 @@
 mod broken;
 mod catalog;
 mod drawings;
+mod editor;
 mod good;
 mod mutants;
 

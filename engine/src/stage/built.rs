@@ -6,6 +6,39 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
+/// Folders of a crate that hold what is made of it.
+const MADE: [&str; 2] = ["target", "runs"];
+
+/// The files that a plugin is made of, in order: itself, or all in a crate's folder but what is hidden or made.
+pub fn sources(plugin: &Path) -> Vec<PathBuf> {
+    if !plugin.is_dir() {
+        return vec![plugin.to_owned()];
+    }
+    let entries = std::fs::read_dir(plugin).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_source = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        !name.starts_with('.') && !MADE.contains(&&*name)
+    };
+    let mut entries: Vec<_> = entries.filter(is_source).collect();
+    entries.sort();
+    entries.iter().flat_map(|entry| sources(entry)).collect()
+}
+
+/// A hash over the names and contents of what a plugin is made of.
+///
+/// # Errors
+/// It cannot be read.
+pub fn fingerprint(plugin: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for file in sources(plugin) {
+        let (name, content) = (file.strip_prefix(plugin).unwrap_or(&file).to_string_lossy(), std::fs::read(&file)?);
+        for part in [name.as_bytes(), &content] {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// A line of what cargo says; lines of other kinds are passed over.
 #[derive(Deserialize)]
 struct Line {

@@ -3,19 +3,20 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use obvert_engine::Registry;
 use obvert_engine::pipeline::Plan;
+use obvert_engine::stage::sources;
 use obvert_stages::Findings;
+
+use crate::verbs::Trust;
 
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Folders of a crate that hold what is made of it.
-const MADE: [&str; 2] = ["target", "runs"];
 
 /// A pipeline as it was read, with all that it needs.
 pub(super) struct Read {
@@ -28,9 +29,9 @@ pub(super) struct Read {
 }
 
 impl Read {
-    pub(super) fn new(path: &Path, set: &[String]) -> anyhow::Result<Self> {
+    pub(super) fn new(path: &Path, set: &[String], trust: Trust) -> anyhow::Result<Self> {
         let (stamp, findings) = (stamp(path, set), Findings::default());
-        let (text, plan, registry) = crate::verbs::plan(path, set, &findings)?;
+        let (text, plan, registry) = crate::verbs::plan(path, set, &findings, trust)?;
         Ok(Read { stamp, text, plan, registry, findings })
     }
 }
@@ -43,7 +44,7 @@ pub(super) struct Watcher {
 
 impl Watcher {
     /// Sets `renew` once the pipeline at `path` is another than was read.
-    pub(super) fn start(path: &Path, set: &[String], read: &Read, renew: Arc<AtomicBool>) -> Self {
+    pub(super) fn start(path: &Path, set: &[String], trust: Trust, read: &Read, renew: Arc<AtomicBool>) -> Self {
         let (next, over) = (Arc::default(), Arc::default());
         let watcher = Watcher { next: Arc::clone(&next), over: Arc::clone(&over) };
         let (path, set) = (path.to_owned(), set.to_owned());
@@ -56,7 +57,7 @@ impl Watcher {
                     continue;
                 }
                 known = stamp;
-                match Read::new(&path, &set) {
+                match Read::new(&path, &set, trust) {
                     Ok(read) => {
                         next.lock().unwrap_or_else(PoisonError::into_inner).replace(read);
                         renew.store(true, Relaxed);
@@ -86,23 +87,15 @@ fn stamp(path: &Path, set: &[String]) -> u64 {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.hash(&mut hasher);
     if let Ok(document) = obvert_engine::pipeline::parse(path, &text, set) {
-        document.plugins().iter().for_each(|plugin| stamp_of(plugin, &mut hasher));
+        document.plugins().iter().for_each(|plugin| stamp_of(&plugin.path, &mut hasher));
     }
     hasher.finish()
 }
 
-/// Names, sizes and times of a file, or of all in a crate's folder that it can be made of.
-fn stamp_of(path: &Path, hasher: &mut DefaultHasher) {
-    let Ok(known) = path.metadata() else { return };
-    if !known.is_dir() {
-        return (path, known.len(), known.modified().ok()).hash(hasher);
+/// Names, sizes and times of the files of a plugin.
+fn stamp_of(plugin: &Path, hasher: &mut DefaultHasher) {
+    for file in sources(plugin) {
+        let known = file.metadata().ok().map(|known| (known.len(), known.modified().ok()));
+        (file, known).hash(hasher);
     }
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_source = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        !name.starts_with('.') && !MADE.contains(&&*name)
-    };
-    let mut entries: Vec<_> = entries.filter(is_source).collect();
-    entries.sort();
-    entries.iter().for_each(|entry| stamp_of(entry, hasher));
 }

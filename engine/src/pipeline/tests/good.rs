@@ -62,5 +62,12 @@ fn arguments_replace_what_the_file_says() {
 fn plugins_are_found_beside_the_file() {
     let text = "plugins = [\"lib/a.so\", 3, \"/b.so\"]";
     let document = parse(Path::new("/pipelines/p.toml"), text, &[]).unwrap();
-    assert_eq!(document.plugins(), [PathBuf::from("/pipelines/lib/a.so"), PathBuf::from("/b.so")]);
+    let paths: Vec<_> = document.plugins().into_iter().map(|plugin| plugin.path).collect();
+    assert_eq!(paths, [PathBuf::from("/pipelines/lib/a.so"), PathBuf::from("/b.so")]);
+    let hashes = ["aa".to_owned(), "bb".to_owned()];
+    let pinned = document.pinned(&hashes);
+    let again = parse(Path::new("/pipelines/p.toml"), &pinned, &[]).unwrap();
+    let found: Vec<_> = again.plugins().into_iter().map(|plugin| (plugin.path, plugin.blake3.unwrap())).collect();
+    assert_eq!(found, paths.into_iter().zip(hashes).collect::<Vec<_>>());
+    assert_eq!(again.pinned(&["aa".to_owned(), "bb".to_owned()]), pinned);
 }
