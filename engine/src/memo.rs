@@ -6,8 +6,8 @@ mod open;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fjall::{Database, Keyspace, PersistMode, UserKey, UserValue};
@@ -104,6 +104,22 @@ impl Memo {
     pub fn open(folder: &Path) -> Result<Self, String> {
         let Opened { lock, database, replies, places } = open::open(folder)?;
         Ok(Memo { _lock: lock, database, replies, places })
+    }
+
+    /// As [`Memo::open`]; where this process holds the memo already, that one: calls that were given up keep it until they come back,
+    /// which may be after the run that made them.
+    ///
+    /// # Errors
+    /// As for [`Memo::open`].
+    pub(crate) fn shared(folder: &Path) -> Result<Arc<Self>, String> {
+        static OPEN: Mutex<BTreeMap<PathBuf, Weak<Memo>>> = Mutex::new(BTreeMap::new());
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(memo) = open.get(folder).and_then(Weak::upgrade) {
+            return Ok(memo);
+        }
+        let memo = Arc::new(Memo::open(folder)?);
+        open.insert(folder.to_owned(), Arc::downgrade(&memo));
+        Ok(memo)
     }
 
     /// The reply to a call that was made before.

@@ -164,6 +164,16 @@ impl Registry {
         self.stages.iter()
     }
 
+    /// Stages of plugins, each with the hash of what it is.
+    pub fn builds(&self) -> Vec<(String, String)> {
+        let build = |entry: &Entry| match &entry.body {
+            Body::Library(library) => Some(library.build.clone()),
+            Body::Program(program) => Some(program.build.clone()),
+            _ => None,
+        };
+        self.stages.iter().filter_map(|(name, entry)| Some((name.clone(), build(entry)?))).collect()
+    }
+
     /// What would keep the plan of `document` from starting: stages that refuse their settings, inputs and models that
     /// are not there.
     ///

@@ -8,6 +8,7 @@ mod child;
 mod example;
 mod foreign;
 mod frames;
+mod host;
 mod isolated;
 mod library;
 mod lines;

@@ -129,16 +129,29 @@ fn is_trusted(plugin: &PluginEntry, trust: Trust) -> Result<(), String> {
     ))
 }
 
-/// Pins the plugins of a pipeline file to what they are now.
+/// Pins the plugins of a pipeline file to what they are now. They are loaded first: a crate's first build settles its `Cargo.lock`.
 pub fn lock(path: &Path) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
     let document = parse(path, &text, &[]).map_err(|report| Refused(report.to_string()))?;
     let plugins = document.plugins();
+    let mut registry = Registry::new();
+    plugins.iter().try_for_each(|plugin| registry.add_plugin(&plugin.path))?;
     let hash = |plugin: &PluginEntry| fingerprint(&plugin.path).with_context(|| plugin.path.display().to_string());
     let hashes = plugins.iter().map(hash).collect::<anyhow::Result<Vec<_>>>()?;
-    std::fs::write(path, document.pinned(&hashes)).with_context(|| path.display().to_string())?;
+    let form = "write the plugins as a list: plugins = [\"first\", \"second\"]";
+    let pinned = document.pinned(&hashes).ok_or_else(|| Refused(format!("error: {}: {form}", path.display())))?;
+    replace(path, &pinned).with_context(|| path.display().to_string())?;
     plugins.iter().zip(&hashes).for_each(|(plugin, hash)| println!("{hash}  {}", plugin.path.display()));
     Ok(())
+}
+
+/// Replaces a file at once.
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let part = tempfile::NamedTempFile::new_in(folder)?;
+    std::fs::write(part.path(), text)?;
+    std::fs::set_permissions(part.path(), std::fs::metadata(path)?.permissions())?;
+    part.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Runs a stage of a library for the program that started this one.

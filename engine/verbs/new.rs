@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
+use obvert_stages::Findings;
+
 use super::Refused;
 
 /// What to make.
@@ -103,12 +105,20 @@ const TEMPLATE: [(&str, &str); 7] = [
 pub fn new(What::Plugin(arguments): &What) -> anyhow::Result<()> {
     let name = arguments.name.as_str();
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let sound = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain) && !name.ends_with('-');
+    let sound = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(plain)
+        && !name.ends_with('-')
+        && !name.contains("--");
     ensure!(
         sound,
         Refused(format!(
             "error: `{name}` cannot be a plugin's name: small letters, digits and `-`, such as max-length"
         ))
+    );
+    let known = super::registry(&Findings::default())?.entry(name).is_some();
+    ensure!(
+        !known,
+        Refused(format!("error: `{name}` is a stage type of the program: its plugin would stand in for that"))
     );
     let folder = Path::new(name);
     ensure!(!folder.exists(), Refused(format!("error: {name} is there already")));
@@ -147,12 +157,11 @@ fn dependency(api: Option<&Path>) -> String {
         .map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()));
     path.map_or_else(
         || format!("{:?}", env!("CARGO_PKG_VERSION")),
-        |path| format!("{{ path = {:?} }}", path.display().to_string()),
+        |path| format!("{{ path = {} }}", serde_json::json!(path.display().to_string())),
     )
 }
 
 fn fill(text: &str, name: &str, filled: &Filled, dependency: &str) -> String {
-    let camel: String = name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
     let example = |text: &str| filled.example.replace("TEXT", text);
     let import =
         if filled.name == "Json" { String::new() } else { format!("use obvert_api::record::{};\n", filled.name) };
@@ -160,8 +169,6 @@ fn fill(text: &str, name: &str, filled: &Filled, dependency: &str) -> String {
         ("USE", import),
         ("EXAMPLE_SHORT", example("\"short\"")),
         ("EXAMPLE_LONG", example("\"a much longer text\"")),
-        ("SNAKE", name.replace('-', "_")),
-        ("CAMEL", camel),
         ("NAME", name.to_owned()),
         ("RECORD", filled.name.to_owned()),
         ("TEXT", filled.text.to_owned()),

@@ -19,9 +19,6 @@ pub struct Arguments {
     /// Rows of each source.
     #[arg(short = 'n', long, default_value_t = 3)]
     rows: u64,
-    /// Folder of the calls that are made, so that another preview does not pay for them; `runs/NAME/preview` by default.
-    #[arg(long)]
-    out: Option<PathBuf>,
     /// Override a value: stage.key=value.
     #[arg(long)]
     set: Vec<String>,
@@ -34,7 +31,8 @@ pub struct Arguments {
 pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
     let (_, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), Trust::Named)?;
     limit(&mut plan, &registry, arguments.rows);
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name).join("preview"));
+    // Another preview does not pay for the calls of this one.
+    let out = Path::new("runs").join(&plan.name).join("preview");
     std::fs::create_dir_all(&out)?;
     let tapped = tapped::run(&plan, &registry, &out)?;
     if arguments.json {

@@ -17,7 +17,7 @@ use super::{Trust, beside};
 
 use pages::Pages;
 use progress::Display;
-use renewed::{Read, Watcher};
+use renewed::{Place, Read, Watcher};
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -48,27 +48,24 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a pipeline.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let trust = Trust::of(arguments.locked);
-    let mut read = Read::new(&arguments.pipeline, &arguments.set, trust)?;
-    let name = read.plan.name.clone();
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&name));
+    let (path, set) = (arguments.pipeline.clone(), arguments.set.clone());
+    let place = Place { path, set, trust: Trust::of(arguments.locked) };
+    let read = Read::new(&place)?;
+    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&read.plan.name));
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
     let out = out.canonicalize()?;
     let interrupt = interrupted()?;
     let mut part = arguments.beside.start()?;
     let first = part.index == 0;
-    let outcome = loop {
-        let pipeline = serde_json::to_vec(&(&read.text, &arguments.set))?;
-        let beside = part.seat().map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
-        let follows = arguments.watch && beside.is_none();
-        let mut options = Options::new(out.clone());
-        (options.interrupt, options.watch) = (Arc::clone(&interrupt), arguments.watch);
-        let watcher = follows
-            .then(|| Watcher::start(&arguments.pipeline, &arguments.set, trust, &read, Arc::clone(&options.renew)));
-        let outcome = run_once(arguments, &read, &options, beside, first)?;
-        match watcher.and_then(Watcher::next) {
-            Some(next) if !interrupt.load(Relaxed) => read = next,
-            _ => break outcome,
+    let (read, outcome) = match part.seat() {
+        None if arguments.watch => followed(arguments, &place, read, &out, &interrupt)?,
+        seat => {
+            let pipeline = serde_json::to_vec(&(&read.text, &arguments.set))?;
+            let beside = seat.map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
+            let mut options = Options::new(out.clone());
+            (options.interrupt, options.watch) = (interrupt, arguments.watch);
+            let outcome = run_once(arguments, &read, &options, beside, first)?;
+            (read, outcome)
         }
     };
     part.end()?;
@@ -79,10 +76,40 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if outcome.interrupted {
         anyhow::bail!("interrupted; run the same command again to continue");
     }
-    let (text, found) = (&read.text, read.findings.lock());
-    Pages { name: &name, pipeline: &arguments.pipeline, text, out: &out, outcome: &outcome, found: &found }.write()?;
+    let (name, text, found) = (&read.plan.name, &read.text, read.findings.lock());
+    Pages { name, pipeline: &arguments.pipeline, text, out: &out, outcome: &outcome, found: &found }.write()?;
     account::print(&arguments.pipeline, &out, &outcome, &found);
     Ok(())
+}
+
+/// Runs what is at a place, and again whenever it has become another, until Ctrl-C; what ran last, and how it ended.
+fn followed(
+    arguments: &Arguments,
+    place: &Place,
+    mut read: Read,
+    out: &Path,
+    interrupt: &Arc<AtomicBool>,
+) -> anyhow::Result<(Read, Outcome)> {
+    let mut before: Option<Read> = None;
+    loop {
+        let mut options = Options::new(out.to_owned());
+        (options.interrupt, options.watch) = (Arc::clone(interrupt), true);
+        let watcher = Watcher::start(place, &read, Arc::clone(&options.renew));
+        match (run_once(arguments, &read, &options, None, true), before.take()) {
+            (Ok(outcome), _) if interrupt.load(Relaxed) => return Ok((read, outcome)),
+            (Ok(_), _) => {
+                if let Some(next) = watcher.next() {
+                    before = Some(std::mem::replace(&mut read, next));
+                }
+            }
+            (Err(error), Some(good)) => {
+                eprintln!("error: {error:#}\n\nthe run goes on with what there was before");
+                // What failed is not tried again before it has changed.
+                read = Read { stamp: read.stamp, ..good };
+            }
+            (Err(error), None) => return Err(error),
+        }
+    }
 }
 
 /// A flag that Ctrl-C sets: the first one ends the run in good order, the second one at once.

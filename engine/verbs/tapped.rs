@@ -10,8 +10,8 @@ use obvert_engine::registry::{Body, Entry};
 use obvert_engine::{Change, Options, Outcome, Registry, RunContext, Settled, View};
 use serde_json::{Value, json};
 
-/// The type of the stages that look.
-const TAP: &str = "tap";
+/// The type of the stages that look; no plugin's is called so.
+const TAP: &str = " tap";
 
 /// Records of each stage as JSON, by root and bytes, with their copies.
 type Seen = BTreeMap<String, BTreeMap<(u64, String), isize>>;

@@ -36,7 +36,7 @@ pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut failed = 0;
     for test in &tests {
-        let wrong = run(test, &plan, &registry)?;
+        let wrong = run(test, &plan, &registry).unwrap_or_else(|error| vec![format!("{error:#}")]);
         println!("{} {}", if wrong.is_empty() { "ok    " } else { "FAILED" }, test.name);
         failed += usize::from(!wrong.is_empty());
         let at = &test.location;
@@ -58,7 +58,7 @@ fn run(test: &TestPlan, plan: &Plan, registry: &Registry) -> anyhow::Result<Vec<
     for model in &mut plan.models {
         let given = test.models.iter().find(|(name, _)| *name == model.name).map(|(_, settings)| settings.clone());
         if given.is_some() || model.kind != "scripted" {
-            // Without rules it answers nothing: no test calls a model that it does not give.
+            // Without rules it answers nothing: no test calls a model that is no script.
             (model.kind, model.settings) = ("scripted".into(), given.unwrap_or_else(|| json!({ "rule": [] })));
         }
     }
@@ -97,11 +97,11 @@ impl Source for Given {
 fn compare(test: &TestPlan, tapped: &Tapped) -> Vec<String> {
     let mut wrong = Vec::new();
     for (stage, expected) in &test.records {
-        let made = tapped.records.iter().find(|(name, _)| name == stage).map(|(_, rows)| rows.as_slice());
-        wrong.extend(
-            unmatched(made.unwrap_or_default(), expected, contains)
-                .map(|(what, row)| format!("`{stage}` {what} {row}")),
-        );
+        let Some((_, made)) = tapped.records.iter().find(|(name, _)| name == stage) else {
+            wrong.push(format!("`{stage}` is not run in a test: sinks, and what comes after them, are left out"));
+            continue;
+        };
+        wrong.extend(unmatched(made, expected, contains).map(|(what, row)| format!("`{stage}` {what} {row}")));
     }
     for (stage, expected) in &test.rejected {
         let of = tapped.rejected.iter().filter(|(name, _, _)| name == stage);
@@ -121,24 +121,34 @@ fn compare(test: &TestPlan, tapped: &Tapped) -> Vec<String> {
     wrong
 }
 
-/// Rows that nothing expected, and those that were expected and are not there. Each stands for one of the other side.
+/// Rows that nothing expected, and those that were expected and are not there, where each stands for one of the other side and as many
+/// as can do.
 fn unmatched<'a>(
     made: &'a [Value],
     expected: &'a [Value],
     holds: impl Fn(&Value, &Value) -> bool,
 ) -> impl Iterator<Item = (&'static str, &'a Value)> {
-    let mut left: Vec<&Value> = made.iter().collect();
-    let mut missing = Vec::new();
-    // Those that say most come first: what fits them may fit others, that say less, as well.
-    let mut expected: Vec<&Value> = expected.iter().collect();
-    expected.sort_by_key(|row| std::cmp::Reverse(row.to_string().len()));
-    for row in expected {
-        match left.iter().position(|made| holds(made, row)) {
-            Some(at) => drop(left.remove(at)),
-            None => missing.push(("does not make", row)),
+    let fits: Vec<Vec<usize>> =
+        expected.iter().map(|row| (0..made.len()).filter(|at| holds(&made[*at], row)).collect()).collect();
+    let mut taken: Vec<Option<usize>> = vec![None; made.len()];
+    let missing: Vec<_> =
+        (0..expected.len()).filter(|row| !place(*row, &fits, &mut taken, &mut vec![false; made.len()])).collect();
+    let left = made.iter().zip(taken).filter(|(_, taken)| taken.is_none()).map(|(made, _)| ("makes", made));
+    left.chain(missing.into_iter().map(|row| ("does not make", &expected[row])))
+}
+
+/// Finds a row for what is expected; who has it goes to another, if there is one.
+fn place(row: usize, fits: &[Vec<usize>], taken: &mut [Option<usize>], tried: &mut [bool]) -> bool {
+    for &at in &fits[row] {
+        if std::mem::replace(&mut tried[at], true) {
+            continue;
+        }
+        if taken[at].is_none_or(|other| place(other, fits, taken, tried)) {
+            taken[at] = Some(row);
+            return true;
         }
     }
-    left.into_iter().map(|row| ("makes", row)).chain(missing)
+    false
 }
 
 /// Whether a record has all that is expected of it: of objects the fields that are named.

@@ -58,8 +58,8 @@ def main():
     say({})
     for line in sys.stdin:
         for operation, items in json.loads(line).items():
-            for item in items:
-                say(answered({"run": run, "key": key}[operation], hello["settings"], item))
+            for number, item in enumerate(items):
+                say({"item": number, **answered({"run": run, "key": key}[operation], hello["settings"], item)})
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@
  *     most = 20
  *
  * It speaks JSON (OBVERT_JSON), so records come and go as texts. To keep the example free of a JSON library it finds the field
- * by hand, and takes it that settings and rows are written as the program writes them: without spaces.
+ * by hand: the first `"text"` of a row that is written as the program writes it, without spaces.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +37,8 @@ static long find(obvert_bytes in, const char *word) {
     return -1;
 }
 
-static void *create(const obvert_host *host, obvert_bytes settings, void *call) {
+static void *create(const obvert_plugin *plugin, const obvert_host *host, obvert_bytes settings, void *call) {
+    (void)plugin;
     static const char key[] = "\"most\":";
     long at = find(settings, key);
     struct shorten *stage = malloc(sizeof *stage);
@@ -66,7 +67,7 @@ static void shorten(const struct shorten *stage, const obvert_host *host, void *
         return;
     }
     for (cut = start; cut < end;) {
-        size_t next = cut + (row.ptr[cut] == '\\' ? 2 : 1);
+        size_t next = cut + (row.ptr[cut] != '\\' ? 1 : row.ptr[cut + 1] == 'u' ? 6 : 2); /* Nor within an escape. */
         while (next < end && (row.ptr[next] & 0xc0) == 0x80) next++; /* Never within a character. */
         if (next - start > stage->most) break;
         cut = next;

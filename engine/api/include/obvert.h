@@ -58,10 +58,12 @@ typedef struct obvert_passed {
 typedef struct obvert_host {
     size_t size;
     uint32_t major, minor;
-    void (*log)(uint32_t level, obvert_bytes message); /* Levels from 1 (error) to 5 (trace). */
+    void (*log)(void *call, uint32_t level, obvert_bytes message); /* Levels from 1 (error) to 5 (trace); `call` may be null. */
     /* Takes a record made of an item, or a key. Not 0: the item has failed, no more of it is wanted. */
     int32_t (*emit)(void *call, uint64_t item, obvert_bytes record);
-    void (*request)(void *call, uint64_t item, obvert_bytes request); /* Takes a request, as JSON. */
+    /* Takes a request: JSON {"model", "messages": [{"role", "content"}]}, and, where they are to be others than 0, 1, 1024 and none,
+     * "sampling": {"temperature", "top_p", "max_tokens", "seed"}, "sample", "adapter", "schema". Not 0: as above. */
+    int32_t (*request)(void *call, uint64_t item, obvert_bytes request);
     void (*fail)(void *call, uint64_t item, obvert_bytes reason);     /* Says why an item could not be handled. */
     void (*refuse)(void *call, uint64_t item);                        /* Chains: the item has to be run stage by stage. */
     void (*pass)(void *call, uint64_t item, const obvert_passed *record); /* Chains: takes a record made of an item. */
@@ -75,10 +77,10 @@ typedef struct obvert_plugin {
     uint32_t major, minor;
     uint64_t flags;
     /* JSON: {"name", "version", "kind": "map" | "group", "within_row", "input", "with": type | null, "output",
-     * "settings": JSON schema of the settings}. */
+     * "settings": JSON schema of the settings, "examples": [{"settings", "records", "with", "replies", "made"}]}. */
     obvert_bytes manifest;
-    /* Makes an instance from settings in JSON. Null: it failed, and said why through `fail` (item 0). */
-    void *(*create)(const obvert_host *host, obvert_bytes settings, void *call);
+    /* Makes an instance of the stage that is so described, from settings in JSON. Null: it failed, and said why through `fail` (item 0). */
+    void *(*create)(const struct obvert_plugin *plugin, const obvert_host *host, obvert_bytes settings, void *call);
     /* Handles a batch. Not 0: the batch itself was unusable, and the reason went through `fail` (item 0). */
     int32_t (*process)(void *instance, const obvert_host *host, void *call, obvert_bytes batch);
     /* Frees an instance. */

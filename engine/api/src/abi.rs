@@ -67,13 +67,13 @@ pub struct Host {
     pub major: u32,
     /// The host's [`MINOR`].
     pub minor: u32,
-    /// Logs a line at a level from 1 (error) to 5 (trace).
-    pub log: extern "C" fn(level: u32, message: Bytes),
+    /// Logs a line at a level from 1 (error) to 5 (trace); the call says for which stage, and may be null.
+    pub log: extern "C" fn(call: *mut c_void, level: u32, message: Bytes),
     /// Takes one record (or key, or JSON text) made from the batch's item; the host copies. Not 0: the item has failed, and no
     /// more of it is wanted.
     pub emit: extern "C" fn(call: *mut c_void, item: u64, record: Bytes) -> i32,
-    /// Takes one request, as JSON, made for the batch's item.
-    pub request: extern "C" fn(call: *mut c_void, item: u64, request: Bytes),
+    /// Takes one request, as JSON, made for the batch's item. Not 0: as for `emit`.
+    pub request: extern "C" fn(call: *mut c_void, item: u64, request: Bytes) -> i32,
     /// Says why the batch's item could not be handled.
     pub fail: extern "C" fn(call: *mut c_void, item: u64, reason: Bytes),
     /// Says that a chain cannot handle the batch's item: it has to be run stage by stage.
@@ -110,7 +110,7 @@ pub struct Plugin {
     pub flags: u64,
     /// The stage's manifest, as JSON.
     pub manifest: Bytes,
-    /// Makes an instance from settings in JSON. Null: it failed, and said why through `fail` (item 0).
+    /// Makes an instance of the stage that is so described from settings in JSON. Null: it failed, and said why through `fail` (item 0).
     pub create: Option<CreateFn>,
     /// Handles a batch (see [`crate::frame`]); may be called from several threads at once, and calls back on the thread
     /// that it was called on. Not 0: the batch itself was unusable, and the reason went through `fail` (item 0).
@@ -124,7 +124,8 @@ pub struct Plugin {
 }
 
 /// See [`Plugin::create`].
-pub type CreateFn = extern "C" fn(host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void;
+pub type CreateFn =
+    extern "C" fn(plugin: *const Plugin, host: *const Host, settings: Bytes, call: *mut c_void) -> *mut c_void;
 /// See [`Plugin::process`].
 pub type ProcessFn = extern "C" fn(instance: *mut c_void, host: *const Host, call: *mut c_void, batch: Bytes) -> i32;
 /// See [`Plugin::chain`].
@@ -260,13 +261,13 @@ struct Answering<'a> {
 
 impl Sink for Answering<'_> {
     fn record(&mut self, record: &[u8]) {
-        // An item that has failed by this is one whose other records are of no use either.
+        // Where the item has failed by this, its other records are of no use either.
         let _ = (self.host.emit)(self.call, self.index, Bytes::of(record));
     }
 
     fn request(&mut self, request: Request) {
         match serde_json::to_vec(&request) {
-            Ok(text) => (self.host.request)(self.call, self.index, Bytes::of(&text)),
+            Ok(text) => drop((self.host.request)(self.call, self.index, Bytes::of(&text))),
             Err(error) => (self.host.fail)(self.call, self.index, Bytes::of(error.to_string().as_bytes())),
         }
     }
@@ -353,6 +354,7 @@ macro_rules! plugin {
             static TABLE: std::sync::OnceLock<$crate::abi::Table> = std::sync::OnceLock::new();
             let table = TABLE.get_or_init(|| $crate::abi::Table::make(|| vec![$({
                 extern "C" fn create(
+                    _: *const $crate::abi::Plugin,
                     host: *const $crate::abi::Host,
                     settings: $crate::abi::Bytes,
                     call: *mut std::ffi::c_void,

@@ -7,6 +7,7 @@ use crate::record::Message;
 
 /// How a reply is sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sampling {
     /// 0 takes the likeliest token.
     pub temperature: f32,
@@ -32,12 +33,16 @@ pub struct Request {
     /// The chat so far; the reply is the assistant's next message.
     pub messages: Vec<Message>,
     /// How to sample.
+    #[serde(default)]
     pub sampling: Sampling,
     /// Index among several samples of the same request, from 0.
+    #[serde(default)]
     pub sample: u32,
     /// Folder of a LoRA adapter to answer with, if any.
+    #[serde(default)]
     pub adapter: Option<String>,
     /// JSON schema that the reply should follow, where the model can be held to one.
+    #[serde(default)]
     pub schema: Option<Json>,
 }
 

@@ -38,8 +38,8 @@ pub struct Manifest {
 }
 
 /// What a stage makes of an item: a record, or the records of a group.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Example {
     /// Settings, as in a pipeline.
     pub settings: Json,
@@ -51,6 +51,14 @@ pub struct Example {
     pub replies: Vec<String>,
     /// The records that it makes, in order.
     pub made: Vec<Json>,
+}
+
+impl Default for Example {
+    /// Of no settings.
+    fn default() -> Self {
+        let (records, with, replies, made) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Example { settings: Json(serde_json::json!({})), records, with, replies, made }
+    }
 }
 
 impl Manifest {

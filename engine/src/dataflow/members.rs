@@ -94,7 +94,7 @@ impl Groups {
 
     /// The groups that want the side records of a key.
     pub(crate) fn wanting(&self, side: &Key) -> Vec<Id> {
-        self.sides.wanting(side).to_vec()
+        self.sides.wanting(side)
     }
 
     /// The invocation on a group as it is now; none without members.

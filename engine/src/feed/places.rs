@@ -1,17 +1,21 @@
-//! Places of rows: a key's is its position in a file, to which new ones are appended. Memory holds eight bytes of a row.
+//! Places of rows: a key's is its position in a file, to which new ones are appended. Memory holds eight bytes of a row, and
+//! what the table of them costs.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 /// A hash of a row's key, and of how many rows before it have the same.
 type Key = [u8; 16];
 
 /// Keys that are written at once.
 const CHUNK: usize = 4096;
+/// Keys that are read at once: a source that is read again has most of its rows where they were.
+const BLOCK: usize = 256;
 
 /// The places of all rows that a source ever had.
 pub(super) struct Places {
@@ -22,6 +26,8 @@ pub(super) struct Places {
     written: u64,
     /// The ones behind them.
     new: Vec<Key>,
+    /// Some of the file, and the place of the first.
+    block: (u64, Vec<Key>),
     /// Whether some in the file may not be on disk.
     unsure: bool,
 }
@@ -30,11 +36,12 @@ impl Places {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let bytes = if path.exists() { std::fs::read(path)? } else { Vec::new() };
         let (keys, torn) = bytes.as_chunks::<{ size_of::<Key>() }>();
-        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         // A key that a crash tore was of a row that nothing has seen.
         file.set_len((bytes.len() - torn.len()) as u64)?;
         let known = HashTable::with_capacity(keys.len());
-        let mut places = Places { file, known, written: keys.len() as u64, new: Vec::new(), unsure: true };
+        let (written, new, block) = (keys.len() as u64, Vec::new(), (0, Vec::new()));
+        let mut places = Places { file, known, written, new, block, unsure: true };
         keys.iter().try_for_each(|key| places.learn(key))?;
         Ok(places)
     }
@@ -58,23 +65,37 @@ impl Places {
         Ok(self.len() - 1)
     }
 
-    fn find(&self, key: &Key) -> io::Result<Option<u32>> {
-        let mut unreadable = None;
-        let is_it = |(start, place): &([u8; 4], u32)| {
-            *start == start_of(key)
-                && self.key(*place).map_or_else(|error| unreadable.replace(error).is_some(), |known| known == *key)
-        };
-        let found = self.known.find(spread(start_of(key)), is_it).map(|(_, place)| *place);
-        unreadable.map_or(Ok(found), Err)
+    fn find(&mut self, key: &Key) -> io::Result<Option<u32>> {
+        let alike = |(start, _): &&([u8; 4], u32)| *start == start_of(key);
+        let alike: SmallVec<[u32; 4]> =
+            self.known.iter_hash(spread(start_of(key))).filter(alike).map(|(_, place)| *place).collect();
+        for place in alike {
+            if self.key(place)? == *key {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
     }
 
-    fn key(&self, place: u32) -> io::Result<Key> {
-        if let Some(new) = u64::from(place).checked_sub(self.written) {
+    fn key(&mut self, place: u32) -> io::Result<Key> {
+        let place = u64::from(place);
+        if let Some(new) = place.checked_sub(self.written) {
             return Ok(self.new[new as usize]);
         }
-        let mut key = Key::default();
-        self.file.read_exact_at(&mut key, u64::from(place) * size_of::<Key>() as u64)?;
-        Ok(key)
+        let (first, keys) = &self.block;
+        match place.checked_sub(*first).and_then(|at| keys.get(at as usize)) {
+            Some(key) => Ok(*key),
+            None => self.read(place),
+        }
+    }
+
+    /// Reads the key of a place, and those behind it.
+    fn read(&mut self, place: u64) -> io::Result<Key> {
+        let count = BLOCK.min((self.written - place) as usize);
+        let mut keys = vec![Key::default(); count];
+        self.file.read_exact_at(keys.as_flattened_mut(), place * size_of::<Key>() as u64)?;
+        self.block = (place, keys);
+        Ok(self.block.1[0])
     }
 
     /// Gives the next place to a key.
@@ -87,15 +108,17 @@ impl Places {
     /// Has all places on disk when it returns.
     pub(super) fn keep(&mut self) -> io::Result<()> {
         self.write()?;
-        if std::mem::take(&mut self.unsure) {
+        if self.unsure {
             self.file.sync_all()?;
+            self.unsure = false;
         }
         Ok(())
     }
 
+    /// Writes new keys behind the others. Where that fails in the middle it is done over, at the same place, the next time.
     fn write(&mut self) -> io::Result<()> {
         self.unsure |= !self.new.is_empty();
-        self.file.write_all(self.new.as_flattened())?;
+        self.file.write_all_at(self.new.as_flattened(), self.written * size_of::<Key>() as u64)?;
         self.written += self.new.len() as u64;
         self.new.clear();
         Ok(())

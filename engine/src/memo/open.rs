@@ -8,7 +8,8 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::text;
 
-/// Bytes of calls, and as many of places, that are kept in memory as well as in the journal before they get a file of their own.
+/// Bytes of calls, and as many of places, that are kept in memory as well as in the journal before they get a file of their own. A memo
+/// keeps the number that it was made with.
 const IN_MEMORY: u64 = 8 << 20;
 
 pub(super) struct Opened {

@@ -64,16 +64,21 @@ impl Document {
         self.plugin_nodes().map(|(node, _, _)| &node.place)
     }
 
-    /// The text of the file with its plugins pinned to these hashes, one for each of [`Document::plugins`].
-    pub fn pinned(&self, hashes: &[String]) -> String {
+    /// The text of the file with its plugins pinned to these hashes, one for each of [`Document::plugins`]; nothing where they are not
+    /// written as a list of paths or of tables in one line.
+    pub fn pinned(&self, hashes: &[String]) -> Option<String> {
         let mut text = self.source.text.clone();
         let places = self.plugin_nodes().zip(hashes).filter_map(|((node, path, _), hash)| {
-            let entry = format!("{{ path = {:?}, blake3 = {hash:?} }}", path.text()?);
+            let path = toml::Value::String(path.text()?.to_owned());
+            let entry = format!("{{ path = {path}, blake3 = \"{hash}\" }}");
             Some((self.source.span(&node.place)?, entry))
         });
         // From behind, so that places stay where they are.
         places.collect::<Vec<_>>().into_iter().rev().for_each(|(span, entry)| text.replace_range(span, &entry));
-        text
+        let again = parse(&self.source.path, &text, &[]).ok()?;
+        let wanted = self.plugins().into_iter().zip(hashes);
+        let wanted = wanted.map(|(plugin, hash)| PluginEntry { blake3: Some(hash.clone()), ..plugin });
+        (again.plugins() == wanted.collect::<Vec<_>>()).then_some(text)
     }
 
     fn path(&self, node: &Node) -> PathBuf {

@@ -82,4 +82,7 @@ fn drive_worker(worker: &mut Worker, shared: &Arc<Shared>) {
             shared.stop.ending.lose();
         }
     }
+    if let Some(intake) = intake {
+        intake.end();
+    }
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::Thread;
+use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use obvert_api::abi::reason_of;
@@ -25,11 +25,11 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// A part of a reading: what it changes, and the first place at which more may come; or why the source cannot be read.
 pub(super) type Read = Result<(Changes, Option<Place>), String>;
 
-/// Reads the source of a node; wakes `worker` for what is there to take.
-pub(super) fn follow(shared: &Arc<Shared>, node: usize, worker: Thread) -> Receiver<Read> {
+/// Reads the source of a node; wakes `worker` for what is there to take. The thread ends soon after the run.
+pub(super) fn follow(shared: &Arc<Shared>, node: usize, worker: Thread) -> (Receiver<Read>, JoinHandle<()>) {
     let (to, read) = sync_channel(2);
     let shared = Arc::clone(shared);
-    std::thread::spawn(move || {
+    let reader = std::thread::spawn(move || {
         let to = Reader { to, worker };
         let Some(source) = shared.stages[node].source.as_ref() else { return };
         match shared.open_feed(node) {
@@ -37,7 +37,7 @@ pub(super) fn follow(shared: &Arc<Shared>, node: usize, worker: Thread) -> Recei
             Err(error) => drop(to.send(Err(error.to_string()))),
         }
     });
-    read
+    (read, reader)
 }
 
 struct Reader {
@@ -58,7 +58,7 @@ impl Reader {
             let pause = (look.elapsed() * REST).clamp(SHORTEST, LONGEST);
             if known != stamp {
                 known = stamp;
-                let read = catch_unwind(AssertUnwindSafe(|| self.read(source, &mut feed)));
+                let read = catch_unwind(AssertUnwindSafe(|| self.read(shared, source, &mut feed)));
                 let read = read.unwrap_or_else(|panic| self.send(Err(reason_of(panic.as_ref()).0)));
                 if read.is_err() {
                     return;
@@ -72,7 +72,7 @@ impl Reader {
     }
 
     /// Hands over what a reading changes, part by part.
-    fn read(&self, source: &Arc<dyn Source>, feed: &mut Feed) -> Result<(), Unwanted> {
+    fn read(&self, shared: &Shared, source: &Arc<dyn Source>, feed: &mut Feed) -> Result<(), Unwanted> {
         let rows = match source.rows() {
             Ok(rows) => rows,
             Err(cause) => return self.send(Err(cause)),
@@ -80,6 +80,9 @@ impl Reader {
         feed.begin();
         let (mut changes, mut bytes) = (Changes::new(), 0);
         for row in rows {
+            if shared.stop.ending.is_closing() {
+                return Err(Unwanted);
+            }
             let before = changes.len();
             if let Err(error) = feed.row(row, &mut changes) {
                 return self.send(Err(error.to_string()));

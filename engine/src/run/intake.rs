@@ -3,11 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::follow::{Read, follow};
 use crate::dataflow::{Built, Busy, Place, Source, Tick};
 use crate::feed::Fed;
+
+/// How long a reader may be at a row, or at looking whether there is anything new, when the run ends.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// All sources of a run.
 pub(super) struct Intake {
@@ -18,6 +23,7 @@ pub(super) struct Intake {
 struct Taken {
     node: usize,
     read: Receiver<Read>,
+    reader: JoinHandle<()>,
     queue: VecDeque<(Fed, isize)>,
     /// The first place at which more may come behind the queue; none once the reading is at its end.
     lowest: Option<Place>,
@@ -31,9 +37,11 @@ impl Intake {
     /// Begins to read all sources; none is thought to be at its end before it has begun.
     pub(super) fn begin(shared: &Arc<Shared>, built: &mut Built) -> Self {
         let begin = |source: &mut Source| {
+            let (read, reader) = follow(shared, source.node, std::thread::current());
             let mut taken = Taken {
                 node: source.node,
-                read: follow(shared, source.node, std::thread::current()),
+                read,
+                reader,
                 queue: VecDeque::new(),
                 lowest: Some(Place::of_row(source.node, 0)),
                 mark: None,
@@ -59,6 +67,17 @@ impl Intake {
             sides = self.sources.iter().all(|taken| taken.complete || shared.stages[taken.node].primary);
         }
         any
+    }
+}
+
+impl Intake {
+    /// Waits for the readers of a run that has ended: the next one is to have their files for itself. One that hangs is left.
+    pub(super) fn end(self) {
+        let readers: Vec<_> = self.sources.into_iter().map(|taken| taken.reader).collect();
+        let since = Instant::now();
+        while readers.iter().any(|reader| !reader.is_finished()) && since.elapsed() < GRACE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn open_endpoints(
 ) -> Result<Endpoints, Error> {
     let path = memo::folder(&out.join("state"), owners.as_ref().map_or(0, |owners| owners.index));
     let failed = |cause: String| Error::State { path: path.clone(), cause };
-    let memo = Arc::new(Memo::open(&path).map_err(failed)?);
+    let memo = Memo::shared(&path).map_err(failed)?;
     let mut endpoints = Endpoints::default();
     for model in &plan.models {
         let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;

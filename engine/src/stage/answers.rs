@@ -38,6 +38,11 @@ impl Answers {
         answer
     }
 
+    /// Notes that the plugin has called what is not for this call.
+    pub(super) fn misuse(&mut self, what: &str) {
+        self.misused.get_or_insert_with(|| Error(format!("the plugin called `{what}`, which is for chains only")));
+    }
+
     /// Why the call as a whole has failed.
     pub(super) fn reason(mut self) -> Option<Error> {
         self.items.first_mut().and_then(|answer| answer.failure.take())
@@ -52,21 +57,32 @@ impl Answers {
 }
 
 impl Answer {
+    /// What is said of an item that becomes more than [`MOST`].
+    pub(super) const TOO_MUCH: &'static str = "it makes more than 64 MiB of one item";
+
     /// Takes a record; an error where the item has become too large.
     pub(super) fn take(&mut self, record: &[u8]) -> Result<(), String> {
-        self.size = self.size.saturating_add(record.len());
-        if self.size > MOST {
-            self.outcome.records.clear();
-            return Err(format!("it makes more than {} MiB of one item", MOST >> 20));
-        }
+        self.grow(record.len())?;
         self.went_on |= self.failure.is_some();
         self.outcome.records.push(record.into());
         Ok(())
     }
 
-    pub(super) fn ask(&mut self, request: Request) {
+    /// Takes a request of so many bytes.
+    pub(super) fn ask(&mut self, request: Request, bytes: usize) -> Result<(), String> {
+        self.grow(bytes)?;
         self.went_on |= self.failure.is_some();
         self.outcome.requests.push(request);
+        Ok(())
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), String> {
+        self.size = self.size.saturating_add(bytes);
+        if self.size > MOST {
+            self.outcome = Outcome::default();
+            return Err(Self::TOO_MUCH.into());
+        }
+        Ok(())
     }
 
     /// The first reason counts.

@@ -6,32 +6,50 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 
-/// Folders of a crate that hold what is made of it.
-const MADE: [&str; 2] = ["target", "runs"];
+/// What a crate is made of, in its folder. What it depends on by path lies elsewhere, and is not among it.
+const PARTS: [&str; 5] = [".cargo", "Cargo.lock", "Cargo.toml", "build.rs", "src"];
 
-/// The files that a plugin is made of, in order: itself, or all in a crate's folder but what is hidden or made.
-pub fn sources(plugin: &Path) -> Vec<PathBuf> {
+/// The files that a plugin is made of, in order: itself, or those of a crate.
+///
+/// # Errors
+/// A folder of the crate cannot be read; names it.
+pub fn sources(plugin: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !plugin.is_dir() {
-        return vec![plugin.to_owned()];
+        return Ok(vec![plugin.to_owned()]);
     }
-    let entries = std::fs::read_dir(plugin).into_iter().flatten().flatten().map(|entry| entry.path());
-    let is_source = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        !name.starts_with('.') && !MADE.contains(&&*name)
-    };
-    let mut entries: Vec<_> = entries.filter(is_source).collect();
+    let mut files = Vec::new();
+    for part in PARTS.map(|part| plugin.join(part)).into_iter().filter(|part| part.symlink_metadata().is_ok()) {
+        collect(part, &mut files)?;
+    }
+    Ok(files)
+}
+
+/// Adds a file, or all files of a folder. Links are not followed.
+fn collect(path: PathBuf, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let named = |error: std::io::Error| std::io::Error::other(format!("{}: {error}", path.display()));
+    if !path.symlink_metadata().map_err(named)?.is_dir() {
+        files.push(path);
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(&path).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    let mut entries: Vec<PathBuf> = entries.map_err(named)?;
     entries.sort();
-    entries.iter().flat_map(|entry| sources(entry)).collect()
+    entries.into_iter().try_for_each(|entry| collect(entry, files))
 }
 
 /// A hash over the names and contents of what a plugin is made of.
 ///
 /// # Errors
-/// It cannot be read.
+/// It cannot be read, or a file of a crate is a link, whose content may change unseen; names it.
 pub fn fingerprint(plugin: &Path) -> std::io::Result<String> {
     let mut hasher = blake3::Hasher::new();
-    for file in sources(plugin) {
-        let (name, content) = (file.strip_prefix(plugin).unwrap_or(&file).to_string_lossy(), std::fs::read(&file)?);
+    for file in sources(plugin)? {
+        let named = |what: &dyn std::fmt::Display| std::io::Error::other(format!("{}: {what}", file.display()));
+        if file != plugin && file.is_symlink() {
+            return Err(named(&"it is a link, and cannot be pinned"));
+        }
+        let name = file.strip_prefix(plugin).unwrap_or(Path::new("")).to_string_lossy();
+        let content = std::fs::read(&file).map_err(|error| named(&error))?;
         for part in [name.as_bytes(), &content] {
             hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
         }

@@ -9,6 +9,7 @@ use obvert_api::erased::Erased;
 use smallvec::SmallVec;
 
 use super::Runner;
+use super::answers::MOST;
 use super::library::Instance;
 
 /// What a stage can be run together with.
@@ -56,12 +57,15 @@ pub(crate) struct Batch {
     pub(crate) refused: Vec<bool>,
     /// Records by item, in order; what is of a refused one does not count.
     pub(crate) passed: Vec<Passed>,
+    /// Bytes of the records of each.
+    sizes: Vec<usize>,
     made: Vec<u32>,
 }
 
 impl Batch {
     pub(super) fn of(items: usize) -> Self {
-        Batch { refused: vec![false; items], passed: Vec::with_capacity(items), made: Vec::new() }
+        let (refused, sizes) = (vec![false; items], vec![0; items]);
+        Batch { refused, sizes, passed: Vec::with_capacity(items), made: Vec::new() }
     }
 
     /// How many records the stages made of each item: one stage after the other.
@@ -78,7 +82,12 @@ impl Links for Batch {
     }
 
     fn record(&mut self, item: u32, record: &[u8], keys: Option<Keys<'_>>) {
-        if (item as usize) < self.refused.len() {
+        let Some(size) = self.sizes.get_mut(item as usize) else { return };
+        *size = size.saturating_add(record.len());
+        // What becomes too much is said where the item is run by itself.
+        if *size > MOST {
+            self.refuse(item);
+        } else {
             let keys = keys.map(|(key, wants)| (Short::from_slice(key), wants.map(Short::from_slice)));
             self.passed.push(Passed { item, record: record.into(), keys });
         }

@@ -52,7 +52,7 @@ impl Speech for Frames {
         Ok(batch.finish())
     }
 
-    fn answer(&self, _: Operation, message: &[u8]) -> Result<Outcome, Error> {
-        frame::decode_answer(message)
+    fn answer(&self, _: Operation, _: usize, message: &[u8]) -> Result<Result<Outcome, Error>, String> {
+        Ok(frame::decode_answer(message))
     }
 }

@@ -32,8 +32,8 @@ pub(super) trait Speech: Send + Sync {
     fn welcome(&self, message: &[u8]) -> Result<(), String>;
     /// Items to be answered, as one message.
     fn batch(&self, items: Items<'_>) -> Result<Vec<u8>, Error>;
-    /// What it says of one of them.
-    fn answer(&self, operation: Operation, message: &[u8]) -> Result<Outcome, Error>;
+    /// What it says of the item of that number in the batch; or what is wrong with a process that says such a thing.
+    fn answer(&self, operation: Operation, item: usize, message: &[u8]) -> Result<Result<Outcome, Error>, String>;
 }
 
 /// Items of one operation.
@@ -98,7 +98,7 @@ impl<S: Speech> Isolated<S> {
                     break;
                 }
             };
-            let Err(cause) = self.attempt(items.operation(), &batch, count, &mut answers) else { break };
+            let Err(cause) = self.attempt(items.operation(), batch, count, &mut answers) else { break };
             // The item behind the last answer is at fault.
             attempts = if answers.len() > before { 1 } else { attempts + 1 };
             if attempts == ATTEMPTS {
@@ -113,15 +113,15 @@ impl<S: Speech> Isolated<S> {
     fn attempt(
         &self,
         operation: Operation,
-        batch: &[u8],
+        batch: Vec<u8>,
         count: usize,
         answers: &mut Vec<Result<Outcome, Error>>,
     ) -> Result<(), String> {
-        let mut process = self.process()?;
+        let (mut process, first) = (self.process()?, answers.len());
         process.tell(batch);
         while answers.len() < count {
             let message = process.answer(self.limits.timeout)?;
-            answers.push(self.speech.answer(operation, &message));
+            answers.push(self.speech.answer(operation, answers.len() - first, &message)?);
         }
         self.give_back(process);
         Ok(())
@@ -130,7 +130,8 @@ impl<S: Speech> Isolated<S> {
     /// A process that is idle, or a new one.
     fn process(&self) -> Result<Child, String> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.map_or_else(|| self.start_process(), Ok)
+        // One that has gone on speaking would be taken to answer what it is asked now.
+        idle.filter(|process| !process.has_more()).map_or_else(|| self.start_process(), Ok)
     }
 
     fn give_back(&self, process: Child) {
@@ -140,7 +141,7 @@ impl<S: Speech> Isolated<S> {
     fn start_process(&self) -> Result<Child, String> {
         let mut process = self.speech.start()?;
         process.limit(self.limits.memory)?;
-        process.tell(&self.speech.hello()?);
+        process.tell(self.speech.hello()?);
         self.speech.welcome(&process.answer(Some(START))?)?;
         Ok(process)
     }

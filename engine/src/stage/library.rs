@@ -1,21 +1,22 @@
-//! The host's side of the plugin border: loads a library, checks it, and runs its stages. All `unsafe` of the engine
-//! is in this file.
+//! The host's side of the plugin border: loads a library, checks it, and runs its stages. This file and `host` hold all `unsafe` of the
+//! engine.
 
+use std::collections::HashMap;
 use std::ffi::c_void;
+use std::mem::{MaybeUninit, offset_of};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
-use obvert_api::abi::{self, Bytes, ChainFn, CreateFn, DestroyFn, Entry, Host, Plugin, ProcessFn};
-use obvert_api::chain::Links;
+use obvert_api::abi::{self, Bytes, ChainFn, CreateFn, DestroyFn, Entry, Plugin, ProcessFn};
 use obvert_api::erased::Kind;
 use obvert_api::frame::{Codec, Writer};
 use obvert_api::{Error, Manifest, Operation, Outcome};
 
-use super::answers::{Answer, Answers};
 use super::chain::{Batch, Kind as Together, Link};
 use super::foreign::{Foreign, Types};
 use super::frames::Frames;
+use super::host::{Call, HOST, reason};
 use super::isolated::{Isolated, Limits};
 use super::{Runner, Work};
 
@@ -36,6 +37,8 @@ pub struct Library {
 /// A plugin's functions, mapped for the life of the process.
 #[derive(Debug)]
 struct Shared {
+    /// What the plugin said of itself, where it said it.
+    described: Described,
     create: CreateFn,
     process: ProcessFn,
     destroy: DestroyFn,
@@ -43,28 +46,54 @@ struct Shared {
     chain: Option<ChainFn>,
 }
 
-static HOST: Host = Host {
-    size: size_of::<Host>(),
-    major: abi::MAJOR,
-    minor: abi::MINOR,
-    log,
-    emit,
-    request,
-    fail,
-    refuse,
-    pass,
-    made,
-};
+/// Lives as long as the process, and is never written to.
+#[derive(Debug)]
+struct Described(*const Plugin);
+
+// SAFETY: the border demands that descriptions live as long as the process and stay as they are.
+unsafe impl Send for Described {}
+// SAFETY: as above.
+unsafe impl Sync for Described {}
+
+/// No library has more stages: one that never says that it has no more describes one for ever.
+const MOST_STAGES: u32 = 1024;
+
+/// Libraries that are mapped, and what they were when they were: a path leads to what it led to first.
+static MAPPED: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
 
 /// Loads a library and lists its stages. The library stays mapped until the process ends.
 pub fn load(path: &Path) -> Result<Vec<Library>, String> {
     let file = std::fs::read(path).map_err(|e| e.to_string())?;
     let build = blake3::hash(&file).to_hex()[..16].to_string();
-    let entry = entry(path)?;
-    // SAFETY: the symbol has the border's name, whose contract is this type; the loop stops at the first null.
-    let plugins = (0..).map(|index| unsafe { entry(index) }).take_while(|plugin| !plugin.is_null());
-    let stages = plugins.map(|plugin| describe(plugin, &build, path)).collect::<Result<Vec<_>, _>>()?;
-    if stages.is_empty() { Err("it holds no stage".into()) } else { Ok(stages) }
+    let path = mapped_anew(path, &build, &file).map_err(|error| error.to_string())?;
+    let entry = entry(&path)?;
+    let mut stages: Vec<Library> = Vec::new();
+    for index in 0..MOST_STAGES {
+        // SAFETY: the symbol has the border's name, whose contract is this type.
+        let plugin = unsafe { entry(index) };
+        if plugin.is_null() {
+            return if stages.is_empty() { Err("it holds no stage".into()) } else { Ok(stages) };
+        }
+        stages.push(describe(plugin, &build, &path)?);
+    }
+    Err(format!("it describes more than {MOST_STAGES} stages: past the last one `{}` returns null", abi::SYMBOL))
+}
+
+/// Where to load a library from: its path, or, where that has been mapped with another content, a copy.
+fn mapped_anew(path: &Path, build: &str, content: &[u8]) -> std::io::Result<PathBuf> {
+    let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    if mapped.entry(path.to_owned()).or_insert_with(|| build.to_owned()) == build {
+        return Ok(path.to_owned());
+    }
+    let copy = mapped.iter().find(|(copy, known)| *known == build && copy.file_name() == path.file_name());
+    if let Some((copy, _)) = copy {
+        return Ok(copy.clone());
+    }
+    // It outlives the process: others of it, which run stages, load it too.
+    let copy = tempfile::Builder::new().prefix("obvert-").tempdir()?.keep().join(path.file_name().unwrap_or_default());
+    std::fs::write(&copy, content)?;
+    mapped.insert(copy.clone(), build.to_owned());
+    Ok(copy)
 }
 
 fn entry(path: &Path) -> Result<Entry, String> {
@@ -79,18 +108,22 @@ fn entry(path: &Path) -> Result<Entry, String> {
     Ok(entry)
 }
 
+/// Bytes of the description in version 1.0; every later one is as long at least.
+const SHORTEST: usize = offset_of!(Plugin, chain) + size_of::<Option<ChainFn>>();
+
 fn describe(plugin: *const Plugin, build: &str, path: &Path) -> Result<Library, String> {
     // SAFETY: not null; the first field of every version is the size, so one word is readable.
     let size = unsafe { *plugin.cast::<usize>() };
-    if size < size_of::<Plugin>() {
-        return Err(format!(
-            "its stage description has {size} bytes, ABI {} needs {}",
-            abi::MAJOR,
-            size_of::<Plugin>()
-        ));
+    if size < SHORTEST {
+        return Err(format!("its stage description has {size} bytes, ABI {} needs {SHORTEST}", abi::MAJOR));
     }
-    // SAFETY: the description is at least as large as ours and lives as long as the process.
-    let known = unsafe { &*plugin };
+    let mut known = MaybeUninit::<Plugin>::zeroed();
+    // SAFETY: the description has `size` bytes; fields behind them stay zero, which for every field is none of it.
+    let known = unsafe {
+        let (from, to) = (plugin.cast::<u8>(), known.as_mut_ptr().cast::<u8>());
+        std::ptr::copy_nonoverlapping(from, to, size.min(size_of::<Plugin>()));
+        known.assume_init()
+    };
     if known.major != abi::MAJOR {
         return Err(format!("it is built for ABI version {}, this program speaks {}", known.major, abi::MAJOR));
     }
@@ -106,7 +139,8 @@ fn describe(plugin: *const Plugin, build: &str, path: &Path) -> Result<Library, 
         return Err(named("its description has a null function".into()));
     };
     let (build, path) = (build.to_string(), path.to_path_buf());
-    let plugin = Arc::new(Shared { create, process, destroy, chain: known.chain.filter(|_| foreign.is_none()) });
+    let (described, chain) = (Described(plugin), known.chain.filter(|_| foreign.is_none()));
+    let plugin = Arc::new(Shared { described, create, process, destroy, chain });
     Ok(Library { manifest, build, path, foreign, plugin })
 }
 
@@ -141,10 +175,10 @@ impl Library {
 
     pub(super) fn instance(&self, settings: &serde_json::Value) -> Result<Instance, Error> {
         let text = settings.to_string();
-        let mut answers = Answers::for_items(1);
-        let instance = (self.plugin.create)(&HOST, Bytes::of(text.as_bytes()), std::ptr::from_mut(&mut answers).cast());
+        let mut call = Call::items(&self.manifest.name, 1);
+        let instance = (self.plugin.create)(self.plugin.described.0, &HOST, Bytes::of(text.as_bytes()), call.pointer());
         if instance.is_null() {
-            return Err(answers.reason().unwrap_or_else(|| Error::new("it gave no reason")));
+            return Err(reason(call).unwrap_or_else(|| Error::new("it gave no reason")));
         }
         Ok(Instance { library: self.clone(), instance })
     }
@@ -183,17 +217,12 @@ impl Instance {
 
     fn process(&self, batch: Writer, items: usize) -> Vec<Result<Outcome, Error>> {
         let batch = batch.finish();
-        let mut answers = Answers::for_items(items);
-        match (self.library.plugin.process)(
-            self.instance,
-            &HOST,
-            std::ptr::from_mut(&mut answers).cast(),
-            Bytes::of(&batch),
-        ) {
-            0 => answers.outcomes(),
+        let mut call = Call::items(&self.library.manifest.name, items);
+        match (self.library.plugin.process)(self.instance, &HOST, call.pointer(), Bytes::of(&batch)) {
+            0 => call.answers().outcomes(),
             code => {
                 let unsaid = || Error(format!("the plugin refused the batch with code {code}"));
-                let reason = answers.reason().unwrap_or_else(unsaid);
+                let reason = reason(call).unwrap_or_else(unsaid);
                 (0..items).map(|_| Err(reason.clone())).collect()
             }
         }
@@ -211,11 +240,11 @@ impl Instance {
         }
         let mut writer = first.batch(Operation::Chain, records.iter().copied());
         records.iter().for_each(|record| writer.record(record));
-        let (bytes, mut batch) = (writer.finish(), Batch::of(records.len()));
+        let (bytes, mut call) = (writer.finish(), Call::chain(&first.library.manifest.name, records.len()));
         let instances: Vec<_> = maps.iter().map(|map| map.instance).collect();
         let group = group.map_or(std::ptr::null_mut(), |group| group.instance);
-        let call = std::ptr::from_mut(&mut batch).cast();
-        (chain(instances.as_ptr(), instances.len(), group, &HOST, call, Bytes::of(&bytes)) == 0).then_some(batch)
+        let code = chain(instances.as_ptr(), instances.len(), group, &HOST, call.pointer(), Bytes::of(&bytes));
+        call.batch().filter(|_| code == 0)
     }
 }
 
@@ -241,70 +270,4 @@ impl Runner for Instance {
     fn link(&self) -> Link<'_> {
         Link(Together::Library(self))
     }
-}
-
-/// Lets a callback write on the answer it is about.
-fn answer<T>(call: *mut c_void, item: u64, write: impl FnOnce(&mut Answer) -> T) -> Option<T> {
-    // SAFETY: `call` is the pointer that `process` or `create` made for the present call, on this thread.
-    let answers = unsafe { &mut *call.cast::<Answers>() };
-    answers.about(item).map(write)
-}
-
-/// Bytes that a plugin lends, or what is wrong with them.
-fn lent<'a>(bytes: Bytes) -> Result<&'a [u8], String> {
-    match (bytes.ptr.is_null(), bytes.len) {
-        (true, 1..) => Err(format!("it passed a null pointer to {} bytes", bytes.len)),
-        // SAFETY: the plugin lends the bytes for the duration of the callback, in which the slice stays.
-        _ => Ok(unsafe { bytes.slice() }),
-    }
-}
-
-extern "C" fn emit(call: *mut c_void, item: u64, record: Bytes) -> i32 {
-    let taken =
-        answer(call, item, |answer| lent(record).and_then(|record| answer.take(record)).map_err(|e| answer.fail(e)));
-    i32::from(!matches!(taken, Some(Ok(()))))
-}
-
-extern "C" fn request(call: *mut c_void, item: u64, request: Bytes) {
-    let read = lent(request)
-        .and_then(|text| serde_json::from_slice(text).map_err(|error| format!("its request is unreadable: {error}")));
-    answer(call, item, |answer| match read {
-        Ok(request) => answer.ask(request),
-        Err(error) => answer.fail(error),
-    });
-}
-
-extern "C" fn fail(call: *mut c_void, item: u64, reason: Bytes) {
-    let reason = lent(reason).map(|reason| String::from_utf8_lossy(reason).into_owned());
-    answer(call, item, |answer| answer.fail(reason.unwrap_or_else(|error| error)));
-}
-
-extern "C" fn log(level: u32, message: Bytes) {
-    let message = String::from_utf8_lossy(lent(message).unwrap_or_default());
-    match level {
-        1 => tracing::error!(target: "plugin", "{message}"),
-        2 => tracing::warn!(target: "plugin", "{message}"),
-        3 => tracing::info!(target: "plugin", "{message}"),
-        _ => tracing::debug!(target: "plugin", "{message}"),
-    }
-}
-
-extern "C" fn refuse(call: *mut c_void, item: u64) {
-    // SAFETY: a plugin calls it within `chain` only, where `call` is the pointer to the batch, on this thread.
-    let batch = unsafe { &mut *call.cast::<Batch>() };
-    batch.refuse(u32::try_from(item).unwrap_or(u32::MAX));
-}
-
-extern "C" fn pass(call: *mut c_void, item: u64, passed: *const abi::Passed) {
-    // SAFETY: as in `refuse`; the plugin lends record and keys for the duration of the callback.
-    let (batch, passed) = unsafe { (&mut *call.cast::<Batch>(), &*passed) };
-    let slice = |bytes: Bytes| (!bytes.ptr.is_null()).then(|| lent(bytes).unwrap_or_default());
-    let keys = slice(passed.key).map(|key| (key, slice(passed.wants)));
-    batch.record(u32::try_from(item).unwrap_or(u32::MAX), slice(passed.record).unwrap_or_default(), keys);
-}
-
-extern "C" fn made(call: *mut c_void, counts: *const u32, length: usize) {
-    // SAFETY: as in `refuse`; the plugin lends that many counts for the duration of the callback.
-    let (batch, counts) = unsafe { (&mut *call.cast::<Batch>(), std::slice::from_raw_parts(counts, length)) };
-    Links::made(batch, counts);
 }

@@ -1,4 +1,5 @@
-//! How a program in any language is spoken to: a line of JSON for each message. `obvert_api::guide::program` has the protocol.
+//! How a program in any language is spoken to: a line of JSON for each message. `obvert_api::guide::languages` has the
+//! protocol.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,7 +43,7 @@ pub fn ask(path: &Path) -> Result<Vec<Program>, String> {
     let file = std::fs::read(path).map_err(|error| error.to_string())?;
     let build = blake3::hash(&file).to_hex()[..16].to_string();
     let mut process = Child::start(Command::new(path), Framing::Lines)?;
-    process.tell(json!({ "obvert": PROTOCOL }).to_string().as_bytes());
+    process.tell(json!({ "obvert": PROTOCOL }).to_string().into_bytes());
     let message = process.answer(Some(LIST))?;
     let Listed { stages } = read(&message)?;
     if stages.is_empty() {
@@ -82,15 +83,40 @@ struct Welcome {
     failed: Option<String>,
 }
 
-/// What it says of an item: records and requests, keys, or why it failed.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+/// What it says of an item: which it is, and records or requests, or keys, or why it failed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Answer {
-    records: Vec<Json>,
-    requests: Vec<Request>,
+    item: usize,
+    records: Option<Vec<Json>>,
+    requests: Option<Vec<Request>>,
     key: Option<String>,
     wants: Option<String>,
     failed: Option<String>,
+}
+
+impl Answer {
+    /// Of a run.
+    fn outcome(self) -> Result<Outcome, String> {
+        match self {
+            Answer { records: None, requests: None, .. } => {
+                Err("it answers a run without `records` or `requests`".into())
+            }
+            Answer { key: None, wants: None, records, requests, .. } => {
+                let records = records.unwrap_or_default();
+                let records = records.iter().map(|record| record.0.to_string().into_bytes().into()).collect();
+                Ok(Outcome { records, requests: requests.unwrap_or_default() })
+            }
+            _ => Err("it answers a run with a key".into()),
+        }
+    }
+
+    /// Of a question for keys.
+    fn keys(self) -> Result<Outcome, String> {
+        let key = self.key.ok_or("it answers without a `key`")?;
+        let keys = [key].into_iter().chain(self.wants).map(|key| key.into_bytes().into());
+        Ok(Outcome { records: keys.collect(), requests: Vec::new() })
+    }
 }
 
 fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
@@ -132,17 +158,16 @@ impl Speech for Lines {
         Ok(json!({ operation: items }).to_string().into_bytes())
     }
 
-    fn answer(&self, operation: Operation, message: &[u8]) -> Result<Outcome, Error> {
-        let answer: Answer = read(message).map_err(Error)?;
-        if let Some(reason) = answer.failed {
-            return Err(Error(reason));
+    fn answer(&self, operation: Operation, item: usize, message: &[u8]) -> Result<Result<Outcome, Error>, String> {
+        let mut answer: Answer = read(message)?;
+        if answer.item != item {
+            return Err(format!("it answers for item {} instead of {item}", answer.item));
         }
-        if operation == Operation::Run {
-            let records = answer.records.iter().map(|record| record.0.to_string().into_bytes().into()).collect();
-            return Ok(Outcome { records, requests: answer.requests });
+        match (answer.failed.take(), operation) {
+            (Some(reason), _) => Ok(Err(Error(reason))),
+            (None, Operation::Run) => answer.outcome().map(Ok),
+            (None, _) => answer.keys().map(Ok),
         }
-        let keys = answer.key.into_iter().chain(answer.wants).map(|key| key.into_bytes().into());
-        Ok(Outcome { records: keys.collect(), requests: Vec::new() })
     }
 }
 

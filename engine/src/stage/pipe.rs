@@ -5,6 +5,9 @@ use std::io::{self, BufRead, Read, Write};
 /// No message is longer (bytes): a damaged length must not be believed.
 const LONGEST: u64 = 1 << 30;
 
+/// No line is longer (bytes): it is of one item, or of what a program is asked first.
+const LONGEST_LINE: u64 = (super::answers::MOST as u64) + (1 << 20);
+
 /// How messages are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
@@ -58,9 +61,9 @@ fn receive_counted(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 
 fn receive_line(from: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    from.take(LONGEST + 1).read_until(b'\n', &mut line)?;
-    if line.len() as u64 > LONGEST {
-        return Err(too_long("more than 2^30"));
+    from.take(LONGEST_LINE + 1).read_until(b'\n', &mut line)?;
+    if line.len() as u64 > LONGEST_LINE {
+        return Err(too_long(format!("more than {LONGEST_LINE}")));
     }
     // What stands behind the last end of a line was cut off.
     Ok(line.pop_if(|byte| *byte == b'\n').map(|_| line))

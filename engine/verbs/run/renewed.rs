@@ -1,11 +1,11 @@
-//! What a run that follows its inputs is made of: when the pipeline file or a plugin changes, the run ends as soon as it is quiet and
-//! begins again with what they are now. What does not build, load or check leaves the run as it is.
+//! What a run that follows its inputs is made of: when the pipeline file or a plugin has become another, the run ends as soon as it is
+//! quiet and begins again with what they are then. What does not build, load, check or start leaves the run as it is.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use obvert_engine::Registry;
@@ -18,10 +18,18 @@ use crate::verbs::Trust;
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Where a pipeline is read from, and how.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) set: Vec<String>,
+    pub(super) trust: Trust,
+}
+
 /// A pipeline as it was read, with all that it needs.
 pub(super) struct Read {
     /// Of the files, before they were read.
-    stamp: u64,
+    pub(super) stamp: u64,
     pub(super) text: String,
     pub(super) plan: Plan,
     pub(super) registry: Registry,
@@ -29,73 +37,117 @@ pub(super) struct Read {
 }
 
 impl Read {
-    pub(super) fn new(path: &Path, set: &[String], trust: Trust) -> anyhow::Result<Self> {
-        let (stamp, findings) = (stamp(path, set), Findings::default());
-        let (text, plan, registry) = crate::verbs::plan(path, set, &findings, trust)?;
+    pub(super) fn new(place: &Place) -> anyhow::Result<Self> {
+        let (stamp, findings) = (place.stamp(), Findings::default());
+        let (text, plan, registry) = crate::verbs::plan(&place.path, &place.set, &findings, place.trust)?;
         Ok(Read { stamp, text, plan, registry, findings })
+    }
+
+    /// What tells it from another: the text, and what its plugins are.
+    fn identity(&self) -> (String, Vec<(String, String)>) {
+        (self.text.clone(), self.registry.builds())
+    }
+}
+
+impl Place {
+    /// A number that is another one once the pipeline, or a plugin that it names, may be another.
+    fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let text = std::fs::read_to_string(&self.path).unwrap_or_default();
+        text.hash(&mut hasher);
+        if let Ok(document) = obvert_engine::pipeline::parse(&self.path, &text, &self.set) {
+            document.plugins().iter().for_each(|plugin| stamp_of(&plugin.path, &mut hasher));
+        }
+        hasher.finish()
+    }
+}
+
+/// Names, sizes and times of the files of a plugin.
+fn stamp_of(plugin: &Path, hasher: &mut DefaultHasher) {
+    for file in sources(plugin).unwrap_or_default() {
+        let known = file.metadata().ok().map(|known| (known.len(), known.modified().ok()));
+        (file, known).hash(hasher);
     }
 }
 
 /// Looks at the files of a run until it is dropped.
 pub(super) struct Watcher {
-    next: Arc<Mutex<Option<Read>>>,
-    over: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    next: Mutex<Option<Read>>,
+    renew: Arc<AtomicBool>,
+    over: AtomicBool,
 }
 
 impl Watcher {
-    /// Sets `renew` once the pipeline at `path` is another than was read.
-    pub(super) fn start(path: &Path, set: &[String], trust: Trust, read: &Read, renew: Arc<AtomicBool>) -> Self {
-        let (next, over) = (Arc::default(), Arc::default());
-        let watcher = Watcher { next: Arc::clone(&next), over: Arc::clone(&over) };
-        let (path, set) = (path.to_owned(), set.to_owned());
-        let mut known = read.stamp;
-        std::thread::spawn(move || {
-            while !over.load(Relaxed) && !renew.load(Relaxed) {
-                std::thread::sleep(PAUSE);
-                let stamp = stamp(&path, &set);
-                if stamp == known {
-                    continue;
-                }
-                known = stamp;
-                match Read::new(&path, &set, trust) {
-                    Ok(read) => {
-                        next.lock().unwrap_or_else(PoisonError::into_inner).replace(read);
-                        renew.store(true, Relaxed);
-                    }
-                    Err(error) => eprintln!("{error}\n\nthe run goes on with what there was before"),
-                }
-            }
-        });
-        watcher
+    /// Sets `renew` as long as what is read at the place is another than what runs.
+    pub(super) fn start(place: &Place, runs: &Read, renew: Arc<AtomicBool>) -> Self {
+        let shared = Arc::new(Shared { next: Mutex::default(), renew, over: AtomicBool::new(false) });
+        let watching = Watching {
+            place: place.clone(),
+            name: runs.plan.name.clone(),
+            identity: runs.identity(),
+            shared: Arc::clone(&shared),
+        };
+        let stamp = runs.stamp;
+        std::thread::spawn(move || watching.watch(stamp));
+        Watcher { shared }
     }
 
-    /// What the run is to begin again with, if that is why it has ended.
+    /// What the run is to begin again with, if it is to be another.
     pub(super) fn next(self) -> Option<Read> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.shared.next().take()
+    }
+}
+
+impl Shared {
+    fn next(&self) -> MutexGuard<'_, Option<Read>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.over.store(true, Relaxed);
+        self.shared.over.store(true, Relaxed);
     }
 }
 
-/// A number that is another one once the pipeline, or a plugin that it names, may be another.
-fn stamp(path: &Path, set: &[String]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.hash(&mut hasher);
-    if let Ok(document) = obvert_engine::pipeline::parse(path, &text, set) {
-        document.plugins().iter().for_each(|plugin| stamp_of(&plugin.path, &mut hasher));
-    }
-    hasher.finish()
+struct Watching {
+    place: Place,
+    name: String,
+    /// Of what runs.
+    identity: (String, Vec<(String, String)>),
+    shared: Arc<Shared>,
 }
 
-/// Names, sizes and times of the files of a plugin.
-fn stamp_of(plugin: &Path, hasher: &mut DefaultHasher) {
-    for file in sources(plugin) {
-        let known = file.metadata().ok().map(|known| (known.len(), known.modified().ok()));
-        (file, known).hash(hasher);
+impl Watching {
+    fn watch(&self, mut known: u64) {
+        let mut before = known;
+        while !self.shared.over.load(Relaxed) {
+            std::thread::sleep(PAUSE);
+            let stamp = self.place.stamp();
+            // A file that is being written is left alone until it rests.
+            if stamp != known && stamp == before {
+                known = stamp;
+                self.read();
+            }
+            before = stamp;
+        }
+    }
+
+    fn read(&self) {
+        let kept = |why: &str| eprintln!("{why}\n\nthe run goes on with what there was before");
+        match Read::new(&self.place) {
+            Err(error) => kept(&error.to_string()),
+            Ok(read) if read.plan.name != self.name => kept("a pipeline keeps its name while it runs"),
+            Ok(read) => {
+                let other = read.identity() != self.identity;
+                let mut next = self.shared.next();
+                *next = Some(read).filter(|_| other);
+                self.shared.renew.store(other, Relaxed);
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use smallvec::SmallVec;
 
 use super::{Id, copied};
@@ -26,8 +26,57 @@ struct Side {
     name: Name,
     /// In their own order, with their copies.
     records: Vec<(Item, isize)>,
-    /// The groups that want them, in order.
-    wanting: SmallVec<[Id; 4]>,
+    wanting: Ids,
+}
+
+/// The groups that want records.
+enum Ids {
+    /// In order.
+    Few(SmallVec<[Id; 4]>),
+    Many(Box<HashSet<Id>>),
+}
+
+/// So many are few.
+const FEW: usize = 64;
+
+impl Default for Ids {
+    fn default() -> Self {
+        Ids::Few(SmallVec::new())
+    }
+}
+
+impl Ids {
+    fn insert(&mut self, id: Id) {
+        match self {
+            Ids::Few(ids) => match ids.binary_search(&id) {
+                Ok(_) => {}
+                Err(at) if ids.len() < FEW => ids.insert(at, id),
+                Err(_) => *self = Ids::Many(Box::new(ids.iter().copied().chain([id]).collect())),
+            },
+            Ids::Many(ids) => drop(ids.insert(id)),
+        }
+    }
+
+    fn remove(&mut self, id: Id) {
+        match self {
+            Ids::Few(ids) => drop(ids.binary_search(&id).map(|at| ids.remove(at))),
+            Ids::Many(ids) => drop(ids.remove(&id)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Ids::Few(ids) => ids.is_empty(),
+            Ids::Many(ids) => ids.is_empty(),
+        }
+    }
+
+    fn to_vec(&self) -> Vec<Id> {
+        match self {
+            Ids::Few(ids) => ids.to_vec(),
+            Ids::Many(ids) => ids.iter().copied().collect(),
+        }
+    }
 }
 
 impl Sides {
@@ -54,18 +103,12 @@ impl Sides {
 
     /// A group wants the records of a key of that number.
     pub(super) fn want(&mut self, side: u32, group: Id) {
-        let wanting = &mut self.sides[side as usize].wanting;
-        if let Err(at) = wanting.binary_search(&group) {
-            wanting.insert(at, group);
-        }
+        self.sides[side as usize].wanting.insert(group);
     }
 
     /// It does so no more.
     pub(super) fn want_no_more(&mut self, side: u32, group: Id) {
-        let wanting = &mut self.sides[side as usize].wanting;
-        if let Ok(at) = wanting.binary_search(&group) {
-            wanting.remove(at);
-        }
+        self.sides[side as usize].wanting.remove(group);
         self.tidy(side);
     }
 
@@ -86,8 +129,8 @@ impl Sides {
     }
 
     /// The groups that want the records of a key.
-    pub(super) fn wanting(&self, key: &Key) -> &[Id] {
-        self.find(&name(key)).map_or(&[], |id| &self.sides[id as usize].wanting)
+    pub(super) fn wanting(&self, key: &Key) -> Vec<Id> {
+        self.find(&name(key)).map(|id| self.sides[id as usize].wanting.to_vec()).unwrap_or_default()
     }
 
     /// The records of several keys, each once, in their own order.
@@ -116,4 +159,54 @@ fn name(key: &Key) -> Name {
     let mut name = Name::default();
     name.copy_from_slice(&blake3::hash(&key.0).as_bytes()[..16]);
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::item::{Bytes, Place};
+
+    fn key(text: &str) -> Key {
+        Key::of(text.as_bytes())
+    }
+
+    fn record(text: &str) -> Item {
+        Item { place: Place { root: 1, lap: 0 }, bytes: Bytes::from(text.as_bytes().to_vec()) }
+    }
+
+    #[test]
+    fn a_number_is_used_again_once_nothing_is_left_of_its_key() {
+        let mut sides = Sides::default();
+        let first = sides.id(&key("a"));
+        sides.want(first, 7);
+        // It goes before it comes, and is nothing in the end.
+        sides.change(&key("a"), record("x"), -1);
+        assert_eq!(sides.wanted([first].into_iter()), Vec::<&[u8]>::new());
+        sides.change(&key("a"), record("x"), 1);
+        sides.want_no_more(first, 7);
+        assert!(sides.wanting(&key("a")).is_empty());
+        let second = sides.id(&key("b"));
+        assert_eq!(second, first);
+        sides.change(&key("b"), record("y"), 2);
+        assert_eq!(sides.wanted([second].into_iter()), [b"y", b"y"]);
+        assert_ne!(sides.id(&key("a")), second);
+    }
+
+    #[test]
+    fn many_groups_want_a_key_as_few_do() {
+        let mut sides = Sides::default();
+        let side = sides.id(&key(""));
+        let groups = 0..3 * FEW as Id;
+        for group in groups.clone().rev().chain(groups.clone()) {
+            sides.want(side, group);
+        }
+        let sorted = |sides: &Sides| {
+            let mut ids = sides.wanting(&key(""));
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(sorted(&sides), groups.clone().collect::<Vec<_>>());
+        groups.clone().filter(|group| group % 3 > 0).for_each(|group| sides.want_no_more(side, group));
+        assert_eq!(sorted(&sides), groups.filter(|group| group % 3 == 0).collect::<Vec<_>>());
+    }
 }

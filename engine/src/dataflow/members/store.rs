@@ -79,7 +79,7 @@ impl Store {
         if trail.newest == 0 {
             self.warm.push(id);
         }
-        // Else it would be twice as long as it may be before it is as long.
+        // Else its capacity would double to twice the limit.
         if self.hot.len() > self.limit / 2 && self.hot.capacity() < self.limit {
             self.hot.reserve_exact(self.limit - self.hot.len() + self.limit / 64);
         }

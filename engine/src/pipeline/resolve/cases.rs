@@ -19,7 +19,7 @@ pub(in super::super) static TEST_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     json!({ "type": "object", "required": ["name"], "additionalProperties": false, "properties": {
         "name": { "type": "string", "minLength": 1, "description": "What the test shows." },
         "rows": by("stage", row.clone(), "By source, the rows that it has; sources that are not named have none."),
-        "models": by("model", row.clone(), "By model, a script: `rule = [{ match, reply }]`. No other model is called."),
+        "models": by("model", row.clone(), "By model, a script: `rule = [{ match, reply }]`. Others keep their own, if they are scripts; the rest answer nothing."),
         "records": by("stage", row, "By stage, the records that it makes, in any order; of each the fields that are to be so."),
         "rejected": by("stage", json!({ "type": "string" }), "By stage, parts of the reasons for which items are set aside."),
     } })
@@ -48,6 +48,7 @@ impl<'a> Resolver<'a> {
         for (key, sort) in [("rows", "stage"), ("records", "stage"), ("rejected", "stage"), ("models", "model")] {
             self.known_names(table, key, sort);
         }
+        self.only_sources(table);
         let by_name = |key: &str| {
             let all = json.get(key).and_then(Json::as_object).into_iter().flatten();
             all.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
@@ -68,6 +69,19 @@ impl<'a> Resolver<'a> {
             rejected: by_name("rejected").into_iter().map(texts).collect(),
             location: self.location(&entry.key_place),
         })
+    }
+
+    /// Reports rows that are given to stages that have others already.
+    fn only_sources(&mut self, test: &Table) {
+        let stages = self.document.root.table("stage");
+        let reads =
+            |name: &str| stages.and_then(|stages| stages.table(name)).is_some_and(|stage| stage.get("from").is_some());
+        for entry in test.table("rows").map(|table| table.0.as_slice()).unwrap_or_default() {
+            if reads(&entry.key) {
+                let message = format!("`{}` is no source: `rows` are of sources", entry.key);
+                self.problems.push(Problem::new(&entry.key_place, message));
+            }
+        }
     }
 
     /// Reports names in a test's table that no stage, or no model, has.

@@ -65,9 +65,13 @@ fn plugins_are_found_beside_the_file() {
     let paths: Vec<_> = document.plugins().into_iter().map(|plugin| plugin.path).collect();
     assert_eq!(paths, [PathBuf::from("/pipelines/lib/a.so"), PathBuf::from("/b.so")]);
     let hashes = ["aa".to_owned(), "bb".to_owned()];
-    let pinned = document.pinned(&hashes);
+    let pinned = document.pinned(&hashes).unwrap();
     let again = parse(Path::new("/pipelines/p.toml"), &pinned, &[]).unwrap();
     let found: Vec<_> = again.plugins().into_iter().map(|plugin| (plugin.path, plugin.blake3.unwrap())).collect();
     assert_eq!(found, paths.into_iter().zip(hashes).collect::<Vec<_>>());
-    assert_eq!(again.pinned(&["aa".to_owned(), "bb".to_owned()]), pinned);
+    assert_eq!(again.pinned(&["aa".to_owned(), "bb".to_owned()]), Some(pinned));
+    let spread = parse(Path::new("/p.toml"), "name = \"p\"\n[[plugins]]\npath = \"a.so\"\n", &[]).unwrap();
+    assert_eq!((spread.plugins().len(), spread.pinned(&["aa".to_owned()])), (1, None));
+    let accent = parse(Path::new("/p.toml"), "plugins = [\"e\u{301} \\\"b\\\".so\"]", &[]).unwrap();
+    assert!(accent.pinned(&["aa".to_owned()]).is_some());
 }
