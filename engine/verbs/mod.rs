@@ -22,7 +22,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use obvert_engine::Registry;
-use obvert_engine::pipeline::{Document, Plan, PluginEntry, Report, parse};
+use obvert_engine::pipeline::{Document, Plan, PluginEntry, Report, parse_with};
 use obvert_engine::stage::fingerprint;
 use obvert_stages::Findings;
 
@@ -84,20 +84,26 @@ pub fn resolve(
     findings: &Findings,
     trust: Trust,
 ) -> anyhow::Result<(String, Document, Plan, Registry)> {
-    let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
-    let document = parse(path, &text, set).map_err(|report| Refused(report.to_string()))?;
+    let document = read(path, set)?;
+    let text = document.files().map(|(_, text)| text).collect::<Vec<_>>().join("\n");
     let mut registry = registry(findings).context("the program's own plugins")?;
     add_plugins(&mut registry, &document, trust)?;
     let plan = document.resolve(&registry).map_err(|report| Refused(report.to_string()))?;
     Ok((text, document, plan, registry))
 }
 
+/// A pipeline file with those that it includes.
+fn read(path: &Path, set: &[String]) -> anyhow::Result<Document> {
+    let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
+    let read = |path: &Path| std::fs::read_to_string(path);
+    Ok(parse_with(path, &text, set, &read).map_err(|report| Refused(report.to_string()))?)
+}
+
 /// What a pipeline may use, or without one what any may; the rest of it need not be sound.
 fn usable(path: Option<&Path>) -> anyhow::Result<Registry> {
     let mut registry = registry(&Findings::default())?;
     if let Some(path) = path {
-        let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
-        let document = parse(path, &text, &[]).map_err(|report| Refused(report.to_string()))?;
+        let document = read(path, &[])?;
         add_plugins(&mut registry, &document, Trust::Named)?;
     }
     Ok(registry)
@@ -131,14 +137,13 @@ fn is_trusted(plugin: &PluginEntry, trust: Trust) -> Result<(), String> {
 
 /// Pins the plugins of a pipeline file to what they are now. They are loaded first: a crate's first build settles its `Cargo.lock`.
 pub fn lock(path: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
-    let document = parse(path, &text, &[]).map_err(|report| Refused(report.to_string()))?;
+    let document = read(path, &[])?;
     let plugins = document.plugins();
     let mut registry = Registry::new();
     plugins.iter().try_for_each(|plugin| registry.add_plugin(&plugin.path))?;
     let hash = |plugin: &PluginEntry| fingerprint(&plugin.path).with_context(|| plugin.path.display().to_string());
     let hashes = plugins.iter().map(hash).collect::<anyhow::Result<Vec<_>>>()?;
-    let form = "write the plugins as a list: plugins = [\"first\", \"second\"]";
+    let form = "write the plugins in this file, as a list: plugins = [\"first\", \"second\"]";
     let pinned = document.pinned(&hashes).ok_or_else(|| Refused(format!("error: {}: {form}", path.display())))?;
     replace(path, &pinned).with_context(|| path.display().to_string())?;
     plugins.iter().zip(&hashes).for_each(|(plugin, hash)| println!("{hash}  {}", plugin.path.display()));

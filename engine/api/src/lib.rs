@@ -21,7 +21,7 @@ pub use effect::{Reply, Request, Sampling};
 pub use erased::{Example, Invocation, Manifest, Operation, Outcome, Port};
 pub use json::Json;
 pub use record::{Nothing, Record};
-pub use settings::{ModelName, PathSetting};
+pub use settings::{ModelName, PathSetting, Secret};
 pub use stage::{Error, Group, Map, Output};
 
 // Plugin crates derive with these; they come from here so that versions agree.

@@ -26,10 +26,11 @@ pub fn schema(catalog: &dyn Catalog) -> Json {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A pipeline of obvert",
         "type": "object",
-        "required": ["name"],
         "additionalProperties": false,
         "properties": {
             "name": { "type": "string", "pattern": "^[A-Za-z0-9_-]+$", "description": "The pipeline's name." },
+            "include": { "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
+                "description": "Files whose tables stand in front of these: what both say, this file says." },
             "plugins": old(&PLUGINS_SCHEMA["properties"]["plugins"], ""),
             "run": old(&RUN_SCHEMA, ""),
             "model": models,

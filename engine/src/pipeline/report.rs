@@ -44,6 +44,8 @@ pub struct Diagnostic {
     #[serde(skip)]
     span: Option<Range<usize>>,
     #[serde(skip)]
+    place: Place,
+    #[serde(skip)]
     source: Arc<Source>,
 }
 
@@ -55,6 +57,7 @@ impl Diagnostic {
             span: source.span(&problem.place),
             message: problem.message,
             help: problem.help,
+            place: problem.place,
             source: Arc::clone(source),
         }
     }
@@ -70,9 +73,9 @@ impl Diagnostic {
     }
 
     fn snippet(&self, span: Range<usize>) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
-        Snippet::source(&self.source.text)
-            .path(self.source.path.to_string_lossy())
-            .annotation(AnnotationKind::Primary.span(span))
+        let file = self.source.file(&self.place);
+        let (path, text) = file.map(|file| (file.path.to_string_lossy(), file.text.as_str())).unwrap_or_default();
+        Snippet::source(text).path(path).annotation(AnnotationKind::Primary.span(span))
     }
 }
 

@@ -34,7 +34,7 @@ impl Document {
     }
 }
 
-const TOP_LEVEL: [&str; 6] = ["name", "plugins", "run", "model", "stage", "test"];
+const TOP_LEVEL: [&str; 7] = ["name", "include", "plugins", "run", "model", "stage", "test"];
 pub(super) static RUN_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
     let from = |minimum: u64, says: &str| json!({ "type": "integer", "minimum": minimum, "description": says });
     json!({ "type": "object", "additionalProperties": false, "properties": {

@@ -5,6 +5,7 @@ mod catalog;
 mod drawings;
 mod editor;
 mod good;
+mod includes;
 mod mutants;
 
 use std::path::Path;

@@ -55,7 +55,9 @@ impl Place {
         let mut hasher = DefaultHasher::new();
         let text = std::fs::read_to_string(&self.path).unwrap_or_default();
         text.hash(&mut hasher);
-        if let Ok(document) = obvert_engine::pipeline::parse(&self.path, &text, &self.set) {
+        let read = |path: &Path| std::fs::read_to_string(path);
+        if let Ok(document) = obvert_engine::pipeline::parse_with(&self.path, &text, &self.set, &read) {
+            document.files().for_each(|file| file.hash(&mut hasher));
             document.plugins().iter().for_each(|plugin| stamp_of(&plugin.path, &mut hasher));
         }
         hasher.finish()

@@ -120,6 +120,8 @@ mod tests {
     fn assert_as_twice<R: DeserializeOwned + serde::Serialize>(row: &Value) {
         let text = row.to_string();
         let twice = serde_json::from_str::<R>(&text).ok().filter(|_| row.is_object());
+        // As it is written, which may be read as another number than it was.
+        let row = serde_json::from_str::<Value>(&text).unwrap();
         let id = row.get("id").filter(|id| id.is_string() || id.is_number()).map(Value::to_string);
         let shown = |record: &R| serde_json::to_value(record).unwrap();
         let once = read::<R>(&text).ok();

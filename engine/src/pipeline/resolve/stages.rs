@@ -139,7 +139,7 @@ impl<'a> Resolver<'a> {
 
     pub(super) fn location(&self, place: &Place) -> Location {
         let source = &self.document.source;
-        let start = || Location { file: source.path.clone(), line: 1, column: 1 };
+        let start = || Location { file: source.path().to_owned(), line: 1, column: 1 };
         source.location(place).unwrap_or_else(start)
     }
 }

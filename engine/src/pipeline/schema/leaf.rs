@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use obvert_api::Secret;
 use serde_json::{Number, Value as Json};
 
 use super::super::hint::{hint, list};
@@ -125,6 +126,9 @@ fn width(number: &Number, schema: &Json) -> (Option<i128>, Option<i128>) {
 
 fn wrong_string(node: &Node, text: &str, schema: &Json, name: &str, context: &Context<'_>) -> Option<Problem> {
     let length = text.chars().count() as u64;
+    if let Some(problem) = wrong_variable(node, text, format(schema) == Some("secret"), name) {
+        return Some(problem);
+    }
     if format(schema) == Some("model") && !context.models.contains(&text) {
         let help = hint(text, context.models.iter().copied(), "the models are");
         let help = help.or_else(|| Some(format!("define it: [model.{text}]")));
@@ -132,6 +136,25 @@ fn wrong_string(node: &Node, text: &str, schema: &Json, name: &str, context: &Co
     }
     wrong_count(length, schema, ["minLength", "maxLength"], "characters")
         .map(|broken| Problem::new(&node.place, format!("`{name}` {broken}")))
+}
+
+/// A secret stands in the environment; nothing else does.
+fn wrong_variable(node: &Node, text: &str, secret: bool, name: &str) -> Option<Problem> {
+    let help = "write `${env:NAME}`, and set NAME in the environment".to_owned();
+    match (secret, Secret::variable(text)) {
+        (true, None) => {
+            Some(Problem::new(&node.place, format!("`{name}` is a secret: it does not belong into a file")).help(help))
+        }
+        (true, Some(variable)) => {
+            let message = || format!("the environment has no `{variable}`");
+            std::env::var_os(variable).is_none().then(|| Problem::new(&node.place, message()))
+        }
+        (false, _) if text.contains("${env:") => {
+            let help = "only secrets are read from the environment; `--set` is for the rest".to_owned();
+            Some(Problem::new(&node.place, format!("`{name}` takes no variable")).help(help))
+        }
+        (false, _) => None,
+    }
 }
 
 pub(super) fn wrong_length(items: &[Node], node: &Node, schema: &Json, name: &str) -> Option<Problem> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::{ModelName, PathSetting};
+use obvert_api::{ModelName, PathSetting, Secret};
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ use crate::pipeline::{Catalog, StageKind};
 #[allow(dead_code)]
 struct Local {
     path: PathSetting,
+    key: Option<Secret>,
 }
 
 /// Settings without any fields and without `deny_unknown_fields`.
