@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use obvert_api::erased::{Create, Kind};
-use obvert_api::{Error as StageError, Example, Manifest, Record};
+use obvert_api::{Error as StageError, Example, Manifest, Record, example};
 use serde_json::Value;
 
 use crate::model::{Model, Scripted};
 use crate::pipeline::{Catalog, Document, Isolation, Plan, Report, StageKind, StagePlan};
-use crate::stage::{Builtin, Library, Limits, Program, Runner, ask, build, check_example, load};
+use crate::stage::{Builtin, Library, Limits, Program, Runner, Shown, ask, build, load};
 use crate::{Error, RunContext, View};
 
 /// A row that a source could not read: what it found, and why that will not do.
@@ -305,7 +305,7 @@ impl Entry {
         let Some(manifest) = self.manifest() else { return Vec::new() };
         let check = |example: &Example| {
             let created = self.runner(&example.settings.0, None).unwrap_or_else(|| Err(StageError::new("no stage")));
-            created.and_then(|(stage, _)| check_example(manifest, &*stage, example))
+            created.and_then(|(stage, _)| example::check(&Shown(manifest.kind, &*stage), example))
         };
         manifest.examples.iter().map(check).collect()
     }

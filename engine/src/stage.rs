@@ -24,7 +24,7 @@ pub use built::{fingerprint, sources};
 pub use builtin::Builtin;
 pub use chain::Link;
 pub(crate) use chain::{Chain, Passed};
-pub use example::check as check_example;
+pub(crate) use example::Shown;
 pub use isolated::Limits;
 pub use library::{Library, load};
 pub use lines::{Program, ask};
@@ -55,7 +55,11 @@ pub trait Runner: Send + Sync {
 /// # Errors
 /// What the stage says, or that it says nothing.
 pub(crate) fn ask_one(runner: &dyn Runner, operation: Operation, record: &[u8]) -> Result<Arc<[u8]>, Error> {
-    let answer = runner.ask(operation, &[record]).into_iter().next();
-    let answer = answer.and_then(|answer| answer.map(|outcome| outcome.records.into_iter().next()).transpose());
-    answer.unwrap_or_else(|| Err(Error::new("the stage gave no answer")))
+    let answered = example::only(runner.ask(operation, &[record]))?.records.pop();
+    answered.ok_or_else(|| Error::new("the stage gave no answer"))
+}
+
+/// What tells the content of a plugin from another: 16 hexadecimal digits of its hash.
+fn build_of(content: &[u8]) -> String {
+    blake3::hash(content).to_hex()[..16].to_string()
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
-
 use obvert_stages::Findings;
 
 use super::Refused;
@@ -56,8 +55,29 @@ struct Filled {
     text: &'static str,
     /// One of these, as JSON, but for its text.
     example: String,
-    /// The stage of the template's pipeline that makes it.
-    from: &'static str,
+    /// The tables of the template's pipeline that make it; the last one is the stage.
+    tables: &'static [&'static str],
+}
+
+/// All tables of the template's pipeline that lead to pairs: those of other records are the first so many of them.
+const TO_PAIRS: [&str; 10] = [
+    "stage.profiles",
+    "stage.personas",
+    "stage.session",
+    "stage.play",
+    "model.policy",
+    "stage.respond",
+    "stage.judge",
+    "stage.reverse",
+    "stage.pair",
+    "stage.verify",
+];
+
+impl Filled {
+    /// The stage that the plugin's comes after.
+    fn from(&self) -> &'static str {
+        self.tables.last().and_then(|table| table.strip_prefix("stage.")).unwrap_or_default()
+    }
 }
 
 impl Record {
@@ -73,80 +93,79 @@ impl Record {
         let response = format!(r#"{{ "turn": {}, "sample": 0, "text": TEXT, "model": "m" }}"#, turn("\"\""));
         let pair = r#"{ "id": "x", "dialogue": "d1", "turn": 0, "profile": "p1", "prompt": [], "chosen": TEXT, "rejected": "", "g": 2, "case": 1,
             "constraints": [], "chosen_sample": 0, "rejected_sample": 1, "chosen_model": "m", "rejected_model": "m" }"#;
-        let (name, text, example, from) = match self {
-            Record::Json => {
-                ("Json", r#"record.0["text"].as_str().unwrap_or_default()"#, r#"{ "text": TEXT }"#.into(), "rows")
-            }
-            Record::Profile => ("Profile", "record.description", profile.into(), "profiles"),
-            Record::Turn => ("Turn", "record.query", turn("TEXT"), "play"),
-            Record::Response => ("Response", "record.text", response, "respond"),
-            Record::Judged => {
-                ("Judged", "record.response.text", format!(r#"{{ "response": {response}, "verdicts": [] }}"#), "judge")
-            }
-            Record::Pair => ("Pair", "record.chosen", pair.into(), "verify"),
+        let (name, text, example, tables): (_, _, _, &'static [&'static str]) = match self {
+            Record::Json => (
+                "Json",
+                r#"record.0["text"].as_str().unwrap_or_default()"#,
+                r#"{ "text": TEXT }"#.into(),
+                &["stage.rows"],
+            ),
+            Record::Profile => ("Profile", "record.description", profile.into(), &TO_PAIRS[..1]),
+            Record::Turn => ("Turn", "record.query", turn("TEXT"), &TO_PAIRS[..4]),
+            Record::Response => ("Response", "record.text", response, &TO_PAIRS[..6]),
+            Record::Judged => (
+                "Judged",
+                "record.response.text",
+                format!(r#"{{ "response": {response}, "verdicts": [] }}"#),
+                &TO_PAIRS[..7],
+            ),
+            Record::Pair => ("Pair", "record.chosen", pair.into(), &TO_PAIRS),
         };
-        Filled { name, text, example, from }
+        Filled { name, text, example, tables }
     }
 }
 
 /// The files of a plugin, with what stands in them for its name, its record and its dependency.
-const TEMPLATE: [(&str, &str); 7] = [
+const TEMPLATE: [(&str, &str); 5] = [
     ("Cargo.toml", include_str!("new/template/Cargo.toml.txt")),
     // The versions that this program was built with: they are known to build together. What is not needed goes from it at once.
     ("Cargo.lock", include_str!("../../Cargo.lock")),
     ("src/lib.rs", include_str!("new/template/lib.rs.txt")),
     ("README.md", include_str!("new/template/README.md.txt")),
     (".gitignore", "/target\n/runs\n"),
-    ("profiles.jsonl", include_str!("new/template/profiles.jsonl")),
-    ("personas.jsonl", include_str!("new/template/personas.jsonl")),
 ];
 
 /// Makes it.
 pub fn new(What::Plugin(arguments): &What) -> anyhow::Result<()> {
     let name = arguments.name.as_str();
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let sound = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(plain)
-        && !name.ends_with('-')
-        && !name.contains("--");
-    ensure!(
-        sound,
-        Refused(format!(
-            "error: `{name}` cannot be a plugin's name: small letters, digits and `-`, such as max-length"
-        ))
-    );
-    let known = super::registry(&Findings::default())?.entry(name).is_some();
-    ensure!(
-        !known,
-        Refused(format!("error: `{name}` is a stage type of the program: its plugin would stand in for that"))
-    );
-    let folder = Path::new(name);
-    ensure!(!folder.exists(), Refused(format!("error: {name} is there already")));
+    check_name(name)?;
     let filled = arguments.record.filled();
-    let fill = |text: &str| fill(text, name, &filled, &dependency(arguments.api.as_deref()));
+    let dependency = dependency(arguments.api.as_deref());
     let pipeline = format!("{name}.toml");
-    let files = TEMPLATE.into_iter().map(|(file, text)| (file, fill(text)));
-    let files = files.chain([(pipeline.as_str(), fill(&pipeline_of(filled.from)))]);
-    let rows = (filled.from == "rows").then(|| ("rows.jsonl", include_str!("new/template/rows.jsonl").to_owned()));
-    for (file, text) in files.chain(rows).filter(|(file, _)| is_used(file, filled.from)) {
-        let path = folder.join(file);
-        path.parent()
-            .map_or(Ok(()), fs::create_dir_all)
-            .and_then(|()| fs::write(&path, text))
-            .with_context(|| path.display().to_string())?;
+    let files = TEMPLATE.into_iter().chain(inputs(&filled)).map(|(file, text)| (file, text.to_owned()));
+    for (file, text) in files.chain([(pipeline.as_str(), pipeline_of(filled.tables))]) {
+        let path = Path::new(name).join(file);
+        let folder = path.parent().map_or(Ok(()), fs::create_dir_all);
+        let written = folder.and_then(|()| fs::write(&path, fill(&text, name, &filled, &dependency)));
+        written.with_context(|| path.display().to_string())?;
     }
     println!("{name}/ is a plugin that keeps records with a short text. From its folder:\n");
     println!("    cargo test\n    obvert run {pipeline}\n    obvert preview {pipeline}\n\nREADME.md says the rest.");
     Ok(())
 }
 
-/// Whether the pipeline reads an input of that name.
-fn is_used(file: &str, from: &str) -> bool {
-    match file {
-        "profiles.jsonl" => from != "rows",
-        "personas.jsonl" => !matches!(from, "rows" | "profiles"),
-        _ => true,
-    }
+/// Refuses a name that cannot be a crate's and a stage type's, or that is taken.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let plain = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let sound = name.starts_with(|c: char| c.is_ascii_lowercase()) && name.split('-').all(plain);
+    let form = "cannot be a plugin's name: small letters, digits and `-`, such as max-length";
+    ensure!(sound, Refused(format!("error: `{name}` {form}")));
+    let taken = super::registry(&Findings::default())?.entry(name).is_some();
+    let form = "is a stage type of the program: its plugin would stand in for that";
+    ensure!(!taken, Refused(format!("error: `{name}` {form}")));
+    ensure!(!Path::new(name).exists(), Refused(format!("error: {name} is there already")));
+    Ok(())
+}
+
+/// The inputs that the pipeline reads.
+fn inputs(filled: &Filled) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let inputs = [
+        ("stage.rows", "rows.jsonl", include_str!("new/template/rows.jsonl")),
+        ("stage.profiles", "profiles.jsonl", include_str!("new/template/profiles.jsonl")),
+        ("stage.personas", "personas.jsonl", include_str!("new/template/personas.jsonl")),
+    ];
+    let tables = filled.tables;
+    inputs.into_iter().filter(move |(table, _, _)| tables.contains(table)).map(|(_, file, text)| (file, text))
 }
 
 /// `obvert-api` as the crate depends on it.
@@ -172,33 +191,18 @@ fn fill(text: &str, name: &str, filled: &Filled, dependency: &str) -> String {
         ("NAME", name.to_owned()),
         ("RECORD", filled.name.to_owned()),
         ("TEXT", filled.text.to_owned()),
-        ("FROM", filled.from.to_owned()),
+        ("FROM", filled.from().to_owned()),
         ("API", dependency.to_owned()),
     ];
     words.into_iter().fold(text.to_owned(), |text, (word, with)| text.replace(&format!("@{word}@"), &with))
 }
 
-/// The template's pipeline as far as the stage that makes the record, then the plugin's stage and a sink.
-fn pipeline_of(from: &str) -> String {
-    let text = include_str!("new/template/pipeline.toml.txt");
-    let (head, rest) = text.split_once("# ---\n").unwrap_or((text, ""));
-    let (stages, tail) = rest.rsplit_once("# ---\n").unwrap_or((rest, ""));
-    let tables: Vec<&str> = stages.split("\n\n").map(str::trim).collect();
-    let named = |table: &&str, name: &str| table.contains(&format!("[stage.{name}]"));
-    let wanted: Vec<&str> = match from {
-        "rows" => tables.iter().copied().filter(|table| named(table, "rows")).collect(),
-        from => {
-            let typed = tables.iter().copied().filter(|table| !named(table, "rows"));
-            let last = typed.clone().position(|table| named(&table, from)).unwrap_or_default();
-            let model = matches!(from, "rows" | "profiles" | "play");
-            typed
-                .take(last + 1)
-                .filter(|table| !(from == "profiles" && named(table, "personas")))
-                .filter(|table| !(model && table.starts_with("[model")))
-                .collect()
-        }
+/// The template's pipeline with these tables, then the plugin's stage and a sink; with a test where that can give rows.
+fn pipeline_of(tables: &[&str]) -> String {
+    let paragraphs = include_str!("new/template/pipeline.toml.txt").split("\n\n");
+    let is_wanted = |paragraph: &&str| match paragraph.split_once("]").and_then(|(head, _)| head.strip_prefix('[')) {
+        Some(table) => matches!(table, "stage.own" | "stage.out") || tables.contains(&table),
+        None => !paragraph.contains("[[test]]") || tables.contains(&"stage.rows"),
     };
-    // The test gives rows.
-    let tail = if from == "rows" { tail } else { tail.split_once("\n\n# `obvert test").map_or(tail, |(tail, _)| tail) };
-    format!("{head}{}\n\n{}\n", wanted.join("\n\n"), tail.trim_end())
+    paragraphs.filter(is_wanted).collect::<Vec<_>>().join("\n\n")
 }

@@ -12,6 +12,7 @@
 //!
 //! Numbers are little-endian. A reader never trusts a length: what does not fit is an error.
 
+use crate::erased::Kind;
 use crate::{Error, Invocation, Operation, Outcome, Reply};
 
 /// The end of an invocation without replies.
@@ -55,6 +56,17 @@ impl Writer {
     pub fn record(&mut self, record: &[u8]) {
         put(&mut self.bytes, record);
         self.count += 1;
+    }
+
+    /// Adds a run of a stage on an item: a record of a map, or a group that was encoded without replies.
+    ///
+    /// # Errors
+    /// A reply cannot be written.
+    pub fn run(&mut self, kind: Kind, item: &[u8], replies: &[Reply]) -> Result<(), Error> {
+        match kind {
+            Kind::Map => self.run_map(item, replies),
+            Kind::Group => self.run_group(item, replies),
+        }
     }
 
     /// Adds a run of a map on a record, with the replies so far.

@@ -9,9 +9,11 @@ pub mod chain;
 mod decode;
 mod effect;
 pub mod erased;
+pub mod example;
 pub mod frame;
 pub mod guide;
 mod json;
+mod manifest;
 pub mod record;
 mod settings;
 mod stage;
@@ -22,7 +24,7 @@ pub use erased::{Example, Invocation, Manifest, Operation, Outcome, Port};
 pub use json::Json;
 pub use record::{Nothing, Record};
 pub use settings::{ModelName, PathSetting, Secret};
-pub use stage::{Error, Group, Map, Output};
+pub use stage::{Error, Group, MOST_ROUNDS, Map, Output};
 
 // Plugin crates derive with these; they come from here so that versions agree.
 pub use schemars;

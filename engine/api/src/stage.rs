@@ -6,6 +6,9 @@ use smallvec::SmallVec;
 
 use crate::{Example, Record, Reply, Request};
 
+/// How often a stage may ask for replies before it is taken to ask for ever.
+pub const MOST_ROUNDS: usize = 64;
+
 /// Why a stage could not handle an item; the item is set aside with this reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

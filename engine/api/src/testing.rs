@@ -44,12 +44,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::erased::{Erased, create_group, create_map, decode, encode};
-use crate::frame::{decode_invocation, encode_invocation};
-use crate::{Error, Example, Group, Json, Map, Operation, Outcome, Record, Reply, Request};
-
-/// How often a stage may ask before it is taken to ask for ever; the engine's limit.
-const MOST_ROUNDS: usize = 64;
+use crate::erased::{Erased, Kind, create_group, create_map, decode, encode};
+use crate::example::{Examined, check, groups, last_word};
+use crate::{Error, Group, Invocation, Map, Operation, Outcome, Record, Reply, Request};
 
 /// What a stage made of an item, and what it had asked for until then.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,10 +70,9 @@ pub fn replies<'a>(texts: impl IntoIterator<Item = &'a str>) -> impl FnMut(&Requ
 pub fn map<M: Map>(
     settings: Value,
     record: M::In,
-    answer: impl FnMut(&Request) -> Result<String, Error>,
+    mut answer: impl FnMut(&Request) -> Result<String, Error>,
 ) -> Result<Made<M::Out>, Error> {
-    let stage = create_map::<M>(&settings)?;
-    run(&*stage, &encode_invocation("", &[&whole(&record)?], &[], &[])?, answer)
+    made(last_word(&Pure::map::<M>(&settings)?, &whole(&record)?, &mut answer)?)
 }
 
 /// Runs a group stage on records and side records, group by group, in the order of the keys.
@@ -89,36 +85,11 @@ pub fn group<G: Group>(
     with: Vec<G::With>,
     mut answer: impl FnMut(&Request) -> Result<String, Error>,
 ) -> Result<BTreeMap<String, Made<G::Out>>, Error> {
-    let stage = create_group::<G>(&settings)?;
-    let records = records.iter().map(|record| {
-        let bytes = whole(record)?;
-        Ok((keys(&*stage, Operation::Key, &bytes)?, bytes))
-    });
-    let with = with.iter().map(|record| {
-        let bytes = whole(record)?;
-        Ok((keys(&*stage, Operation::WithKey, &bytes)?, bytes))
-    });
-    let with = with.collect::<Result<Vec<_>, Error>>()?;
-    let mut groups: BTreeMap<String, (Vec<Vec<u8>>, Vec<String>)> = BTreeMap::new();
-    for record in records {
-        let (mut keys, bytes) = record?;
-        let wants = keys.split_off(1.min(keys.len()));
-        if let Some(key) = keys.pop() {
-            let group = groups.entry(key).or_default();
-            group.0.push(bytes);
-            group.1.extend(wants);
-        }
-    }
-    let run_one = |(key, (mut records, wants)): (String, (Vec<Vec<u8>>, Vec<String>))| {
-        records.sort();
-        let wanted = |(keys, _): &&(Vec<String>, Vec<u8>)| keys.first().is_some_and(|key| wants.contains(key));
-        let mut sides: Vec<&[u8]> = with.iter().filter(wanted).map(|(_, bytes)| bytes.as_slice()).collect();
-        sides.sort();
-        let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
-        let made = run(&*stage, &encode_invocation(&key, &records, &sides, &[])?, &mut answer)?;
-        Ok((key, made))
-    };
-    groups.into_iter().map(run_one).collect()
+    let stage = Pure::group::<G>(&settings)?;
+    let records = records.iter().map(|record| whole(record).map(Into::into)).collect::<Result<_, _>>()?;
+    let with = with.iter().map(|record| whole(record).map(Into::into)).collect::<Result<Vec<_>, _>>()?;
+    let groups = groups(&stage, records, &with)?.into_iter();
+    groups.map(|(key, item)| Ok((key, made(last_word(&stage, &item, &mut answer)?)?))).collect()
 }
 
 /// Whether a map makes of its [`Map::examples`] what they say.
@@ -126,12 +97,7 @@ pub fn group<G: Group>(
 /// # Errors
 /// It does not; or the contract is broken.
 pub fn examples<M: Map>() -> Result<(), Error> {
-    M::examples().iter().try_for_each(|example| {
-        let [record] = example.records.as_slice() else { return Err(Error::new("an example of a map has one record")) };
-        let record = serde_json::from_value(record.0.clone()).map_err(Error::new)?;
-        let made = map::<M>(example.settings.0.clone(), record, replies(example.replies.iter().map(String::as_str)))?;
-        same(made.records, example)
-    })
+    M::examples().iter().try_for_each(|example| check(&Pure::map::<M>(&example.settings.0)?, example))
 }
 
 /// Whether a group makes of its [`Group::examples`] what they say.
@@ -139,24 +105,47 @@ pub fn examples<M: Map>() -> Result<(), Error> {
 /// # Errors
 /// As for [`examples`].
 pub fn group_examples<G: Group>() -> Result<(), Error> {
-    G::examples().iter().try_for_each(|example| {
-        let answer = replies(example.replies.iter().map(String::as_str));
-        let made = group::<G>(example.settings.0.clone(), read(&example.records)?, read(&example.with)?, answer)?;
-        if made.len() != 1 {
-            return Err(Error(format!("the records of an example are of one group: these are of {}", made.len())));
+    G::examples().iter().try_for_each(|example| check(&Pure::group::<G>(&example.settings.0)?, example))
+}
+
+/// A stage that is held to its contract: it makes the same of the same.
+struct Pure(Kind, Box<dyn Erased>);
+
+impl Pure {
+    fn map<M: Map>(settings: &Value) -> Result<Self, Error> {
+        Ok(Pure(Kind::Map, create_map::<M>(settings)?))
+    }
+
+    fn group<G: Group>(settings: &Value) -> Result<Self, Error> {
+        Ok(Pure(Kind::Group, create_group::<G>(settings)?))
+    }
+}
+
+impl Examined for Pure {
+    fn kind(&self) -> Kind {
+        self.0
+    }
+
+    fn run(&self, item: &[u8], replies: &[Reply]) -> Result<Outcome, Error> {
+        let invocation = Invocation::of(self.0, item, replies.to_vec())?;
+        let [mut outcome, mut again] = [Outcome::default(), Outcome::default()];
+        self.1.run(&invocation, &mut outcome)?;
+        self.1.run(&invocation, &mut again)?;
+        if outcome == again {
+            return Ok(outcome);
         }
-        same(made.into_values().flat_map(|made| made.records).collect(), example)
-    })
+        Err(Error::new("a second run on the same item made something else: a stage is a pure function"))
+    }
+
+    fn ask(&self, operation: Operation, record: &[u8]) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::default();
+        self.1.ask(operation, record, &mut outcome).map(|()| outcome)
+    }
 }
 
-fn read<R: Record>(records: &[Json]) -> Result<Vec<R>, Error> {
-    records.iter().map(|record| serde_json::from_value(record.0.clone()).map_err(Error::new)).collect()
-}
-
-fn same<R: Record>(made: Vec<R>, example: &Example) -> Result<(), Error> {
-    let shown = |record: &R| serde_json::to_value(record).map(Json).map_err(Error::new);
-    let made = made.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
-    if made == example.made { Ok(()) } else { Err(Error(format!("it makes {made:?}, not {:?}", example.made))) }
+fn made<T: Record>((outcome, requests): (Outcome, Vec<Request>)) -> Result<Made<T>, Error> {
+    let records = outcome.records.iter().map(|record| decode(record)).collect::<Result<_, _>>()?;
+    Ok(Made { records, requests })
 }
 
 /// A record's bytes, if they say all of it.
@@ -164,39 +153,6 @@ fn whole<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
     let bytes = encode(record)?;
     let again = encode(&decode::<R>(&bytes)?)?;
     if again == bytes { Ok(bytes) } else { Err(Error(format!("a {} is another one once it was encoded", R::NAME))) }
-}
-
-fn keys(stage: &dyn Erased, operation: Operation, record: &[u8]) -> Result<Vec<String>, Error> {
-    let mut told = Outcome::default();
-    stage.ask(operation, record, &mut told)?;
-    Ok(told.records.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect())
-}
-
-fn run<T: Record>(
-    stage: &dyn Erased,
-    payload: &[u8],
-    mut answer: impl FnMut(&Request) -> Result<String, Error>,
-) -> Result<Made<T>, Error> {
-    let mut item = decode_invocation(payload)?;
-    let mut requests = Vec::new();
-    for _ in 0..=MOST_ROUNDS {
-        let [mut outcome, mut again] = [Outcome::default(), Outcome::default()];
-        stage.run(&item, &mut outcome)?;
-        stage.run(&item, &mut again)?;
-        if outcome != again {
-            return Err(Error::new("a second run on the same item made something else: a stage is a pure function"));
-        }
-        if outcome.requests.is_empty() {
-            let records = outcome.records.iter().map(|record| decode(record)).collect::<Result<_, _>>()?;
-            return Ok(Made { records, requests });
-        }
-        for request in outcome.requests {
-            let text = answer(&request)?;
-            item.replies.push(Reply { text, prompt_tokens: 0, reply_tokens: 0, finished: true });
-            requests.push(request);
-        }
-    }
-    Err(Error(format!("it asked for replies {MOST_ROUNDS} times and still asks")))
 }
 
 #[cfg(test)]
@@ -208,7 +164,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Output;
+    use crate::{Json, Output};
 
     /// Adds up the numbers of a topic, and what the side records of its first letter say.
     #[derive(Deserialize, JsonSchema)]

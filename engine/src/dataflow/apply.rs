@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use obvert_api::{Error, Manifest, Outcome, Reply, Request};
+use obvert_api::{Error, MOST_ROUNDS, Manifest, Outcome, Reply, Request};
 use smallvec::SmallVec;
 use timely::scheduling::SyncActivator;
 
@@ -80,8 +80,6 @@ pub(crate) fn home(root: u64) -> u64 {
 
 /// Items that are handed to the stage at once: more would not stay in the processor's caches from one stage to the next.
 pub(super) const BATCH: usize = 128;
-/// Rounds of requests that one item may take: a stage that never stops asking is broken.
-const MAX_ROUNDS: usize = 64;
 
 /// A run of the stage that is due: on an item, with the replies so far, on behalf of so many copies.
 struct Run {
@@ -266,8 +264,8 @@ impl State {
 
     /// Answers requests from the memo, or makes the item wait for the calls.
     fn ask(&mut self, mut run: Run, mut requests: Vec<Request>) -> Option<Run> {
-        if run.rounds >= MAX_ROUNDS {
-            self.conclude_rejected(run, format!("it asked for replies {MAX_ROUNDS} times and still asks"));
+        if run.rounds >= MOST_ROUNDS {
+            self.conclude_rejected(run, format!("it asked for replies {MOST_ROUNDS} times and still asks"));
             return None;
         }
         for request in &mut requests {

@@ -108,7 +108,7 @@ fn library(said: &[u8], manifest: &Path) -> Option<PathBuf> {
 fn kept(library: &Path) -> std::io::Result<PathBuf> {
     let content = std::fs::read(library)?;
     let folder = library.with_file_name("obvert-plugins");
-    let hash = &blake3::hash(&content).to_hex()[..16];
+    let hash = super::build_of(&content);
     let stem = library.file_stem().unwrap_or_default().to_string_lossy();
     let copy = folder.join(format!("{stem}-{hash}.{}", std::env::consts::DLL_EXTENSION));
     if !copy.exists() {

@@ -5,8 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use obvert_api::abi::reason_of;
 use obvert_api::erased::Erased;
 use obvert_api::erased::Kind;
-use obvert_api::frame::Records;
-use obvert_api::{Error, Invocation, Operation, Outcome, frame};
+use obvert_api::{Error, Invocation, Operation, Outcome};
 
 use super::chain::{Kind as Together, Link};
 use super::{Runner, Work};
@@ -21,7 +20,12 @@ pub struct Builtin {
 
 impl Runner for Builtin {
     fn run(&self, batch: &[Work<'_>]) -> Vec<Result<Outcome, Error>> {
-        batch.iter().map(|work| contained(|out| self.stage.run(&self.invocation(work)?, out))).collect()
+        batch
+            .iter()
+            .map(|work| {
+                contained(|out| self.stage.run(&Invocation::of(self.kind, work.item, work.replies.to_vec())?, out))
+            })
+            .collect()
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
@@ -30,16 +34,6 @@ impl Runner for Builtin {
 
     fn link(&self) -> Link<'_> {
         Link(Together::Linked(&*self.stage))
-    }
-}
-
-impl Builtin {
-    fn invocation<'a>(&self, work: &Work<'a>) -> Result<Invocation<'a>, Error> {
-        let replies = work.replies.to_vec();
-        match self.kind {
-            Kind::Map => Ok(Invocation { key: "", records: Records::one(work.item), with: Records::NONE, replies }),
-            Kind::Group => Ok(Invocation { replies, ..frame::decode_invocation(work.item)? }),
-        }
     }
 }
 

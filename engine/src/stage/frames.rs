@@ -2,7 +2,6 @@
 
 use std::process::Command;
 
-use obvert_api::erased::Kind;
 use obvert_api::frame::{self, Writer};
 use obvert_api::{Error, Operation, Outcome};
 use serde_json::Value;
@@ -43,10 +42,10 @@ impl Speech for Frames {
     fn batch(&self, items: Items<'_>) -> Result<Vec<u8>, Error> {
         let mut batch = Writer::new(items.operation(), &self.library.manifest.input);
         match items {
-            Items::Run(work) => work.iter().try_for_each(|work| match self.library.manifest.kind {
-                Kind::Map => batch.run_map(work.item, work.replies),
-                Kind::Group => batch.run_group(work.item, work.replies),
-            })?,
+            Items::Run(work) => {
+                let kind = self.library.manifest.kind;
+                work.iter().try_for_each(|work| batch.run(kind, work.item, work.replies))?;
+            }
             Items::Ask(_, records) => records.iter().for_each(|record| batch.record(record)),
         }
         Ok(batch.finish())

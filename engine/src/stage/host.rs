@@ -3,7 +3,6 @@
 
 use std::ffi::c_void;
 
-use obvert_api::Error;
 use obvert_api::abi::{self, Bytes, Host};
 use obvert_api::chain::Links;
 
@@ -171,9 +170,4 @@ extern "C" fn made(call: *mut c_void, counts: *const u32, length: usize) {
     // SAFETY: not null, and the plugin lends that many counts for the duration of the callback.
     let counts = unsafe { std::slice::from_raw_parts(counts, length) };
     chain(call, "made", |batch| Links::made(batch, counts));
-}
-
-/// Why a call as a whole failed, as the plugin said.
-pub(super) fn reason(call: Call<'_>) -> Option<Error> {
-    call.answers().reason()
 }

@@ -9,16 +9,15 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
 use obvert_api::abi::{self, Bytes, ChainFn, CreateFn, DestroyFn, Entry, Plugin, ProcessFn};
-use obvert_api::erased::Kind;
 use obvert_api::frame::{Codec, Writer};
 use obvert_api::{Error, Manifest, Operation, Outcome};
 
 use super::chain::{Batch, Kind as Together, Link};
 use super::foreign::{Foreign, Types};
 use super::frames::Frames;
-use super::host::{Call, HOST, reason};
+use super::host::{Call, HOST};
 use super::isolated::{Isolated, Limits};
-use super::{Runner, Work};
+use super::{Runner, Work, build_of};
 
 /// A stage of a loaded library, ready to be created.
 #[derive(Clone, Debug)]
@@ -64,7 +63,7 @@ static MAPPED: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::
 /// Loads a library and lists its stages. The library stays mapped until the process ends.
 pub fn load(path: &Path) -> Result<Vec<Library>, String> {
     let file = std::fs::read(path).map_err(|e| e.to_string())?;
-    let build = blake3::hash(&file).to_hex()[..16].to_string();
+    let build = build_of(&file);
     let path = mapped_anew(path, &build, &file).map_err(|error| error.to_string())?;
     let entry = entry(&path)?;
     let mut stages: Vec<Library> = Vec::new();
@@ -178,7 +177,7 @@ impl Library {
         let mut call = Call::items(&self.manifest.name, 1);
         let instance = (self.plugin.create)(self.plugin.described.0, &HOST, Bytes::of(text.as_bytes()), call.pointer());
         if instance.is_null() {
-            return Err(reason(call).unwrap_or_else(|| Error::new("it gave no reason")));
+            return Err(call.answers().reason().unwrap_or_else(|| Error::new("it gave no reason")));
         }
         Ok(Instance { library: self.clone(), instance })
     }
@@ -222,7 +221,7 @@ impl Instance {
             0 => call.answers().outcomes(),
             code => {
                 let unsaid = || Error(format!("the plugin refused the batch with code {code}"));
-                let reason = reason(call).unwrap_or_else(unsaid);
+                let reason = call.answers().reason().unwrap_or_else(unsaid);
                 (0..items).map(|_| Err(reason.clone())).collect()
             }
         }
@@ -251,11 +250,8 @@ impl Instance {
 impl Runner for Instance {
     fn run(&self, work: &[Work<'_>]) -> Vec<Result<Outcome, Error>> {
         let mut batch = self.batch(Operation::Run, work.iter().map(|work| work.item));
-        let put = |work: &Work<'_>| match self.library.manifest.kind {
-            Kind::Map => batch.run_map(work.item, work.replies),
-            Kind::Group => batch.run_group(work.item, work.replies),
-        };
-        if let Err(error) = work.iter().try_for_each(put) {
+        let kind = self.library.manifest.kind;
+        if let Err(error) = work.iter().try_for_each(|work| batch.run(kind, work.item, work.replies)) {
             return work.iter().map(|_| Err(error.clone())).collect();
         }
         self.process(batch, work.len())

@@ -12,11 +12,11 @@ use obvert_api::{Error, Json, Manifest, Operation, Outcome, Reply, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Runner;
 use super::child::Child;
 use super::foreign::{Foreign, Types};
 use super::isolated::{Isolated, Items, Limits, Speech};
 use super::pipe::Framing;
+use super::{Runner, build_of};
 
 /// The version of the protocol that this program speaks.
 const PROTOCOL: u32 = 1;
@@ -41,7 +41,7 @@ pub struct Program {
 /// It cannot be run, or does not speak the protocol.
 pub fn ask(path: &Path) -> Result<Vec<Program>, String> {
     let file = std::fs::read(path).map_err(|error| error.to_string())?;
-    let build = blake3::hash(&file).to_hex()[..16].to_string();
+    let build = build_of(&file);
     let mut process = Child::start(Command::new(path), Framing::Lines)?;
     process.tell(json!({ "obvert": PROTOCOL }).to_string().into_bytes());
     let message = process.answer(Some(LIST))?;
