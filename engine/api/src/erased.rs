@@ -149,7 +149,18 @@ pub fn encode<R: Record>(record: &R) -> Result<Vec<u8>, Error> {
 pub(crate) fn encode_into<R: Record>(record: &R, bytes: &mut Vec<u8>) -> Result<(), Error> {
     // Most records are this short: growing step by step costs more than all else.
     bytes.reserve(512);
-    bincode::serde::encode_into_std_write(record, bytes, bincode::config::standard()).map(drop).map_err(Error::new)
+    bincode::serde::encode_into_writer(record, Appended(bytes), bincode::config::standard()).map_err(Error::new)
+}
+
+/// Where a record is appended.
+struct Appended<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Appended<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// A record from all of `bytes`.
@@ -180,9 +191,8 @@ struct ErasedMap<M>(M);
 
 impl<M: Map> Erased for ErasedMap<M> {
     fn run(&self, item: &Invocation<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
-        let (Some(record), 1) = (item.records.iter().next(), item.records.len()) else {
-            return Err(Error(format!("a map takes one record, not {}", item.records.len())));
-        };
+        let several = || Error(format!("a map takes one record, not {}", item.records.len()));
+        let record = item.records.only().ok_or_else(several)?;
         let mut out = Output::default();
         self.0.map(decode(record)?, &item.replies, &mut out)?;
         finish(out, sink)

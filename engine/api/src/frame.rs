@@ -88,6 +88,7 @@ impl Writer {
     }
 
     /// Adds an item whose payload `fill` appends; none if that fails.
+    #[inline]
     fn item(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<(), Error> {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
@@ -122,31 +123,36 @@ pub fn encode_invocation(key: &str, records: &[&[u8]], with: &[&[u8]], replies: 
 /// Reads a batch: what to do, the schema of its records, and its items.
 pub fn decode(batch: &[u8]) -> Result<(Operation, u64, Vec<&[u8]>), Error> {
     let mut reader = Reader(batch);
-    if reader.u32()? != MAGIC {
+    if reader.u32().ok_or_else(early)? != MAGIC {
         return Err(Error::new("batch does not begin with OBV1"));
     }
-    let [codec, operation, _, _] = reader.u32()?.to_le_bytes();
+    let [codec, operation, _, _] = reader.u32().ok_or_else(early)?.to_le_bytes();
     if codec != Codec::Bincode as u8 {
         return Err(Error(format!("batch has codec {codec}, known is {}", Codec::Bincode as u8)));
     }
     let operation = Operation::from_code(operation)
         .ok_or_else(|| Error(format!("batch asks for the unknown operation {operation}")))?;
-    let schema = u64::from(reader.u32()?) | u64::from(reader.u32()?) << 32;
-    let items = reader.list()?;
+    let [low, high] = [reader.u32(), reader.u32()].map(|half| half.map(u64::from));
+    let schema = low.zip(high).map(|(low, high)| low | high << 32);
+    let (schema, items) = schema.zip(reader.list()).ok_or_else(early)?;
     reader.end()?;
     Ok((operation, schema, items))
 }
 
 /// Reads the payload of one run.
+#[inline]
 pub fn decode_invocation(payload: &[u8]) -> Result<Invocation<'_>, Error> {
     let mut reader = Reader(payload);
-    let key = std::str::from_utf8(reader.item()?).map_err(Error::new)?;
-    let records = reader.records()?;
-    let with = reader.records()?;
-    let replies = reader.list()?.into_iter().map(|r| serde_json::from_slice(r).map_err(Error::new));
-    let replies = replies.collect::<Result<_, _>>()?;
-    reader.end()?;
+    let key = std::str::from_utf8(reader.item().ok_or_else(early)?).map_err(Error::new)?;
+    let (records, with) = reader.records().zip(reader.records()).ok_or_else(early)?;
+    let replies = if reader.0 == NO_REPLIES { Vec::new() } else { read_replies(reader)? };
     Ok(Invocation { key, records, with, replies })
+}
+
+fn read_replies(mut reader: Reader<'_>) -> Result<Vec<Reply>, Error> {
+    let replies = reader.json()?;
+    reader.end()?;
+    Ok(replies)
 }
 
 /// A list of records, as it lies in a batch.
@@ -182,6 +188,15 @@ impl<'a> Records<'a> {
         self.len() == 0
     }
 
+    /// The record, if it is the only one.
+    pub fn only(&self) -> Option<&'a [u8]> {
+        match self.0 {
+            Lies::Alone(record) => Some(record),
+            Lies::Together(1, bytes) => bytes.get(4..),
+            Lies::Together(..) => None,
+        }
+    }
+
     /// The records, in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let (alone, together) = match self.0 {
@@ -189,7 +204,7 @@ impl<'a> Records<'a> {
             Lies::Together(_, bytes) => (None, Reader(bytes)),
         };
         let mut together = together;
-        alone.into_iter().chain(std::iter::from_fn(move || together.item().ok()))
+        alone.into_iter().chain(std::iter::from_fn(move || together.item()))
     }
 }
 
@@ -214,15 +229,14 @@ fn encode_outcome(outcome: &Outcome) -> Result<Vec<u8>, Error> {
 /// Reads what came of one item; what cannot be read is an error of the item.
 pub fn decode_answer(answer: &[u8]) -> Result<Outcome, Error> {
     let mut reader = Reader(answer);
-    match reader.take(1)? {
+    match reader.take(1).ok_or_else(early)? {
         [0] => {
-            let records = reader.list()?.into_iter().map(Into::into).collect();
-            let requests = reader.list()?.into_iter().map(|text| serde_json::from_slice(text).map_err(Error::new));
-            let requests = requests.collect::<Result<_, _>>()?;
+            let records = reader.list().ok_or_else(early)?.into_iter().map(Into::into).collect();
+            let requests = reader.json()?;
             reader.end()?;
             Ok(Outcome { records, requests })
         }
-        _ => Err(Error(String::from_utf8_lossy(reader.item()?).into_owned())),
+        _ => Err(Error(String::from_utf8_lossy(reader.item().ok_or_else(early)?).into_owned())),
     }
 }
 
@@ -250,43 +264,63 @@ fn put_replies(bytes: &mut Vec<u8>, replies: &[Reply]) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is left to read. Where it ends early there is nothing: as that is returned in registers, it costs nothing either.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Error> {
-        let (head, tail) = self
-            .0
-            .split_at_checked(length)
-            .ok_or_else(|| Error(format!("batch ends early: {length} bytes announced, {} left", self.0.len())))?;
+    #[inline]
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(length)?;
         self.0 = tail;
-        Ok(head)
+        Some(head)
     }
 
-    fn u32(&mut self) -> Result<u32, Error> {
-        let bytes = self.take(4)?;
-        Ok(bytes.iter().rev().fold(0, |acc, b| acc << 8 | u32::from(*b)))
+    #[inline]
+    fn u32(&mut self) -> Option<u32> {
+        let (head, tail) = self.0.split_first_chunk()?;
+        self.0 = tail;
+        Some(u32::from_le_bytes(*head))
     }
 
-    fn item(&mut self) -> Result<&'a [u8], Error> {
+    #[inline]
+    fn item(&mut self) -> Option<&'a [u8]> {
         let length = self.u32()? as usize;
         self.take(length)
     }
 
-    fn records(&mut self) -> Result<Records<'a>, Error> {
-        let count = self.u32()?;
-        let begin = self.0;
-        (0..count).try_for_each(|_| self.item().map(drop))?;
-        Ok(Records(Lies::Together(count, &begin[..begin.len() - self.0.len()])))
+    #[inline]
+    fn records(&mut self) -> Option<Records<'a>> {
+        let (count, begin) = (self.u32()?, self.0);
+        for _ in 0..count {
+            self.item()?;
+        }
+        Some(Records(Lies::Together(count, &begin[..begin.len() - self.0.len()])))
     }
 
-    fn list(&mut self) -> Result<Vec<&'a [u8]>, Error> {
+    fn list(&mut self) -> Option<Vec<&'a [u8]>> {
         let count = self.u32()?;
-        (0..count).map(|_| self.item()).collect()
+        // What is announced may not be there: an item takes four bytes at least.
+        let mut items = Vec::with_capacity((count as usize).min(self.0.len() / 4));
+        for _ in 0..count {
+            items.push(self.item()?);
+        }
+        Some(items)
+    }
+
+    /// A list of JSON texts.
+    fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<Vec<T>, Error> {
+        let texts = self.list().ok_or_else(early)?;
+        texts.into_iter().map(|text| serde_json::from_slice(text).map_err(Error::new)).collect()
     }
 
     fn end(&self) -> Result<(), Error> {
         if self.0.is_empty() { Ok(()) } else { Err(Error(format!("batch has {} bytes too many", self.0.len()))) }
     }
+}
+
+#[cold]
+fn early() -> Error {
+    Error::new("batch ends early")
 }
 
 #[cfg(test)]
