@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::common::{counts, done, obvert, program, repository, rows};
+use crate::common::{Ran, counts, done, obvert, program, repository, rows};
 use crate::watch::{interrupt, wait_for};
 
 /// cargo in a folder, which must succeed; what it builds for one test serves the others.
@@ -22,10 +22,15 @@ fn target() -> std::path::PathBuf {
 }
 
 /// The program, with the same folder for what it builds.
-fn run(folder: &Path, arguments: &[&str]) -> crate::common::Ran {
+fn run(folder: &Path, arguments: &[&str]) -> Ran {
+    run_with(folder, arguments, &[])
+}
+
+fn run_with(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     // Not optimised, unlike the program and its own plugins: that is no matter of the border.
     let mut command = program(folder, arguments);
     command.env("CARGO_TARGET_DIR", target()).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
+    command.envs(environment.iter().copied());
     command.stdout(Stdio::piped()).output().unwrap().into()
 }
 
@@ -83,26 +88,53 @@ fn a_new_plugin_is_tested_used_and_changed() {
 }
 
 /// Put between two stages of the quickstart, as a user would who has nothing but `obvert new` and the pipeline.
-#[test]
-fn a_plugin_of_pairs_stands_in_the_quickstart() {
+fn stands_in_the_quickstart(name: &str, environment: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
-    done(folder.path(), &["new", "plugin", "short-pairs", "--record", "Pair"]);
+    done(folder.path(), &["new", "plugin", name, "--record", "Pair"]);
     let pipeline = fs::read_to_string(repository("pipelines/quickstart.toml")).unwrap();
     let quickstart = repository("pipelines/quickstart").display().to_string();
     let pipeline = pipeline.replace("path = \"quickstart/", &format!("path = \"{quickstart}/"));
     let pipeline = pipeline
-        .replace("[run]", "plugins = [\"short-pairs\"]\n\n[run]")
+        .replace("[run]", &format!("plugins = [\"{name}\"]\n\n[run]"))
         .replace("from = \"verify\"", "from = \"short\"");
-    let stage = "[stage.short]\ntype = \"short-pairs\"\nfrom = \"verify\"\nlimit = 60\n";
+    let stage = format!("[stage.short]\ntype = \"{name}\"\nfrom = \"verify\"\nlimit = 60\n");
     fs::write(folder.path().join("quickstart.toml"), format!("{pipeline}\n{stage}")).unwrap();
     let quick = ["--set", "profiles.limit=4", "--set", "train.updates=2", "--set", "heldout.limit=1", "--out", "out"];
-    let ran = run(folder.path(), &[&["run", "quickstart.toml"], &quick[..]].concat());
+    let ran = run_with(folder.path(), &[&["run", "quickstart.toml"], &quick[..]].concat(), environment);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let [all, _, _, kept, ..] = counts(&ran, "short");
     assert!(0 < kept && kept < all, "{}", ran.out);
     let pairs = rows(&folder.path().join("out/pairs/pairs.jsonl"));
     assert_eq!(pairs.len() as i64, kept);
     assert!(pairs.iter().all(|pair| pair["chosen"][0]["content"].as_str().unwrap().chars().count() <= 60));
+}
+
+#[test]
+fn a_plugin_of_pairs_stands_in_the_quickstart() {
+    stands_in_the_quickstart("short-pairs", &[]);
+}
+
+/// Beside the four plugins, which the tests' compiler has built with optimisations.
+#[test]
+fn a_plugin_of_another_compiler_stands_there_too() {
+    match another_compiler() {
+        Some(compiler) => stands_in_the_quickstart("other-pairs", &[("RUSTC", &compiler)]),
+        None => eprintln!("SKIPPED: no compiler of another version"),
+    }
+}
+
+/// A compiler of another version than the tests', if rustup has one.
+fn another_compiler() -> Option<String> {
+    let said = |command: &str, arguments: &[&str]| {
+        let ran = Command::new(command).args(arguments).output().ok().filter(|ran| ran.status.success());
+        ran.map(|ran| String::from_utf8_lossy(&ran.stdout).trim().to_string())
+    };
+    let own = said("rustc", &["--version"])?;
+    let toolchains = said("rustup", &["toolchain", "list"])?;
+    toolchains.lines().filter_map(|line| line.split_whitespace().next()).find_map(|toolchain| {
+        let compiler = said("rustup", &["which", "--toolchain", toolchain, "rustc"])?;
+        (said(&compiler, &["--version"])? != own).then_some(compiler)
+    })
 }
 
 #[test]

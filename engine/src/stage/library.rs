@@ -267,3 +267,6 @@ impl Runner for Instance {
         Link(Together::Library(self))
     }
 }
+
+#[cfg(test)]
+mod tests;
