@@ -78,9 +78,22 @@ enum Verb {
     Merge(verbs::merge::Arguments),
 }
 
+/// A reader that has seen enough (`| head`) is no failure of what is printed.
+fn end_with_the_reader() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
+        otherwise(panic);
+    }));
+}
+
 /// Exit codes: 0 done, 1 failed while running, 2 wrong usage or pipeline.
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("OBVERT_LOG").unwrap_or_else(|_| "warn".into());
+    end_with_the_reader();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => verbs::run::run(&arguments),

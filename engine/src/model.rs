@@ -1,16 +1,21 @@
 //! Models, and the endpoints that call them: a bounded pool, each distinct call made once, replies durable before use.
 
 mod endpoint;
+mod limits;
 mod scripted;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use obvert_api::{Reply, Request};
 
-pub(crate) use endpoint::{Call, Endpoint, Limits, Named, Owners, ReplyTo, Ticket, Via, owner, ticket, ticket_of};
-pub use endpoint::{Explanation, Usage};
+pub use endpoint::Explanation;
+pub(crate) use endpoint::{Call, Endpoint, Named, Owners, ReplyTo, Ticket, Via, owner, ticket, ticket_of};
+pub use limits::{Budget, Limits, Price};
 pub use scripted::Scripted;
+pub use usage::{ByStage, Usage};
 
 /// Something that answers requests.
 pub trait Model: Send + Sync {
@@ -24,8 +29,48 @@ pub trait Model: Send + Sync {
     fn batch(&self) -> usize {
         1
     }
-    /// Answers each request, in order.
-    fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>>;
+    /// How often a call that failed is made again, where the pipeline does not say.
+    fn retries(&self) -> u32 {
+        0
+    }
+    /// Answers each request, in order. Who cannot do so within the time is given up.
+    fn call(&self, requests: &[Request], within: Option<Duration>) -> Vec<Result<Reply, Failure>>;
+}
+
+/// Why a call came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// For people.
+    pub cause: String,
+    /// What to do about it.
+    pub then: Then,
+}
+
+/// What to do when a call has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// Make it again, after a pause that grows each time.
+    Again,
+    /// The same, but no other call begins before either: the model is asked too much. It may have said for how long.
+    Wait(Option<Duration>),
+    /// Leave it: it would fail again.
+    Leave,
+    /// End the run: all others would fail too.
+    End,
+}
+
+impl Failure {
+    /// Of that kind.
+    pub fn new(cause: impl std::fmt::Display, then: Then) -> Self {
+        Failure { cause: cause.to_string(), then }
+    }
+}
+
+/// One that may pass.
+impl From<String> for Failure {
+    fn from(cause: String) -> Self {
+        Failure { cause, then: Then::Again }
+    }
 }
 
 /// The models of a pipeline by name.

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::model::{Model, Scripted};
 use crate::pipeline::{Catalog, Document, Isolation, Plan, Report, StageKind, StagePlan};
-use crate::stage::{Builtin, Library, Limits, Program, Runner, Shown, ask, build, load};
+use crate::stage::{Builtin, Library, Limits, Program, Runner, Shown, ask, build, load, load_in_place};
 use crate::{Error, RunContext, View};
 
 /// A row that a source could not read: what it found, and why that will not do.
@@ -143,15 +143,28 @@ impl Registry {
     /// # Errors
     /// It is no plugin; names the file.
     pub fn add_plugin(&mut self, path: &Path) -> Result<(), Error> {
-        for (manifest, body) in bodies(path).map_err(|cause| Error::Plugin { path: path.to_path_buf(), cause })? {
-            self.add(&manifest.name, Entry::of_stage(&manifest, body, path.display().to_string()));
+        let bodies = bodies(path);
+        self.add_bodies(path, bodies).map_err(|cause| Error::Plugin { path: path.to_path_buf(), cause })
+    }
+
+    /// Adds the stages of a plugin. None takes the place of another one's: what a pipeline means must not depend on their order.
+    fn add_bodies(&mut self, path: &Path, bodies: Result<Vec<(Manifest, Body)>, String>) -> Result<(), String> {
+        let origin = path.display().to_string();
+        for (manifest, body) in bodies? {
+            if let Some(known) = self.entry(&manifest.name).filter(|known| known.origin != origin) {
+                return Err(format!("its stage type `{}` is there already ({})", manifest.name, known.origin));
+            }
+            self.add(&manifest.name, Entry::of_stage(&manifest, body, origin.clone()));
         }
         Ok(())
     }
 
     /// Loads the program's own plugins from the folders where a build or an installation puts them.
     pub fn add_own_libraries(&mut self, names: &[&str]) -> Result<(), Error> {
-        names.iter().filter_map(|name| own_library(name)).try_for_each(|path| self.add_plugin(&path))
+        names.iter().filter_map(|name| own_library(name)).try_for_each(|path| {
+            let bodies = load_in_place(&path).map(of_library);
+            self.add_bodies(&path, bodies).map_err(|cause| Error::Plugin { path, cause })
+        })
     }
 
     /// The stage type of this name.
@@ -226,12 +239,21 @@ fn bodies(path: &Path) -> Result<Vec<(Manifest, Body)>, String> {
     if path.is_dir() {
         return bodies(&build(path)?);
     }
-    if path.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION) {
-        let stages = load(path)?.into_iter();
-        return Ok(stages.map(|stage| (stage.manifest.clone(), Body::Library(Box::new(stage)))).collect());
+    if is_library(path) {
+        return load(path).map(of_library);
     }
     let stages = ask(path)?.into_iter();
     Ok(stages.map(|stage| (stage.manifest.clone(), Body::Program(Box::new(stage)))).collect())
+}
+
+/// By its name, which a version may follow.
+fn is_library(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(std::env::consts::DLL_SUFFIX) || name.contains(&format!("{}.", std::env::consts::DLL_SUFFIX))
+}
+
+fn of_library(stages: Vec<Library>) -> Vec<(Manifest, Body)> {
+    stages.into_iter().map(|stage| (stage.manifest.clone(), Body::Library(Box::new(stage)))).collect()
 }
 
 /// A library of the program's own, by the name of its crate, where a build or an installation has put it.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::Seat;
 use crate::dataflow::{Applied, Ending, Graph, Node, OnFailure, Operator, Settlement, Trace, View};
 use crate::feed::Feed;
-use crate::model::Usage;
+use crate::model::ByStage;
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::Source;
 use crate::{Counts, Error, Registry, StageCount};
@@ -56,8 +56,8 @@ impl Options {
 pub struct Outcome {
     /// What each stage did, in the order of the file.
     pub stages: Vec<StageCount>,
-    /// What each model was asked, by name.
-    pub models: Vec<(String, Usage)>,
+    /// What each model was asked, by its name and that of the stage.
+    pub models: Vec<(String, ByStage)>,
     /// Wall time.
     pub elapsed: Duration,
     /// Stopped from outside before it was quiet.

@@ -10,6 +10,7 @@ mod foreign;
 mod frames;
 mod host;
 mod isolated;
+mod kept;
 mod library;
 mod lines;
 mod pipe;
@@ -26,7 +27,7 @@ pub use chain::Link;
 pub(crate) use chain::{Chain, Passed};
 pub(crate) use example::Shown;
 pub use isolated::Limits;
-pub use library::{Library, load};
+pub use library::{Library, load, load_in_place};
 pub use lines::{Program, ask};
 
 /// An item of a stage, with the replies so far.

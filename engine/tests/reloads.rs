@@ -6,7 +6,7 @@ use std::process::Command;
 
 use obvert_api::Json;
 use obvert_api::erased::{decode, encode};
-use obvert_engine::stage::{Work, load};
+use obvert_engine::stage::{Library, Work, load, load_in_place};
 use serde_json::json;
 
 /// As many as a developer makes in years.
@@ -30,9 +30,9 @@ fn compiled(library: &Path, change: impl FnOnce(String) -> String) -> Result<boo
 }
 
 /// What a library's stage, with `most = 5`, makes of a row with this text.
-fn shortened(library: &Path, text: &str) -> Result<String, Box<dyn std::error::Error>> {
+fn shortened(mut stages: Vec<Library>, text: &str) -> Result<String, Box<dyn std::error::Error>> {
     let record = encode(&Json(json!({ "text": text })))?;
-    let stage = load(library)?.remove(0).create(&json!({ "most": 5 }))?;
+    let stage = stages.remove(0).create(&json!({ "most": 5 }))?;
     let made = stage.run(&[Work { item: &record, replies: &[] }]).remove(0)?;
     Ok(decode::<Json>(&made.records[0])?.0["text"].as_str().unwrap_or_default().to_owned())
 }
@@ -47,10 +47,33 @@ fn a_plugin_can_be_loaded_anew_ten_thousand_times() -> Outcome {
     for reload in 0..RELOADS {
         let copy = folder.path().join(format!("{reload}.so"));
         fs::copy(&library, &copy)?;
-        assert_eq!(shortened(&copy, "a long text")?, "a lon", "reload {reload}");
+        assert_eq!(shortened(load_in_place(&copy)?, "a long text")?, "a lon", "reload {reload}");
         // What is mapped needs its name no more.
         fs::remove_file(&copy)?;
     }
+    Ok(())
+}
+
+/// Somebody copies another file over a library that is in use, half of it; and then the rest.
+#[test]
+fn a_library_that_is_written_over_is_in_use_as_it_was() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let library = folder.path().join("libshorten.so");
+    if !compiled(&library, |source| source)? {
+        return Ok(());
+    }
+    let record = encode(&Json(json!({ "text": "a long text" })))?;
+    let stage = load(&library)?.remove(0).create(&json!({ "most": 5 }))?;
+    let whole = fs::read(&library)?;
+    for cut in [0, 10, 63, 3000, whole.len() / 2] {
+        fs::write(&library, &whole[..cut])?;
+        assert!(stage.run(&[Work { item: &record, replies: &[] }]).remove(0).is_ok());
+        let refused = load(&library).err().ok_or("it was loaded")?;
+        let said = if cut == 0 { "file too short" } else { "it is cut off: it says that it has" };
+        assert!(refused.contains(said), "{cut}: {refused}");
+    }
+    fs::write(&library, &whole)?;
+    assert_eq!(shortened(load(&library)?, "a long text")?, "a lon");
     Ok(())
 }
 
@@ -66,9 +89,9 @@ fn a_library_that_is_replaced_is_the_new_one() -> Outcome {
     let kept = folder.path().join("kept.so");
     fs::copy(&library, &kept)?;
     for round in 0..3 {
-        assert_eq!(shortened(&library, "a long text")?, "a lon", "round {round}");
+        assert_eq!(shortened(load(&library)?, "a long text")?, "a lon", "round {round}");
         fs::rename(&other, &library)?;
-        assert_eq!(shortened(&library, "a long text")?, "a lo", "round {round}");
+        assert_eq!(shortened(load(&library)?, "a long text")?, "a lo", "round {round}");
         fs::copy(&library, &other)?;
         fs::remove_file(&library)?;
         fs::copy(&kept, &library)?;

@@ -23,12 +23,15 @@ pub struct Arguments {
     /// Override a value: stage.key=value.
     #[arg(long)]
     set: Vec<String>,
+    /// Load no plugin that is not pinned by its hash (see `obvert lock`).
+    #[arg(long)]
+    locked: bool,
 }
 
 /// Explains the calls of a record.
 pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
-    let (_, plan, registry) =
-        super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), super::Trust::Named)?;
+    let trust = super::Trust::of(arguments.locked);
+    let (_, plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
     anyhow::ensure!(out.join("state/memo").is_dir(), "{}: no run has been here", out.display());
     let found = obvert_engine::explain(plan, &registry, &out, &arguments.id)?;

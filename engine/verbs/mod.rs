@@ -109,14 +109,30 @@ fn usable(path: Option<&Path>) -> anyhow::Result<Registry> {
     Ok(registry)
 }
 
-/// Adds the plugins that a pipeline names. None is loaded, or built, before it is known to be what it is pinned to.
+/// Adds the plugins that a pipeline names, or says what is wrong with all of them that cannot be. None is loaded, or built, before it is
+/// known to be what it is pinned to.
 fn add_plugins(registry: &mut Registry, document: &Document, trust: Trust) -> anyhow::Result<()> {
+    let mut refused: Vec<String> = Vec::new();
     for (index, plugin) in document.plugins().iter().enumerate() {
-        let refused = |cause: String| Refused(Report::at_plugin(document, index, cause).to_string());
-        is_trusted(plugin, trust).map_err(refused)?;
-        registry.add_plugin(&plugin.path).map_err(|error| refused(error.to_string()))?;
+        let loaded = is_trusted(plugin, trust)
+            .and_then(|()| registry.add_plugin(&plugin.path).map_err(|error| error.to_string()));
+        if let Err(cause) = loaded {
+            let cause = format!("{cause}{}", alike(&plugin.path));
+            refused.push(Report::at_plugin(document, index, cause).to_string());
+        }
     }
+    anyhow::ensure!(refused.is_empty(), Refused(refused.join("\n\n")));
     Ok(())
+}
+
+/// What there is in place of a file that is not there.
+fn alike(path: &Path) -> String {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path.parent().filter(|_| !path.exists()).and_then(|folder| folder.read_dir().ok());
+    let names = folder.into_iter().flatten().flatten().map(|entry| name(&entry.path()));
+    let near = names.map(|other| (strsim::normalized_damerau_levenshtein(&other, &name(path)), other));
+    let best = near.filter(|(score, _)| *score >= 0.6).max_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.map(|(_, other)| format!("; did you mean `{other}`?")).unwrap_or_default()
 }
 
 fn is_trusted(plugin: &PluginEntry, trust: Trust) -> Result<(), String> {

@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Override a value: stage.key=value.
     #[arg(long)]
     set: Vec<String>,
+    /// Load no plugin that is not pinned by its hash (see `obvert lock`).
+    #[arg(long)]
+    locked: bool,
     /// Print one line of JSON: an object of the records of each stage, and `rejected`.
     #[arg(long)]
     json: bool,
@@ -29,7 +32,8 @@ pub struct Arguments {
 
 /// Shows it.
 pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
-    let (_, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), Trust::Named)?;
+    let trust = Trust::of(arguments.locked);
+    let (_, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
     limit(&mut plan, &registry, arguments.rows);
     // Another preview does not pay for the calls of this one.
     let out = Path::new("runs").join(&plan.name).join("preview");

@@ -23,12 +23,15 @@ pub struct Arguments {
     /// Override a value: stage.key=value.
     #[arg(long)]
     set: Vec<String>,
+    /// Load no plugin that is not pinned by its hash (see `obvert lock`).
+    #[arg(long)]
+    locked: bool,
 }
 
 /// Runs them; fails if one does.
 pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
-    let (_, _, plan, registry) =
-        super::resolve(&arguments.pipeline, &arguments.set, &Findings::default(), Trust::Named)?;
+    let trust = Trust::of(arguments.locked);
+    let (_, _, plan, registry) = super::resolve(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
     let wanted = |test: &&TestPlan| arguments.filter.as_ref().is_none_or(|filter| test.name.contains(filter.as_str()));
     let tests: Vec<&TestPlan> = plan.tests.iter().filter(wanted).collect();
     if tests.is_empty() {

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use obvert_api::record::Message;
 use obvert_api::{PathSetting, Reply, Request};
 use obvert_engine::Registry;
-use obvert_engine::model::Model;
+use obvert_engine::model::{Failure, Model, Then};
 use obvert_trainer::generate::{Job, Outcome, Sampling, generate};
 use obvert_trainer::load::{self, Checkpoint, Dialect};
 use obvert_trainer::{Adapter, Storage, peft};
@@ -179,8 +180,9 @@ impl Model for Local {
         256
     }
 
-    fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
-        let mut replies: Vec<Result<Reply, String>> = vec![Err("not answered".into()); requests.len()];
+    fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
+        let not_answered = Failure::new("not answered", Then::Leave);
+        let mut replies: Vec<Result<Reply, Failure>> = vec![Err(not_answered); requests.len()];
         let mut by_adapter: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
         for (index, request) in requests.iter().enumerate() {
             by_adapter.entry(request.adapter.as_deref()).or_default().push(index);
@@ -188,6 +190,8 @@ impl Model for Local {
         for (adapter, indices) in &by_adapter {
             let group: Vec<&Request> = indices.iter().map(|index| &requests[*index]).collect();
             let answers = self.0.answer(*adapter, &group).unwrap_or_else(|cause| vec![Err(cause); group.len()]);
+            // What is wrong with a prompt or an adapter is so the next time too.
+            let answers = answers.into_iter().map(|reply| reply.map_err(|cause| Failure::new(cause, Then::Leave)));
             indices.iter().zip(answers).for_each(|(index, reply)| replies[*index] = reply);
         }
         replies

@@ -36,7 +36,12 @@ fn lines(rows: &[Value]) -> String {
 
 /// Compiles a C file of the repository's into a library in the folder; without a compiler the test says that it skips.
 fn compiled(folder: &Path, source: &Path, library: &str) -> bool {
-    let include = repository("engine/api/include");
+    compiled_with(folder, source, library, "engine/api/include")
+}
+
+/// The same with the header of a folder of the repository.
+fn compiled_with(folder: &Path, source: &Path, library: &str, header: &str) -> bool {
+    let include = repository(header);
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-I"]).arg(include).args(["-o", library]);
     match cc.arg(source).current_dir(folder).status() {
@@ -61,13 +66,15 @@ fn a_stage_in_c_runs_within_the_program_and_beside_it() {
         json!({"id": 3}),
         json!({"id": 4, "text": ""}),
     ];
-    for isolation in ["", "isolation = \"process\""] {
+    let versions = ["engine/api/include", "engine/api/tests/v1"];
+    for (isolation, version) in [("", 0), ("isolation = \"process\"", 0), ("", 1)] {
         let settings = format!("most = 5\n{isolation}");
         let folder = folder(&[
             ("foreign.toml", &pipeline("libshorten.so", "shorten", &settings)),
             ("rows.jsonl", &lines(&given)),
         ]);
-        if !compiled(folder.path(), &repository("engine/api/examples/shorten.c"), "libshorten.so") {
+        let source = repository("engine/api/examples/shorten.c");
+        if !compiled_with(folder.path(), &source, "libshorten.so", versions[version]) {
             return;
         }
         let ran = done(folder.path(), &["run", "foreign.toml", "--out", "out"]);
@@ -200,6 +207,27 @@ fn a_program_that_does_not_speak_is_named() {
     assert_eq!(made.iter().map(|row| row["topic"].as_str().unwrap()).collect::<Vec<_>>(), ["exit", "sea", "tea"]);
     let aside = rows(&folder.path().join("chatty/rejected.jsonl"));
     assert!(aside.len() == 1 && aside[0]["reason"].as_str().unwrap().contains("missing field `item`"), "{aside:?}");
+}
+
+/// All that is wrong with the plugins is told at once, and none takes the place of another.
+#[test]
+fn plugins_that_cannot_be_are_all_named() {
+    let names = ["longest.py", "other.py", "longst.py", "plain.txt"];
+    let pipeline = pipeline("longest.py", "longest", "by = \"topic\"");
+    let pipeline = pipeline.replace("[\"longest.py\"]", &format!("{names:?}"));
+    let folder = folder(&[("foreign.toml", &pipeline), ("rows.jsonl", ""), ("plain.txt", "text")]);
+    names[..2].iter().for_each(|name| python(folder.path(), name, |source| source));
+    let refused = obvert(folder.path(), &["check", "foreign.toml"]);
+    let said = [
+        "other.py: its stage type `longest` is there already (",
+        "foreign.toml:3:26",
+        "longst.py: No such file or directory (os error 2); did you mean `longest.py`?",
+        "foreign.toml:3:38",
+        "plain.txt: its process cannot be started: Permission denied (os error 13): is it executable (chmod +x)?",
+    ];
+    for said in said {
+        assert!(refused.code == 2 && refused.err.contains(said), "{said} is not in {}", refused.err);
+    }
 }
 
 /// A plugin that is pinned is refused, before it is run, once it is another; with `--locked` only those that are pinned are used.

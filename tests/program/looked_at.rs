@@ -112,7 +112,6 @@ fn a_pipeline_is_tested_on_rows_and_replies_of_its_own() {
         ("query = \"And now?\"", "query = \"And then?\"", "`play` makes"),
         ("missing field `id`", "missing field `ids`", "does not set aside with \"missing field `ids`\""),
         ("rejected.profiles", "rejected.personas", "`profiles` sets aside with"),
-        ("records.session = []", "records.out = []", "`out` is not run in a test"),
         ("match = \".\", reply = \"Today, yes.\"", "match = \"Nobody\", reply = \"\"", "`respond` sets aside with"),
     ] {
         assert!(pipeline.contains(change));
@@ -122,6 +121,8 @@ fn a_pipeline_is_tested_on_rows_and_replies_of_its_own() {
     }
     let (_, none) = ran(PIPELINE, &["test", "small.toml"]);
     assert!(none.code == 2 && none.err.contains("no such [[test]]"), "{}", none.err);
+    let (_, sink) = ran(&pipeline.replace("records.session = []", "records.out = []"), &["check", "small.toml"]);
+    assert!(sink.code == 2 && sink.err.contains("`out` makes no records"), "{}", sink.err);
     let (_, wrong) = ran(&pipeline.replace("rows.personas", "rows.session"), &["check", "small.toml"]);
     assert!(wrong.code == 2 && wrong.err.contains("`session` is no source"), "{}", wrong.err);
     let (_, wrong) = ran(&pipeline.replace("rows.personas", "rows.persons"), &["check", "small.toml"]);

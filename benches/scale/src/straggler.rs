@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use obvert_api::{Reply, Request};
-use obvert_engine::model::Model;
+use obvert_engine::model::{Failure, Model};
 use obvert_engine::pipeline::parse;
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Options, Registry, Settled, View};
@@ -80,7 +80,7 @@ impl Model for Uneven {
         1024
     }
 
-    fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
+    fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
         let number = self.calls.fetch_add(1, Relaxed);
         std::thread::sleep(if number % EVERY == EVERY / 2 { self.each.max(self.straggles) } else { self.each });
         let reply = Reply { text: "yes".into(), prompt_tokens: 1, reply_tokens: 1, finished: true };

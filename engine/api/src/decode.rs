@@ -10,6 +10,7 @@ use serde::de::{
 /// Why bytes are no record. Behind a pointer, so that what is read comes in registers: the reader does little else than to hand
 /// results on.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "one pointer instead of three words")]
 pub(crate) struct Damage(Box<String>);
 
 /// No list is longer: a damaged length must not be believed.

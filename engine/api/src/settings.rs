@@ -51,7 +51,9 @@ pub struct Secret(String);
 impl Secret {
     /// The name of the variable that a setting names.
     pub fn variable(setting: &str) -> Option<&str> {
-        setting.strip_prefix("${env:")?.strip_suffix('}').filter(|name| !name.is_empty())
+        let name = setting.strip_prefix("${env:")?.strip_suffix('}')?;
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        (!name.is_empty() && is_name(name)).then_some(name)
     }
 
     /// The secret itself. Keep it no longer than it takes to use it.
@@ -88,7 +90,7 @@ mod tests {
             format!("{secret:?} {}", serde_json::to_string(&secret).unwrap()),
             "Secret(\"${env:PATH}\") \"${env:PATH}\""
         );
-        for wrong in ["PATH", "${env:}", "${env:OBVERT_NO_SUCH}"] {
+        for wrong in ["PATH", "${env:}", "${env:NO PE}", "${env:OBVERT_NO_SUCH}"] {
             assert!(Secret(wrong.into()).reveal().is_err(), "{wrong}");
         }
     }

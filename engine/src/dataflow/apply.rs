@@ -293,7 +293,7 @@ impl State {
         if let Some(trace) = &self.stage.trace {
             trace(Asked { stage: &self.stage, item: &run.item, request, identity: &identity });
         }
-        match endpoint.recall(&identity.key)? {
+        match endpoint.recall(&identity.key, &self.stage.name)? {
             None if run.net < 0 && endpoint.keeps(&identity.key) => Err("its replies are gone from the memo".into()),
             reply => Ok((identity, reply)),
         }

@@ -1,5 +1,6 @@
 //! One model's queue: requests in, replies out through the memo.
 
+mod gate;
 mod lanes;
 mod queue;
 #[cfg(test)]
@@ -7,16 +8,22 @@ mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use obvert_api::{Reply, Request};
 use serde::{Deserialize, Serialize};
 
-use super::Model;
+use super::{ByStage, Failure, Limits, Model, Then};
 use crate::dataflow::OnFailure;
 use crate::memo::{CallPlace, Entry, Identity, Key, Memo, Origin, Paid, now};
 use crate::run::{Mail, Outbox};
 use queue::{Queue, Queued};
+
+/// What a model made of a request.
+type Answer = Result<Reply, Failure>;
+
+/// A pause that people should know of.
+const WORTH_SAYING: Duration = Duration::from_secs(5);
 
 /// Says where a reply belongs: a number that nobody else has.
 pub type Ticket = u64;
@@ -61,17 +68,6 @@ pub struct Call {
     pub lap: u32,
 }
 
-/// How a model may be used.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Limits {
-    /// Requests that are with it at once, at most.
-    pub max_in_flight: usize,
-    /// How long a call may take.
-    pub timeout: Option<Duration>,
-    /// How often a call that fails is made again.
-    pub retries: u32,
-}
-
 /// A model with its queue. Identical requests in flight cost one call.
 pub struct Endpoint {
     name: String,
@@ -80,9 +76,14 @@ pub struct Endpoint {
     identity: String,
     memo: Arc<Memo>,
     limits: Limits,
+    retries: u32,
     queue: Mutex<Queue>,
+    /// Wakes a lane: there is a call, or one is due again.
     wake: Condvar,
-    usage: Mutex<Usage>,
+    /// A lane has ended its call.
+    ended: Condvar,
+    /// By stage.
+    usage: Mutex<ByStage>,
     /// Present where other processes make a part of the calls.
     owners: Option<Owners>,
     fail: OnFailure,
@@ -108,35 +109,6 @@ impl Owners {
 pub(crate) fn owner(key: &Key, count: usize) -> usize {
     let number = key[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
     (number % count as u64) as usize
-}
-
-/// What a model has been asked so far.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Calls that it answered.
-    pub calls: u64,
-    /// Calls that failed, each attempt counted.
-    pub failures: u64,
-    /// Replies taken from the memo.
-    pub memo_hits: u64,
-    /// Tokens read in calls.
-    pub prompt_tokens: u64,
-    /// Tokens written in calls.
-    pub reply_tokens: u64,
-    /// Time spent in calls, summed over concurrent ones.
-    pub time: Duration,
-}
-
-impl Usage {
-    /// Adds what the same model was asked in another process.
-    pub(crate) fn add(&mut self, other: &Usage) {
-        self.calls += other.calls;
-        self.failures += other.failures;
-        self.memo_hits += other.memo_hits;
-        self.prompt_tokens += other.prompt_tokens;
-        self.reply_tokens += other.reply_tokens;
-        self.time += other.time;
-    }
 }
 
 /// Where a reply comes from, or would.
@@ -170,11 +142,13 @@ impl Endpoint {
             name: name.to_string(),
             pipeline: pipeline.to_string(),
             identity: model.identity(),
+            retries: limits.retries.unwrap_or_else(|| model.retries()),
             model,
             memo,
+            queue: Mutex::new(Queue::behind(gate::Gate::of(limits.clone(), Instant::now()))),
             limits,
-            queue: Mutex::default(),
             wake: Condvar::new(),
+            ended: Condvar::new(),
             usage: Mutex::default(),
             owners,
             fail,
@@ -188,16 +162,18 @@ impl Endpoint {
         Identity::of(build, &self.identity, request)
     }
 
-    /// The memo's reply to a call, if it was made before; another process's memo is not looked into.
+    /// The memo's reply to a stage's call, if it was made before; another process's memo is not looked into.
     ///
     /// # Errors
     /// The memo cannot be read.
-    pub fn recall(&self, key: &Key) -> Result<Option<Reply>, String> {
+    pub fn recall(&self, key: &Key, stage: &Arc<str>) -> Result<Option<Reply>, String> {
         if !self.keeps(key) {
             return Ok(None);
         }
         let reply = self.memo.get(key)?;
-        self.usage_mut().memo_hits += u64::from(reply.is_some());
+        if reply.is_some() {
+            self.usage_mut().entry(Arc::clone(stage)).or_default().memo_hits += 1;
+        }
         Ok(reply)
     }
 
@@ -219,8 +195,8 @@ impl Endpoint {
         Ok(Explanation::New(before.min_by_key(|(differ, _)| differ.len())))
     }
 
-    /// What the model has been asked so far.
-    pub fn usage(&self) -> Usage {
+    /// What the model has been asked so far, by stage.
+    pub fn usage(&self) -> ByStage {
         self.usage_mut().clone()
     }
 
@@ -247,7 +223,7 @@ impl Endpoint {
             return self.send(&queue, owner, Mail::Call(call));
         }
         // The call may have ended since the caller looked; replies are kept before their waiters are forgotten.
-        if let Ok(Some(reply)) = self.recall(&call.identity.key) {
+        if let Ok(Some(reply)) = self.recall(&call.identity.key, &call.stage) {
             drop(queue);
             return to(ticket, Ok(reply), Via::Memo);
         }
@@ -275,23 +251,23 @@ impl Endpoint {
         queue.closed = true;
         self.wake.notify_all();
         while queue.runs() {
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.ended.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Hands answers over, once they are kept.
-    fn settle(&self, calls: Vec<Queued>, replies: Vec<Result<Reply, String>>) {
+    fn settle(&self, calls: Vec<Queued>, replies: Vec<Answer>) {
         let Some(replies) = self.keep(&calls, replies) else { return };
         calls.into_iter().zip(replies).for_each(|(queued, reply)| self.conclude(queued, reply));
     }
 
     /// Keeps what calls were answered: a reply that is not on disk is not used, or a restart would pay it again and might get
     /// another. A call that was given up and made again may have been answered meanwhile: the first answer stands.
-    fn keep(&self, calls: &[Queued], mut replies: Vec<Result<Reply, String>>) -> Option<Vec<Result<Reply, String>>> {
+    fn keep(&self, calls: &[Queued], mut replies: Vec<Answer>) -> Option<Vec<Answer>> {
         let mut paid = Vec::new();
         for (queued, reply) in calls.iter().zip(&mut replies) {
             let Ok(answer) = reply else { continue };
-            match self.limits.timeout.map(|_| self.memo.get(&queued.call.identity.key)) {
+            match self.limits.timeout_s.map(|_| self.memo.get(&queued.call.identity.key)) {
                 Some(Ok(Some(first))) => *answer = first,
                 _ => paid.push(self.paid(&queued.call, answer)),
             }
@@ -299,23 +275,47 @@ impl Endpoint {
         match self.memo.put(&paid) {
             Ok(()) => Some(replies),
             Err(cause) => {
-                (self.fail)(&format!("model {}", self.name), format!("the memo could not keep a reply: {cause}"));
+                self.end(format!("the memo could not keep a reply: {cause}"));
                 None
             }
         }
     }
 
     /// Hands an answer over, or has a call that failed made again.
-    fn conclude(&self, queued: Queued, reply: Result<Reply, String>) {
+    fn conclude(&self, queued: Queued, reply: Answer) {
+        let (key, attempts) = (queued.call.identity.key, queued.attempts);
+        let failed = match reply {
+            Ok(reply) => return hand_over(self.queue().take_waiters(&key), &Ok(reply), Via::Call),
+            Err(Failure { cause, then: Then::End }) => return self.end(cause),
+            Err(failed) => failed,
+        };
         let mut queue = self.queue();
-        if reply.is_err() && queued.attempts <= self.limits.retries {
+        if let Then::Wait(pause) = failed.then {
+            self.hold(&mut queue, &queued, pause, &failed.cause);
+        }
+        if failed.then != Then::Leave && attempts <= self.retries {
             queue.push_later(queued);
             drop(queue);
-            return self.wake.notify_all();
+            return self.wake.notify_one();
         }
-        let waiters = queue.take_waiters(&queued.call.identity.key);
+        let waiters = queue.take_waiters(&key);
         drop(queue);
-        hand_over(waiters, &reply, Via::Call);
+        let tried = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        hand_over(waiters, &Err(failed.cause + &tried), Via::Call);
+    }
+
+    /// Lets no call begin for as long as the model says, or as this one would wait.
+    fn hold(&self, queue: &mut Queue, queued: &Queued, pause: Option<Duration>, cause: &str) {
+        let pause = pause.unwrap_or_else(|| queue::pause(queued));
+        queue.gate.shut(Instant::now(), pause);
+        if pause >= WORTH_SAYING {
+            tracing::warn!(model = self.name, seconds = pause.as_secs(), "waits before it is asked again: {cause}");
+        }
+    }
+
+    /// Ends the run.
+    fn end(&self, cause: String) {
+        (self.fail)(&format!("model {}", self.name), cause);
     }
 
     fn paid(&self, call: &Call, reply: &Reply) -> Paid {
@@ -327,7 +327,7 @@ impl Endpoint {
         }
     }
 
-    fn usage_mut(&self) -> MutexGuard<'_, Usage> {
+    fn usage_mut(&self) -> MutexGuard<'_, ByStage> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -11,7 +11,7 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Model;
+use super::{Failure, Model, Then};
 
 /// Settings of `kind = "scripted"`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -77,14 +77,15 @@ impl Model for Script {
         if self.latency.is_zero() { 256 } else { 1 }
     }
 
-    fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
+    fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
         for request in requests {
             if let Err(error) = self.record(request) {
-                return vec![Err(format!("log: {error}")); requests.len()];
+                return vec![Err(format!("log: {error}").into()); requests.len()];
             }
         }
         std::thread::sleep(self.latency);
-        requests.iter().map(|request| self.answer(request)).collect()
+        let answer = |request| self.answer(request).map_err(|cause| Failure::new(cause, Then::Leave));
+        requests.iter().map(answer).collect()
     }
 }
 
@@ -154,7 +155,7 @@ mod tests {
         let model = Scripted::open(&serde_json::json!({ "rule": rules }))?;
         let mut request = Request::new("m", vec![Message::new("user", text)]);
         request.sample = sample;
-        model.call(&[request]).remove(0).map(|r| r.text)
+        model.call(&[request], None).remove(0).map(|r| r.text).map_err(|failure| failure.cause)
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! What both say, the file that includes says: tables are merged key by key. Plugins and tests are those of all files.
 
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use super::document::read;
 use super::place::{File, Place};
@@ -56,13 +56,33 @@ impl<'a> Including<'a> {
         let name = node.text().ok_or("`include` names files, as strings")?;
         let Place::File { file, .. } = node.place else { return Err("`include` stands in a file".into()) };
         let folder = self.files[file].path.parent().unwrap_or(Path::new(""));
-        let path = folder.join(name);
-        if self.open.iter().any(|open| self.files[*open].path == path) {
+        let path = plain(&folder.join(name));
+        if self.open.iter().any(|open| plain(&self.files[*open].path) == path) {
             return Err(format!("`{name}` includes itself"));
+        }
+        if self.open.len() >= DEEPEST {
+            return Err(format!("`{name}` would be the {DEEPEST}th file that one is included by"));
         }
         let text = (self.read)(&path).map_err(|error| format!("`{name}` cannot be read: {error}"))?;
         Ok(File { path, text })
     }
+}
+
+/// Files that include each other, at most: links can make a circle that no name shows.
+const DEEPEST: usize = 32;
+
+/// A path without detours: `a/../b` and `./b` are `b`.
+fn plain(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut plain, part| {
+        match part {
+            Component::ParentDir if matches!(plain.components().next_back(), Some(Component::Normal(_))) => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+        plain
+    })
 }
 
 /// The entries of a list, or a value that stands for a list of one.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::model::Limits;
+
 /// A pipeline whose names are resolved and whose settings fit their schemas.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -74,12 +76,8 @@ pub struct ModelPlan {
     pub name: String,
     /// The model kind.
     pub kind: String,
-    /// How many calls may be under way at once.
-    pub max_in_flight: usize,
-    /// Seconds that a call may take; for ever by default.
-    pub timeout_s: Option<f64>,
-    /// How often a call that failed is made again.
-    pub retries: usize,
+    /// How it may be used.
+    pub limits: Limits,
     /// The settings of the kind: a JSON object, its paths absolute.
     pub settings: Value,
 }

@@ -1,5 +1,6 @@
 //! Errors with their place, rendered as rustc does.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,15 +18,23 @@ pub(super) struct Problem {
     pub place: Place,
     pub message: String,
     pub help: Option<String>,
+    /// Whether what stands there is not to be shown.
+    pub hidden: bool,
 }
 
 impl Problem {
     pub fn new(place: &Place, message: impl Into<String>) -> Self {
-        Self { place: place.clone(), message: message.into(), help: None }
+        Self { place: place.clone(), message: message.into(), help: None, hidden: false }
     }
 
     pub fn help(mut self, help: impl Into<Option<String>>) -> Self {
         self.help = help.into();
+        self
+    }
+
+    /// About what is not to be shown.
+    pub fn hidden(mut self) -> Self {
+        self.hidden = true;
         self
     }
 }
@@ -44,6 +53,8 @@ pub struct Diagnostic {
     #[serde(skip)]
     span: Option<Range<usize>>,
     #[serde(skip)]
+    hidden: bool,
+    #[serde(skip)]
     place: Place,
     #[serde(skip)]
     source: Arc<Source>,
@@ -53,7 +64,8 @@ impl Diagnostic {
     fn new(source: &Arc<Source>, problem: Problem) -> Self {
         Self {
             location: source.location(&problem.place),
-            argument: source.argument(&problem.place).map(str::to_owned),
+            argument: source.argument(&problem.place).map(|argument| shown(argument, problem.hidden)),
+            hidden: problem.hidden,
             span: source.span(&problem.place),
             message: problem.message,
             help: problem.help,
@@ -75,8 +87,23 @@ impl Diagnostic {
     fn snippet(&self, span: Range<usize>) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
         let file = self.source.file(&self.place);
         let (path, text) = file.map(|file| (file.path.to_string_lossy(), file.text.as_str())).unwrap_or_default();
+        let text = if self.hidden { masked(text, &span).into() } else { Cow::Borrowed(text) };
         Snippet::source(text).path(path).annotation(AnnotationKind::Primary.span(span))
     }
+}
+
+/// A `--set` argument, its value masked where it is not to be shown.
+fn shown(argument: &str, hidden: bool) -> String {
+    match argument.split_once('=').filter(|_| hidden) {
+        Some((name, _)) => format!("{name}=***"),
+        None => argument.to_owned(),
+    }
+}
+
+/// A text with stars in place of a part of it, as long as that.
+fn masked(text: &str, span: &Range<usize>) -> String {
+    let stars = "*".repeat(span.len());
+    format!("{}{stars}{}", text.get(..span.start).unwrap_or_default(), text.get(span.end..).unwrap_or_default())
 }
 
 /// One or more errors of a pipeline, in the order of the file. Displays as rustc's do, without colours.

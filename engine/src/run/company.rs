@@ -10,7 +10,7 @@ use timely::worker::Worker;
 use super::Shared;
 use super::post::{Mail, Outbox, carry};
 use crate::cluster::Others;
-use crate::model::{Endpoints, Owners, ReplyTo, Usage, ticket_of};
+use crate::model::{ByStage, Endpoints, Owners, ReplyTo, ticket_of};
 use crate::pipeline::Plan;
 use crate::registry::Body;
 use crate::{Registry, StageCount};
@@ -34,7 +34,7 @@ pub(super) struct Company {
 pub(super) struct Reported(Arc<Mutex<Reports>>);
 
 /// What each process has done.
-type Reports = BTreeMap<usize, (Vec<StageCount>, Vec<Usage>)>;
+type Reports = BTreeMap<usize, (Vec<StageCount>, Vec<ByStage>)>;
 
 struct Reporting {
     last: Instant,
@@ -159,9 +159,11 @@ impl Reported {
     }
 
     /// What the models of all processes were asked, from what those of this one were.
-    pub(super) fn models(&self, mut own: Vec<(String, Usage)>) -> Vec<(String, Usage)> {
+    pub(super) fn models(&self, mut own: Vec<(String, ByStage)>) -> Vec<(String, ByStage)> {
         for (_, models) in self.lock().values() {
-            own.iter_mut().zip(models).for_each(|((_, own), other)| own.add(other));
+            for ((_, own), other) in own.iter_mut().zip(models) {
+                other.iter().for_each(|(stage, usage)| own.entry(Arc::clone(stage)).or_default().add(usage));
+            }
         }
         own
     }

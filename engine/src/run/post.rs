@@ -14,7 +14,7 @@ use timely::worker::Worker;
 
 use crate::StageCount;
 use crate::memo::Key;
-use crate::model::{Call, Usage, Via};
+use crate::model::{ByStage, Call, Via};
 
 /// One message.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub(crate) enum Mail {
     /// Nobody here waits for a call to a model any more.
     Withdraw(Key, String),
     /// What a process has done so far.
-    Counts(Vec<StageCount>, Vec<Usage>),
+    Counts(Vec<StageCount>, Vec<ByStage>),
     /// A stage cannot go on, for this cause.
     Failed(String, String),
     /// A process was told to stop.

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use obvert_api::erased::Kind;
 use obvert_api::{Manifest, Operation, Port};
@@ -15,7 +14,7 @@ use crate::cluster::Met;
 use crate::context::ToJson;
 use crate::dataflow::{Applied, Limit, Settlement, View, Within};
 use crate::memo::{self, Memo};
-use crate::model::{Endpoint, Endpoints, Limits, Named, Owners, owner};
+use crate::model::{Endpoint, Endpoints, Named, Owners, owner};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::{Body, Entry};
 use crate::stage::ask_one;
@@ -49,12 +48,8 @@ pub(super) fn open_endpoints(
     for model in &plan.models {
         let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;
         let named = Named { pipeline: &plan.name, name: &model.name, model: opened };
-        let limits = Limits {
-            max_in_flight: model.max_in_flight,
-            timeout: model.timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
-            retries: model.retries as u32,
-        };
-        let endpoint = Endpoint::start(named, Arc::clone(&memo), limits, owners.clone(), stop.on_failure());
+        let endpoint =
+            Endpoint::start(named, Arc::clone(&memo), model.limits.clone(), owners.clone(), stop.on_failure());
         endpoints.0.insert(model.name.clone(), endpoint);
     }
     Ok(endpoints)

@@ -1,5 +1,4 @@
-//! A plugin that is a crate: it is built, and a copy of its library under the name of its content is what is loaded. So a library that is
-//! built anew is another file, and the one that is in use is never written to.
+//! A plugin that is a crate: it is built, in its own folder and with its own settings of cargo.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,7 +6,8 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 /// What a crate is made of, in its folder. What it depends on by path lies elsewhere, and is not among it.
-const PARTS: [&str; 5] = [".cargo", "Cargo.lock", "Cargo.toml", "build.rs", "src"];
+const PARTS: [&str; 7] =
+    [".cargo", "Cargo.lock", "Cargo.toml", "build.rs", "rust-toolchain", "rust-toolchain.toml", "src"];
 
 /// The files that a plugin is made of, in order: itself, or those of a crate.
 ///
@@ -70,6 +70,7 @@ struct Line {
 #[derive(Deserialize)]
 struct Target {
     crate_types: Vec<String>,
+    src_path: PathBuf,
 }
 
 /// Builds the crate of a folder, where it has changed, and tells where its library is.
@@ -78,7 +79,9 @@ struct Target {
 /// There is no cargo, or the compiler refuses the crate and has said why; or the crate has no library of the kind that can be loaded.
 pub(crate) fn build(folder: &Path) -> Result<PathBuf, String> {
     let manifest = folder.join("Cargo.toml").canonicalize().map_err(|error| format!("no Cargo.toml in it: {error}"))?;
+    let folder = manifest.parent().unwrap_or(folder);
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(folder);
     cargo.args(["build", "--release", "--message-format=json-render-diagnostics", "--manifest-path"]).arg(&manifest);
     // What cargo and the compiler say goes to whoever waits for it.
     let built = cargo.stderr(Stdio::inherit()).output();
@@ -86,36 +89,30 @@ pub(crate) fn build(folder: &Path) -> Result<PathBuf, String> {
     if !built.status.success() {
         return Err("it is a crate that does not build: the compiler has said why".into());
     }
-    let library = library(&built.stdout, &manifest);
-    let library = library.ok_or("it is a crate without a library of `crate-type = [\"cdylib\"]`")?;
-    kept(&library).map_err(|error| format!("{}: {error}", library.display()))
+    let own = own(&built.stdout, &manifest);
+    let outside = |target: &&Target| {
+        let part = target.src_path.strip_prefix(folder).ok().and_then(|path| path.iter().next());
+        part.is_none_or(|part| !PARTS.iter().any(|known| part == *known))
+    };
+    if let Some(target) = own.iter().filter_map(|line| line.target.as_ref()).find(outside) {
+        let path = target.src_path.display();
+        return Err(format!("its code {path} is neither `src` nor `build.rs`, which are what is pinned and watched"));
+    }
+    library(own).ok_or_else(|| "it is a crate without a library of `crate-type = [\"cdylib\"]`".into())
 }
 
-/// The library of the crate itself, among those of all that was built.
-fn library(said: &[u8], manifest: &Path) -> Option<PathBuf> {
+/// What was built of the crate itself, among all that was built.
+fn own(said: &[u8], manifest: &Path) -> Vec<Line> {
     let lines = said.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Line>(line).ok());
-    let mut own =
-        lines.filter(|line| line.reason == "compiler-artifact" && line.manifest_path.as_deref() == Some(manifest));
-    let artifact = own.find(|line| {
+    lines.filter(|line| line.reason == "compiler-artifact" && line.manifest_path.as_deref() == Some(manifest)).collect()
+}
+
+/// The library that can be loaded.
+fn library(own: Vec<Line>) -> Option<PathBuf> {
+    let artifact = own.into_iter().find(|line| {
         line.target.as_ref().is_some_and(|target| target.crate_types.iter().any(|kind| kind == "cdylib"))
     })?;
     let is_library =
         |file: &PathBuf| file.extension().is_some_and(|extension| extension == std::env::consts::DLL_EXTENSION);
     artifact.filenames.into_iter().find(is_library)
-}
-
-/// A copy of a library, made at once, that is called by its content.
-fn kept(library: &Path) -> std::io::Result<PathBuf> {
-    let content = std::fs::read(library)?;
-    let folder = library.with_file_name("obvert-plugins");
-    let hash = super::build_of(&content);
-    let stem = library.file_stem().unwrap_or_default().to_string_lossy();
-    let copy = folder.join(format!("{stem}-{hash}.{}", std::env::consts::DLL_EXTENSION));
-    if !copy.exists() {
-        std::fs::create_dir_all(&folder)?;
-        let part = tempfile::NamedTempFile::new_in(&folder)?;
-        std::fs::write(part.path(), content)?;
-        part.persist(&copy)?;
-    }
-    Ok(copy)
 }

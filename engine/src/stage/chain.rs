@@ -60,12 +60,32 @@ pub(crate) struct Batch {
     /// Bytes of the records of each.
     sizes: Vec<usize>,
     made: Vec<u32>,
+    /// Whether something was said of an item that there is not.
+    strayed: bool,
 }
 
 impl Batch {
     pub(super) fn of(items: usize) -> Self {
         let (refused, sizes) = (vec![false; items], vec![0; items]);
-        Batch { refused, sizes, passed: Vec::with_capacity(items), made: Vec::new() }
+        Batch { refused, sizes, passed: Vec::with_capacity(items), made: Vec::new(), strayed: false }
+    }
+
+    /// Whether as many records came out as the last map is said to have made, of each item that counts, with keys where there is a
+    /// group. A library that does not keep count is not believed.
+    pub(super) fn adds_up(&self, maps: usize, grouped: bool) -> bool {
+        let items = self.refused.len();
+        if self.strayed || self.made.len() != items * maps {
+            return false;
+        }
+        let mut left = self.made[items * (maps - 1)..].to_vec();
+        let counted = self.passed.iter().filter(|passed| !self.refused[passed.item as usize]).all(|passed| {
+            let left = &mut left[passed.item as usize];
+            let one = *left > 0 && passed.keys.is_some() == grouped;
+            *left = left.saturating_sub(1);
+            one
+        });
+        let all = || left.iter().zip(&self.refused).all(|(left, refused)| *left == 0 || *refused);
+        counted && all()
     }
 
     /// How many records the stages made of each item: one stage after the other.
@@ -82,7 +102,10 @@ impl Links for Batch {
     }
 
     fn record(&mut self, item: u32, record: &[u8], keys: Option<Keys<'_>>) {
-        let Some(size) = self.sizes.get_mut(item as usize) else { return };
+        let Some(size) = self.sizes.get_mut(item as usize) else {
+            self.strayed = true;
+            return;
+        };
         *size = size.saturating_add(record.len());
         // What becomes too much is said where the item is run by itself.
         if *size > MOST {

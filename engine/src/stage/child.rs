@@ -23,9 +23,16 @@ pub(super) struct Child {
 }
 
 impl Child {
+    /// How it begins what is said of a process that has ended.
+    pub(super) const ENDED: &str = "its process ended";
+
     /// Starts it, with its messages framed so.
     pub(super) fn start(mut command: Command, framing: Framing) -> Result<Self, String> {
-        let failed = |error: io::Error| format!("its process cannot be started: {error}");
+        let failed = |error: io::Error| {
+            let hint =
+                if error.kind() == io::ErrorKind::PermissionDenied { ": is it executable (chmod +x)?" } else { "" };
+            format!("its process cannot be started: {error}{hint}")
+        };
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut process = command.spawn().map_err(failed)?;
         let (Some(to), Some(from)) = (process.stdin.take(), process.stdout.take()) else {
@@ -80,7 +87,7 @@ impl Child {
         let since = Instant::now();
         loop {
             match self.process.try_wait() {
-                Ok(Some(status)) => return format!("its process ended: {status}"),
+                Ok(Some(status)) => return format!("{}: {status}", Self::ENDED),
                 Ok(None) if since.elapsed() < GRACE => std::thread::sleep(Duration::from_millis(5)),
                 Ok(None) => return "its process has closed its output and goes on".into(),
                 Err(error) => return format!("its process is lost: {error}"),

@@ -120,7 +120,7 @@ impl<S: Speech> Isolated<S> {
         let (mut process, first) = (self.process()?, answers.len());
         process.tell(batch);
         while answers.len() < count {
-            let message = process.answer(self.limits.timeout)?;
+            let message = self.heard(&mut process, self.limits.timeout)?;
             answers.push(self.speech.answer(operation, answers.len() - first, &message)?);
         }
         self.give_back(process);
@@ -142,8 +142,18 @@ impl<S: Speech> Isolated<S> {
         let mut process = self.speech.start()?;
         process.limit(self.limits.memory)?;
         process.tell(self.speech.hello()?);
-        self.speech.welcome(&process.answer(Some(START))?)?;
+        let welcome = self.heard(&mut process, Some(START))?;
+        self.speech.welcome(&welcome)?;
         Ok(process)
+    }
+
+    /// What a process says; where it has ended, with what may have ended it.
+    fn heard(&self, process: &mut Child, timeout: Option<Duration>) -> Result<Vec<u8>, String> {
+        let limit = self.limits.memory.map(|bytes| format!("; `memory_mb` lets it have {} MiB", bytes >> 20));
+        process.answer(timeout).map_err(|cause| {
+            let ended = cause.starts_with(Child::ENDED);
+            cause + &limit.filter(|_| ended).unwrap_or_default()
+        })
     }
 }
 

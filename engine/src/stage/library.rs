@@ -17,6 +17,7 @@ use super::foreign::{Foreign, Types};
 use super::frames::Frames;
 use super::host::{Call, HOST};
 use super::isolated::{Isolated, Limits};
+use super::kept;
 use super::{Runner, Work, build_of};
 
 /// A stage of a loaded library, ready to be created.
@@ -57,47 +58,47 @@ unsafe impl Sync for Described {}
 /// No library has more stages: one that never says that it has no more describes one for ever.
 const MOST_STAGES: u32 = 1024;
 
-/// Libraries that are mapped, and what they were when they were: a path leads to what it led to first.
+/// What libraries were when they were mapped: a path leads to what it led to first.
 static MAPPED: LazyLock<Mutex<HashMap<PathBuf, String>>> = LazyLock::new(Mutex::default);
 
-/// Loads a library and lists its stages. The library stays mapped until the process ends.
+/// Loads a copy of a library, by its content, and lists its stages: the file itself may be written to. The copy stays mapped until the
+/// process ends.
+///
+/// # Errors
+/// As for [`load_in_place`]; or it cannot be copied.
 pub fn load(path: &Path) -> Result<Vec<Library>, String> {
-    let file = std::fs::read(path).map_err(|e| e.to_string())?;
-    let build = build_of(&file);
-    let path = mapped_anew(path, &build, &file).map_err(|error| error.to_string())?;
-    let entry = entry(&path)?;
+    let file = std::fs::read(path).map_err(|error| error.to_string())?;
+    let copy = kept::kept(path, &file).map_err(|error| format!("it cannot be copied: {error}"))?;
+    load_in_place(&copy)
+}
+
+/// Loads a library that nobody writes to: the program's own, or a copy.
+///
+/// # Errors
+/// It is no plugin, or not one of this version of the border.
+pub fn load_in_place(path: &Path) -> Result<Vec<Library>, String> {
+    let file = std::fs::read(path).map_err(|error| error.to_string())?;
+    kept::is_whole(&file)?;
+    let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    let build = mapped.entry(path.to_owned()).or_insert_with(|| build_of(&file)).clone();
+    drop(mapped);
+    let entry = entry(path)?;
     let mut stages: Vec<Library> = Vec::new();
     for index in 0..MOST_STAGES {
         // SAFETY: the symbol has the border's name, whose contract is this type.
         let plugin = unsafe { entry(index) };
         if plugin.is_null() {
-            return if stages.is_empty() { Err("it holds no stage".into()) } else { Ok(stages) };
+            let none = "it holds no stage, or panicked when it was asked for them";
+            return if stages.is_empty() { Err(none.into()) } else { Ok(stages) };
         }
-        stages.push(describe(plugin, &build, &path)?);
+        stages.push(describe(plugin, &build, path)?);
     }
     Err(format!("it describes more than {MOST_STAGES} stages: past the last one `{}` returns null", abi::SYMBOL))
 }
 
-/// Where to load a library from: its path, or, where that has been mapped with another content, a copy.
-fn mapped_anew(path: &Path, build: &str, content: &[u8]) -> std::io::Result<PathBuf> {
-    let mut mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
-    if mapped.entry(path.to_owned()).or_insert_with(|| build.to_owned()) == build {
-        return Ok(path.to_owned());
-    }
-    let copy = mapped.iter().find(|(copy, known)| *known == build && copy.file_name() == path.file_name());
-    if let Some((copy, _)) = copy {
-        return Ok(copy.clone());
-    }
-    // It outlives the process: others of it, which run stages, load it too.
-    let copy = tempfile::Builder::new().prefix("obvert-").tempdir()?.keep().join(path.file_name().unwrap_or_default());
-    std::fs::write(&copy, content)?;
-    mapped.insert(copy.clone(), build.to_owned());
-    Ok(copy)
-}
-
 fn entry(path: &Path) -> Result<Entry, String> {
     // SAFETY: loading runs the library's initialisers; a pipeline names the libraries that it trusts.
-    let library = unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| e.to_string())?;
+    let library = unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| caused(&error))?;
     // SAFETY: the name belongs to the border, which fixes its type.
     let symbol: Symbol<Entry> = unsafe { library.get(abi::SYMBOL.as_bytes()) }
         .map_err(|_| format!("it exports no `{}`: not an obvert plugin, or one of another ABI version", abi::SYMBOL))?;
@@ -105,6 +106,11 @@ fn entry(path: &Path) -> Result<Entry, String> {
     // Unloading would pull code from under running threads and thread-local destructors.
     std::mem::forget(library);
     Ok(entry)
+}
+
+/// What the system says, which the error alone does not show.
+fn caused(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Bytes of the description in version 1.0; every later one is as long at least.
@@ -243,7 +249,7 @@ impl Instance {
         let instances: Vec<_> = maps.iter().map(|map| map.instance).collect();
         let group = group.map_or(std::ptr::null_mut(), |group| group.instance);
         let code = chain(instances.as_ptr(), instances.len(), group, &HOST, call.pointer(), Bytes::of(&bytes));
-        call.batch().filter(|_| code == 0)
+        call.batch().filter(|batch| code == 0 && batch.adds_up(maps.len(), !group.is_null()))
     }
 }
 

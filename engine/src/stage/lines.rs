@@ -129,6 +129,12 @@ fn read<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, String> {
 
 impl Speech for Lines {
     fn start(&self) -> Result<Child, String> {
+        let content = std::fs::read(&self.program.path).map_err(|error| error.to_string())?;
+        if build_of(&content) != self.program.build {
+            return Err(
+                "its file has changed since the run began: what it makes would pass for what the other made".into()
+            );
+        }
         Child::start(Command::new(&self.program.path), Framing::Lines)
     }
 

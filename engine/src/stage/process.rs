@@ -11,7 +11,7 @@ use obvert_api::frame;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::library::{Instance, load};
+use super::library::{Instance, load_in_place};
 use super::pipe::Framing;
 
 /// What the process is told first, as JSON.
@@ -73,7 +73,7 @@ fn create(library: &Path, hello: Hello) -> Result<Instance, String> {
     if protocol != PROTOCOL {
         return Err(format!("the program speaks version {protocol} of the protocol, this is {PROTOCOL}"));
     }
-    let stages = load(library)?;
+    let stages = load_in_place(library)?;
     let library = stages.into_iter().find(|library| library.manifest.name == stage);
     library.ok_or_else(|| format!("it has no stage `{stage}`"))?.instance(&settings).map_err(|error| error.0)
 }

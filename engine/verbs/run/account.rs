@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use obvert_engine::model::{ByStage, Usage};
 use obvert_engine::{Outcome, StageCount};
 use obvert_stages::output::{self, PairsSummary, report::ScoreRow};
 use obvert_stages::{Found, Skipped};
@@ -15,6 +16,7 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
         println!("\nOne pair\n{}", output::side_by_side(pair, WIDTH));
     }
     stages(&outcome.stages, out);
+    models(&outcome.models);
     pairs(&found.pairs, &found.skipped);
     if found.unused > 0 {
         println!("{} of them came after the last update: train.updates was reached", found.unused);
@@ -47,6 +49,25 @@ fn stages(stages: &[StageCount], out: &Path) {
     let rejected: i64 = stages.iter().map(|stage| stage.rejected).sum();
     if rejected > 0 {
         println!("\n{rejected} items were set aside, each with its reason in {}", out.join("rejected.jsonl").display());
+    }
+}
+
+/// What was asked of models in this run, where anything was paid.
+fn models(models: &[(String, ByStage)]) {
+    let asked = models.iter().flat_map(|(name, stages)| stages.iter().map(move |(stage, usage)| (name, stage, usage)));
+    let paid: Vec<_> = asked.filter(|(_, _, usage)| usage.calls + usage.failures > 0).collect();
+    let labels: Vec<String> = paid.iter().map(|(name, stage, _)| format!("{name}, for {stage}")).collect();
+    let width = labels.iter().map(String::len).max().unwrap_or_default().max(5);
+    if !paid.is_empty() {
+        println!(
+            "\n{:<width$} {:>9} {:>9} {:>12} {:>12} {:>9}",
+            "model", "calls", "failed", "tokens in", "tokens out", "money"
+        );
+    }
+    for ((_, _, usage), label) in paid.iter().zip(&labels) {
+        let Usage { calls, failures, prompt_tokens, reply_tokens, cost, .. } = usage;
+        let money = if *cost > 0.0 { format!("{cost:.4}") } else { String::new() };
+        println!("{label:<width$} {calls:>9} {failures:>9} {prompt_tokens:>12} {reply_tokens:>12} {money:>9}");
     }
 }
 

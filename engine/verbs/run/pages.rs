@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
-use obvert_engine::model::Usage;
+use obvert_engine::model::ByStage;
 use obvert_engine::{Outcome, StageCount};
 use obvert_stages::Found;
 use obvert_stages::output::card::{self, CardFacts};
@@ -41,7 +41,7 @@ impl Pages<'_> {
             example: self.found.example.clone(),
             metrics: self.found.metrics.clone(),
             scores: self.found.scores.clone(),
-            models: self.outcome.models.iter().map(|(name, usage)| model(name, usage)).collect(),
+            models: self.outcome.models.iter().flat_map(|(name, stages)| uses(name, stages)).collect(),
         }
     }
 
@@ -76,13 +76,16 @@ fn stage(stage: &StageCount) -> report::StageCount {
     }
 }
 
-fn model(name: &str, usage: &Usage) -> ModelUse {
-    ModelUse {
+fn uses(name: &str, stages: &ByStage) -> impl Iterator<Item = ModelUse> {
+    stages.iter().map(move |(stage, usage)| ModelUse {
         model: name.to_string(),
+        stage: stage.to_string(),
         calls: usage.calls + usage.memo_hits,
         memo_hits: usage.memo_hits,
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.reply_tokens,
+        failures: usage.failures,
+        cost: usage.cost,
         seconds: usage.time.as_secs_f64(),
-    }
+    })
 }

@@ -55,6 +55,8 @@ pub struct ScoreRow {
 pub struct ModelUse {
     /// The model's name in the pipeline.
     pub model: String,
+    /// The stage that asked it.
+    pub stage: String,
     /// Replies, paid or from the memo.
     pub calls: u64,
     /// How many of `calls` came from the memo.
@@ -63,6 +65,10 @@ pub struct ModelUse {
     pub prompt_tokens: u64,
     /// Tokens written in paid calls.
     pub completion_tokens: u64,
+    /// Calls that failed, each attempt counted.
+    pub failures: u64,
+    /// What paid calls cost, in the unit of the model's price.
+    pub cost: f64,
     /// Time spent in paid calls, in seconds, summed over concurrent ones.
     pub seconds: f64,
 }

@@ -23,6 +23,7 @@ fn render(name: &str, source: &str, facts: impl Serialize) -> Result<String, min
     pages
         .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     pages.add_filter("count", count);
+    pages.add_filter("money", |amount: f64| format!("{amount:.2}"));
     pages.add_filter("percent", |share: f64| format!("{:.1}%", 100.0 * share));
     pages.add_filter("points", |share: f64| format!("{:+.1}", 100.0 * share));
     pages.add_filter("duration", duration);

@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use obvert_api::Request;
 use obvert_api::abi::reason_of;
-use obvert_api::{Reply, Request};
 
-use super::Endpoint;
 use super::queue::{Queued, Running};
-use crate::model::Model;
+use super::{Answer, Endpoint};
+use crate::model::{Failure, Model};
 
 /// Starts an endpoint's lanes: never more than `max_in_flight` requests are with the model.
 pub(super) fn start(endpoint: &Arc<Endpoint>) {
@@ -17,7 +17,7 @@ pub(super) fn start(endpoint: &Arc<Endpoint>) {
     let lanes = endpoint.model.lanes().clamp(1, most);
     let batch = endpoint.model.batch().clamp(1, (most / lanes).max(1));
     (0..lanes).for_each(|_| start_lane(endpoint, batch));
-    if let Some(timeout) = endpoint.limits.timeout {
+    if let Some(timeout) = endpoint.limits.timeout() {
         let endpoint = Arc::clone(endpoint);
         std::thread::spawn(move || watch(&endpoint, timeout, batch));
     }
@@ -33,8 +33,8 @@ fn lane(endpoint: &Endpoint, batch: usize) -> bool {
     let Some((lane, calls)) = next(endpoint, batch) else { return false };
     let begin = Instant::now();
     let requests: Vec<Request> = calls.iter().map(|queued| queued.call.request.clone()).collect();
-    let replies = guarded(&*endpoint.model, &requests);
-    count(endpoint, &replies, begin.elapsed());
+    let replies = guarded(&*endpoint.model, &requests, endpoint.limits.timeout());
+    count(endpoint, &calls, &replies, begin.elapsed());
     if !endpoint.queue().lanes.contains_key(&lane) {
         // It was given up, and nobody waits any more; what was paid for is kept even so, and if that fails the run says why.
         drop(endpoint.keep(&calls, replies));
@@ -42,7 +42,7 @@ fn lane(endpoint: &Endpoint, batch: usize) -> bool {
     }
     endpoint.settle(calls, replies);
     endpoint.queue().lanes.remove(&lane);
-    endpoint.wake.notify_all();
+    endpoint.ended.notify_all();
     true
 }
 
@@ -58,7 +58,16 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
             queue.begun += 1;
             let lane = queue.begun;
             queue.lanes.insert(lane, Running { since: Instant::now(), calls: calls.clone() });
+            // One lane is woken for what is due, and wakes the next one.
+            if queue.has_more() {
+                endpoint.wake.notify_one();
+            }
             return Some((lane, calls));
+        }
+        if let Some(cause) = queue.used_up() {
+            queue.closed = true;
+            endpoint.end(cause);
+            return None;
         }
         let pause =
             queue.next_due().map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()));
@@ -66,29 +75,26 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
     }
 }
 
-fn count(endpoint: &Endpoint, replies: &[Result<Reply, String>], time: Duration) {
+/// Notes what calls have taken; the time of a batch is that of all its calls.
+fn count(endpoint: &Endpoint, calls: &[Queued], replies: &[Answer], time: Duration) {
+    let time = time / calls.len().max(1) as u32;
     let mut usage = endpoint.usage_mut();
-    usage.time += time;
-    for reply in replies {
-        match reply {
-            Ok(reply) => {
-                usage.calls += 1;
-                usage.prompt_tokens += u64::from(reply.prompt_tokens);
-                usage.reply_tokens += u64::from(reply.reply_tokens);
-            }
-            Err(_) => usage.failures += 1,
-        }
+    for (queued, reply) in calls.iter().zip(replies) {
+        usage.entry(Arc::clone(&queued.call.stage)).or_default().count(reply, time, &endpoint.limits);
     }
+    drop(usage);
+    let mut queue = endpoint.queue();
+    calls.iter().zip(replies).for_each(|(queued, reply)| queue.gate.end(&queued.call.request, reply));
 }
 
 /// A model's answers, one per request whatever the model does.
-fn guarded(model: &dyn Model, requests: &[Request]) -> Vec<Result<Reply, String>> {
-    let called = catch_unwind(AssertUnwindSafe(|| model.call(requests)));
+fn guarded(model: &dyn Model, requests: &[Request], within: Option<Duration>) -> Vec<Answer> {
+    let called = catch_unwind(AssertUnwindSafe(|| model.call(requests, within)));
     let mut replies = match called {
         Ok(replies) => replies,
-        Err(panic) => vec![Err(reason_of(panic.as_ref()).0); requests.len()],
+        Err(panic) => vec![Err(Failure::from(reason_of(panic.as_ref()).0)); requests.len()],
     };
-    replies.resize_with(requests.len(), || Err("the model gave no reply".to_string()));
+    replies.resize_with(requests.len(), || Err(Failure::from("the model gave no reply".to_string())));
     replies
 }
 
@@ -104,10 +110,10 @@ fn watch(endpoint: &Arc<Endpoint>, timeout: Duration, batch: usize) {
         drop(queue);
         for (_, running) in late {
             start_lane(endpoint, batch);
-            endpoint.usage_mut().failures += running.calls.len() as u64;
-            let reason = format!("no reply within {} s", timeout.as_secs_f64());
-            running.calls.into_iter().for_each(|queued| endpoint.conclude(queued, Err(reason.clone())));
+            let late = Err(Failure::from(format!("no reply within {} s", timeout.as_secs_f64())));
+            count(endpoint, &running.calls, &vec![late.clone(); running.calls.len()], timeout);
+            running.calls.into_iter().for_each(|queued| endpoint.conclude(queued, late.clone()));
         }
-        endpoint.wake.notify_all();
+        endpoint.ended.notify_all();
     }
 }

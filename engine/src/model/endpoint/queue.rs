@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use super::gate::Gate;
 use super::{Call, ReplyTo, Ticket};
 use crate::memo::Key;
 
@@ -27,12 +28,18 @@ pub(super) struct Running {
     pub(super) calls: Vec<Queued>,
 }
 
-#[derive(Default)]
+/// How long a call that failed waits before it is made again: longer each time, and not as long as others that failed with it.
+pub(super) fn pause(queued: &Queued) -> Duration {
+    let longest = PAUSE.saturating_mul(1 << queued.attempts.saturating_sub(1).min(16)).min(LONGEST);
+    longest.mul_f64(1.0 - f64::from(queued.call.identity.key[0]) / 512.0)
+}
+
 pub(super) struct Queue {
     queue: BTreeMap<Priority, Queued>,
     /// Failed calls, and when they are to be made again.
     later: BTreeMap<(Instant, Priority), Queued>,
     waiting: HashMap<Key, Waiting>,
+    pub(super) gate: Gate,
     submitted: u64,
     /// What each lane is at.
     pub(super) lanes: HashMap<u64, Running>,
@@ -49,6 +56,19 @@ struct Waiting {
 }
 
 impl Queue {
+    pub(super) fn behind(gate: Gate) -> Self {
+        Queue {
+            queue: BTreeMap::new(),
+            later: BTreeMap::new(),
+            waiting: HashMap::new(),
+            gate,
+            submitted: 0,
+            lanes: HashMap::new(),
+            begun: 0,
+            closed: false,
+        }
+    }
+
     /// Whether the call is under way already, and one more waits for it now.
     pub(super) fn join(&mut self, key: &Key, ticket: Ticket, to: &ReplyTo) -> bool {
         let waiting = self.waiting.get_mut(key);
@@ -79,8 +99,7 @@ impl Queue {
         let key = queued.call.identity.key;
         match self.waiting.get(&key) {
             Some(waiting) if !waiting.waiters.is_empty() => {
-                let pause = PAUSE.saturating_mul(1 << (queued.attempts - 1).min(16)).min(LONGEST);
-                self.later.insert((Instant::now() + pause, waiting.priority), queued);
+                self.later.insert((Instant::now() + pause(&queued), waiting.priority), queued);
             }
             _ => drop(self.waiting.remove(&key)),
         }
@@ -112,22 +131,37 @@ impl Queue {
         self.waiting.remove(key).map(|waiting| waiting.waiters).unwrap_or_default()
     }
 
-    /// The calls that are due, up to so many; their attempts are counted.
+    /// The calls that may begin now, up to so many; their attempts are counted.
     pub(super) fn pop(&mut self, most: usize) -> Vec<Queued> {
         let now = Instant::now();
         while let Some(later) = self.later.first_entry().filter(|later| later.key().0 <= now) {
             let ((_, priority), queued) = later.remove_entry();
             self.queue.insert(priority, queued);
         }
-        let mut due: Vec<Queued> =
-            std::iter::from_fn(|| self.queue.pop_first()).map(|(_, queued)| queued).take(most).collect();
-        due.iter_mut().for_each(|queued| queued.attempts += 1);
-        due
+        let mut begun = Vec::new();
+        while begun.len() < most && self.gate.used_up().is_none() && self.gate.due(now).is_none() {
+            let Some((_, mut queued)) = self.queue.pop_first() else { break };
+            queued.attempts += 1;
+            self.gate.begin(&queued.call.request);
+            begun.push(queued);
+        }
+        begun
     }
 
-    /// When the next failed call is due again.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.later.first_key_value().map(|((due, _), _)| *due)
+    /// Why no call may begin any more, where there are any.
+    pub(super) fn used_up(&self) -> Option<String> {
+        self.gate.used_up().filter(|_| !self.queue.is_empty())
+    }
+
+    /// Whether calls wait for nothing but a lane, or for the gate.
+    pub(super) fn has_more(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// When there may be something to begin.
+    pub(super) fn next_due(&mut self) -> Option<Instant> {
+        let gate = if self.queue.is_empty() { None } else { self.gate.due(Instant::now()) };
+        self.later.first_key_value().map(|((due, _), _)| *due).into_iter().chain(gate).min()
     }
 
     /// Whether any lane is at a call.

@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use tempfile::TempDir;
 
 use super::*;
+use crate::model::Usage;
 
 /// Answers the n-th call (from 1, over all lanes) as told.
 struct Told<F> {
@@ -16,11 +17,11 @@ impl<F: Fn(usize) -> Result<String, String> + Send + Sync> Model for Told<F> {
         "told".into()
     }
 
-    fn call(&self, requests: &[Request]) -> Vec<Result<Reply, String>> {
+    fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
         let nth = self.calls.fetch_add(1, SeqCst) + 1;
         let text = (self.answer)(nth);
         let reply = |text| Reply { text, prompt_tokens: 1, reply_tokens: 1, finished: true };
-        requests.iter().map(|_| text.clone().map(reply)).collect()
+        requests.iter().map(|_| text.clone().map(reply).map_err(Failure::from)).collect()
     }
 }
 
@@ -38,14 +39,21 @@ fn asked(
 ) -> Asked {
     let folder = tempfile::tempdir().unwrap();
     let memo = Arc::new(Memo::open(&folder.path().join("memo")).unwrap());
-    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+    let timeout_s = (timeout_ms > 0).then_some(timeout_ms as f64 / 1e3);
     let model = Arc::new(Told { calls: AtomicUsize::new(0), answer });
     let named = Named { pipeline: "p", name: "m", model };
-    let limits = Limits { max_in_flight: 1, timeout, retries };
+    let limits = Limits { max_in_flight: 1, timeout_s, retries: Some(retries), ..Limits::default() };
     let endpoint = Endpoint::start(named, memo, limits, None, Arc::new(|_, cause| panic!("{cause}")));
     let (to, replies) = channel();
     submit(&endpoint, move |reply, _| drop(to.send(reply)));
     Asked { endpoint, replies, _folder: folder }
+}
+
+/// By all stages.
+fn used(endpoint: &Endpoint) -> Usage {
+    let mut all = Usage::default();
+    endpoint.usage().values().for_each(|usage| all.add(usage));
+    all
 }
 
 fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send + Sync + 'static) {
@@ -60,7 +68,7 @@ fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
     let identity = Identity::of("build", "told", &request);
     let call = Call { identity, request, stage: "stage".into(), root: 0, lap: 0 };
     let begun = || {
-        let mut queue = Queue::default();
+        let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
         queue.push(call.clone(), 1, Arc::new(|_, _, _| ()));
         let queued = queue.pop(1).remove(0);
         (queue, queued)
@@ -86,10 +94,10 @@ fn a_call_that_fails_is_made_again_as_often_as_allowed() {
         let asked = asked(fails_until(3), 0, retries);
         let reply = asked.replies.recv().unwrap();
         asked.endpoint.close();
-        (reply.map(|reply| reply.text), asked.endpoint.usage().failures)
+        (reply.map(|reply| reply.text), used(&asked.endpoint).failures)
     };
     assert_eq!(asked_for(0), (Err("attempt 1".into()), 1));
-    assert_eq!(asked_for(1), (Err("attempt 2".into()), 2));
+    assert_eq!(asked_for(1), (Err("attempt 2 (2 attempts)".into()), 2));
     assert_eq!(asked_for(2), (Ok("answer 3".into()), 2));
 }
 
@@ -115,7 +123,7 @@ fn a_call_that_hangs_is_given_up_and_another_lane_goes_on() {
     // What comes late does not take the place of what was used.
     std::thread::sleep(Duration::from_millis(800));
     let identity = again.endpoint.identify("build", &Request::new("m", Vec::new()));
-    assert_eq!(again.endpoint.recall(&identity.key).unwrap().unwrap().text, "answer 2");
+    assert_eq!(again.endpoint.recall(&identity.key, &"stage".into()).unwrap().unwrap().text, "answer 2");
     again.endpoint.close();
 }
 
@@ -134,6 +142,6 @@ fn equal_calls_in_flight_cost_one() {
     let second = hear(&asked.endpoint);
     let first = asked.replies.recv().unwrap();
     assert_eq!(second.recv().unwrap(), (first.clone(), Via::SameCall));
-    assert_eq!(asked.endpoint.usage().calls, 1);
+    assert_eq!(used(&asked.endpoint).calls, 1);
     assert_eq!(hear(&asked.endpoint).recv().unwrap(), (first, Via::Memo));
 }

@@ -49,6 +49,7 @@ impl<'a> Resolver<'a> {
             self.known_names(table, key, sort);
         }
         self.only_sources(table);
+        self.only_makers(table);
         let by_name = |key: &str| {
             let all = json.get(key).and_then(Json::as_object).into_iter().flatten();
             all.map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>()
@@ -79,6 +80,19 @@ impl<'a> Resolver<'a> {
         for entry in test.table("rows").map(|table| table.0.as_slice()).unwrap_or_default() {
             if reads(&entry.key) {
                 let message = format!("`{}` is no source: `rows` are of sources", entry.key);
+                self.problems.push(Problem::new(&entry.key_place, message));
+            }
+        }
+    }
+
+    /// Reports records that are expected of stages that make none.
+    fn only_makers(&mut self, test: &Table) {
+        let stages = self.document.root.table("stage");
+        let catalog = self.catalog;
+        let kind = |name: &str| stages?.table(name)?.get("type")?.node.text().and_then(|kind| catalog.stage(kind));
+        for entry in test.table("records").map(|table| table.0.as_slice()).unwrap_or_default() {
+            if kind(&entry.key).is_some_and(|kind| kind.output.is_none()) {
+                let message = format!("`{}` makes no records: name the stage that it reads", entry.key);
                 self.problems.push(Problem::new(&entry.key_place, message));
             }
         }

@@ -2,9 +2,14 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Value as Json, json};
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::Value as Json;
+
+use crate::model::Limits;
 
 use super::super::ModelPlan;
+use super::super::report::Problem;
 use super::super::tree::{Entry, Table};
 use super::Resolver;
 use super::selector::Sort;
@@ -14,19 +19,26 @@ const MODEL: Sort = Sort {
     selector: "kind",
     mistaken: "type",
     called: "model kind",
-    common: &["kind", "max_in_flight", "timeout_s", "retries"],
+    common: &[
+        "kind",
+        "max_in_flight",
+        "timeout_s",
+        "retries",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "budget",
+        "price",
+    ],
 };
 
-const DEFAULT_MAX_IN_FLIGHT: usize = 64;
-
 /// Of all model kinds.
-pub(in super::super) static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
-    json!({ "type": "object", "properties": {
-        "max_in_flight": { "type": "integer", "minimum": 1, "description": "Calls that may be under way at once." },
-        "timeout_s": { "type": "number", "exclusiveMinimum": 0, "description": "Seconds that a call may take." },
-        "retries": { "type": "integer", "minimum": 0, "maximum": 100, "description": "How often a call that failed is made again." },
-    } })
-});
+pub(in super::super) static COMMON_SCHEMA: LazyLock<Json> =
+    LazyLock::new(|| inline().into_root_schema_for::<Limits>().to_value());
+
+/// Of schemas that refer to nothing: these are put among those of a kind.
+fn inline() -> SchemaGenerator {
+    SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true).into_generator()
+}
 
 impl<'a> Resolver<'a> {
     pub(super) fn models(&mut self) -> Vec<ModelPlan> {
@@ -40,13 +52,19 @@ impl<'a> Resolver<'a> {
         let selected = self.selected(MODEL, entry, table, |kind| catalog.model(kind), &names);
         let settings = selected.map(|(kind, schema)| self.typed(MODEL, kind, schema, entry, table));
         let common = self.common("a model", &COMMON_SCHEMA, entry, table);
-        let number = |key: &str| common.get(key).and_then(Json::as_u64).and_then(|number| number.try_into().ok());
+        let limits: Limits = serde_json::from_value(common).unwrap_or_default();
+        if limits.budget.money.is_some() && limits.price.is_none() {
+            let message =
+                format!("model `{}` has a budget of money, and no `price` that tells what it uses", entry.key);
+            self.problems.push(
+                Problem::new(&entry.key_place, message)
+                    .help("per million tokens: price = { prompt = 0.15, reply = 0.6 }".to_string()),
+            );
+        }
         ModelPlan {
             name: entry.key.clone(),
             kind: selected.map(|(kind, _)| kind.to_owned()).unwrap_or_default(),
-            max_in_flight: number("max_in_flight").unwrap_or(DEFAULT_MAX_IN_FLIGHT),
-            timeout_s: common.get("timeout_s").and_then(Json::as_f64),
-            retries: number("retries").unwrap_or_default(),
+            limits,
             settings: settings.unwrap_or_default(),
         }
     }

@@ -143,7 +143,8 @@ fn wrong_variable(node: &Node, text: &str, secret: bool, name: &str) -> Option<P
     let help = "write `${env:NAME}`, and set NAME in the environment".to_owned();
     match (secret, Secret::variable(text)) {
         (true, None) => {
-            Some(Problem::new(&node.place, format!("`{name}` is a secret: it does not belong into a file")).help(help))
+            let message = format!("`{name}` is a secret: it does not belong into a file");
+            Some(Problem::new(&node.place, message).help(help).hidden())
         }
         (true, Some(variable)) => {
             let message = || format!("the environment has no `{variable}`");

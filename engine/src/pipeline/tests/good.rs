@@ -12,7 +12,7 @@ fn a_sound_file_resolves() {
     let plan = check(GOOD, &[]).unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(plan.name, "quickstart");
     assert_eq!(plan.run, RunSettings { workers: 2, ..RunSettings::default() });
-    let models: Vec<_> = plan.models.iter().map(|model| (model.name.as_str(), model.max_in_flight)).collect();
+    let models: Vec<_> = plan.models.iter().map(|model| (model.name.as_str(), model.limits.max_in_flight)).collect();
     assert_eq!(models, [("policy", 64), ("strong", 8)]);
     assert_eq!(plan.models[0].settings, json!({ "path": "/pipelines/tiny" }));
     let wiring: Vec<_> = plan.stages.iter().map(|stage| (stage.name.as_str(), stage.from.as_slice())).collect();

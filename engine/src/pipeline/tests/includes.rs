@@ -48,6 +48,8 @@ fn what_is_wrong_is_told_with_the_file_that_says_it() {
     assert!(told.contains("`include` names files, as strings"), "{told}");
     let told = wrong("include = \"a.toml\"", &[("a.toml", "include = \"p.toml\""), ("p.toml", "")]);
     assert!(told.contains("`p.toml` includes itself") && told.contains("a.toml:1:11"), "{told}");
+    let told = wrong("include = \"x/../a.toml\"", &[("a.toml", "include = \"./y/../a.toml\"")]);
+    assert!(told.contains("`./y/../a.toml` includes itself"), "{told}");
     let told = wrong("include = \"a.toml\"", &[("a.toml", "x = ")]);
     assert!(told.contains("/pipelines/a.toml:1:"), "{told}");
 }
@@ -66,8 +68,12 @@ fn secrets_stand_in_the_environment_and_nothing_else_does() {
         ("${env:OBVERT_NO_SUCH}", "the environment has no `OBVERT_NO_SUCH`"),
     ] {
         let told = check(&with("key", value), &[]).unwrap_err().to_string();
-        assert!(told.contains(said), "{told}");
+        assert!(told.contains(said) && !told.contains("sk-123"), "{told}");
     }
+    let set = ["model.policy.key=sk-123".to_owned()];
+    let told = parse_with(Path::new("p.toml"), &with("key", "${env:PATH}"), &set, &|_| Ok(String::new()));
+    let told = told.and_then(|document| document.resolve(&TestCatalog::default())).unwrap_err().to_string();
+    assert!(told.contains("--set model.policy.key=***") && !told.contains("sk-123"), "{told}");
     let path = GOOD.replacen("path = \"", "path = \"${env:HOME}/", 1);
     let told = check(&path, &[]).unwrap_err().to_string();
     assert!(told.contains("`path` takes no variable"), "{told}");

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use obvert_api::chain::Links;
 use obvert_api::erased::encode;
 use obvert_api::record::Message;
 use obvert_api::{Error, Group, Json, Map, Nothing, Operation, Outcome, Output, Reply, Request};
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Library, describe};
+use crate::stage::chain::Batch;
 use crate::stage::{Chain, Runner, Work};
 
 /// Does what its record says, so many times.
@@ -122,6 +124,32 @@ fn keys_and_texts_are_told() {
     assert!(told[1].is_err());
     let text = group.ask(Operation::ToJson(obvert_api::Port::In), &[&go]);
     assert_eq!(made(&text[0]), Ok(vec![br#"{"do":"go"}"#.to_vec()]));
+}
+
+#[test]
+fn a_chain_that_does_not_add_up_is_not_believed() {
+    let keys: Option<(&[u8], _)> = Some((b"k", None));
+    // Of two items and two maps: what they made of each, and the records that came out.
+    type Said<'a> = (&'a [u32], &'a [(u32, bool)]);
+    let adds_up = |(made, passed): Said<'_>, grouped: bool| {
+        let mut batch = Batch::of(2);
+        batch.refuse(1);
+        Links::made(&mut batch, made);
+        passed.iter().for_each(|(item, keyed)| batch.record(*item, b"record", keys.filter(|_| *keyed)));
+        batch.adds_up(2, grouped)
+    };
+    let sound: Said<'_> = (&[1, 9, 2, 9], &[(0, false), (1, true), (0, false)]);
+    assert!(adds_up(sound, false) && adds_up((&[1, 0, 1, 0], &[(0, true)]), true) && adds_up((&[0; 4], &[]), false));
+    assert!(!adds_up(sound, true), "no keys");
+    let unsound: [Said<'_>; 6] = [
+        (&[], &[]),
+        (&[1, 0, 1], &[(0, false)]),
+        (&[1, 0, 1, 0], &[]),
+        (&[1, 0, 1, 0], &[(0, false), (0, false)]),
+        (&[1, 0, 1, 0], &[(0, true)]),
+        (&[1, 0, 1, 0], &[(0, false), (2, false)]),
+    ];
+    unsound.into_iter().for_each(|said| assert!(!adds_up(said, false), "{said:?}"));
 }
 
 #[test]

@@ -1,0 +1,60 @@
+//! What a model has been asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use obvert_api::Reply;
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, Limits};
+
+/// What a model has been asked so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Calls that it answered.
+    pub calls: u64,
+    /// Calls that failed, each attempt counted.
+    pub failures: u64,
+    /// Replies taken from the memo.
+    pub memo_hits: u64,
+    /// Tokens read in calls.
+    pub prompt_tokens: u64,
+    /// Tokens written in calls.
+    pub reply_tokens: u64,
+    /// What they cost, in the unit of the model's price.
+    pub cost: f64,
+    /// Time spent in calls, summed over concurrent ones.
+    pub time: Duration,
+}
+
+/// The same by stage.
+pub type ByStage = BTreeMap<Arc<str>, Usage>;
+
+impl Usage {
+    /// Adds what the same model was asked by others.
+    pub(crate) fn add(&mut self, other: &Usage) {
+        self.calls += other.calls;
+        self.failures += other.failures;
+        self.memo_hits += other.memo_hits;
+        self.prompt_tokens += other.prompt_tokens;
+        self.reply_tokens += other.reply_tokens;
+        self.cost += other.cost;
+        self.time += other.time;
+    }
+
+    /// Adds a call.
+    pub(crate) fn count(&mut self, reply: &Result<Reply, Failure>, time: Duration, limits: &Limits) {
+        self.time += time;
+        match reply {
+            Ok(reply) => {
+                let [read, written] = [reply.prompt_tokens, reply.reply_tokens].map(u64::from);
+                self.calls += 1;
+                self.prompt_tokens += read;
+                self.reply_tokens += written;
+                self.cost += limits.cost(read, written);
+            }
+            Err(_) => self.failures += 1,
+        }
+    }
+}
