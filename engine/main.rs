@@ -43,6 +43,14 @@ enum Verb {
     Explain(verbs::explain::Arguments),
     /// Show what a run's memo of model calls holds, or prune it.
     Memo(verbs::memo::Arguments),
+    /// Ask the models of a pipeline whether they are there, and what they can do.
+    Doctor {
+        /// The pipeline file.
+        pipeline: PathBuf,
+        /// Override a value: stage.key=value.
+        #[arg(long)]
+        set: Vec<String>,
+    },
     /// Draw a pipeline.
     Graph {
         /// The pipeline file.
@@ -99,6 +107,7 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Check { pipeline, set, locked } => verbs::graph::check(&pipeline, &set, verbs::Trust::of(locked)),
         Verb::Lock { pipeline } => verbs::lock(&pipeline),
+        Verb::Doctor { pipeline, set } => verbs::doctor::doctor(&pipeline, &set),
         Verb::Graph { pipeline, format } => verbs::graph::graph(&pipeline, format),
         Verb::Preview(arguments) => verbs::preview::preview(&arguments),
         Verb::Test(arguments) => verbs::test::test(&arguments),

@@ -33,8 +33,49 @@ pub trait Model: Send + Sync {
     fn retries(&self) -> u32 {
         0
     }
+    /// Looks what it can do, by asking it.
+    fn probe(&self) -> Vec<Finding> {
+        Vec::new()
+    }
     /// Answers each request, in order. Who cannot do so within the time is given up.
     fn call(&self, requests: &[Request], within: Option<Duration>) -> Vec<Result<Reply, Failure>>;
+}
+
+/// What was found out about a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How good that is.
+    pub grade: Grade,
+    /// For people.
+    pub text: String,
+}
+
+/// How good a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// As it should be.
+    Good,
+    /// It can be done without.
+    Poor,
+    /// A run would fail.
+    Bad,
+}
+
+impl Finding {
+    /// As it should be.
+    pub fn good(text: String) -> Self {
+        Finding { grade: Grade::Good, text }
+    }
+
+    /// What can be done without.
+    pub fn poor(text: String) -> Self {
+        Finding { grade: Grade::Poor, text }
+    }
+
+    /// What keeps a run from its work.
+    pub fn bad(text: String) -> Self {
+        Finding { grade: Grade::Bad, text }
+    }
 }
 
 /// Why a call came to nothing.

@@ -227,7 +227,11 @@ impl Registry {
         plan.stages.iter().filter(spans).filter(|stage| plan.is_upstream_of_itself(stage)).collect()
     }
 
-    pub(crate) fn open_model(&self, name: &str, kind: &str, settings: &Value) -> Result<Arc<dyn Model>, Error> {
+    /// Opens a model of a kind, with its settings.
+    ///
+    /// # Errors
+    /// It cannot be; names it.
+    pub fn open_model(&self, name: &str, kind: &str, settings: &Value) -> Result<Arc<dyn Model>, Error> {
         let failed = |cause: String| Error::Model { name: name.to_string(), cause };
         let entry = self.models.get(kind).ok_or_else(|| failed(format!("unknown kind `{kind}`")))?;
         (entry.open)(settings).map_err(failed)

@@ -1,6 +1,7 @@
 //! One file per verb, and what several need.
 
 mod beside;
+pub mod doctor;
 pub mod explain;
 pub mod graph;
 pub mod logprobs;
@@ -45,6 +46,8 @@ const OWN: [&str; 4] = ["obvert_persona_play", "obvert_judge", "obvert_reverse",
 pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
     obvert_stages::register(&mut registry, findings);
+    #[cfg(feature = "openai")]
+    obvert_openai::register(&mut registry);
     registry.add_own_libraries(&OWN)?;
     Ok(registry)
 }

@@ -18,6 +18,7 @@ mod own;
 mod quickstart;
 mod refused;
 mod resume;
+mod served;
 mod slow;
 mod storage;
 mod sysbench;

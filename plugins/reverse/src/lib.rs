@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use obvert_api::record::{Constraint, Message, Profile, Reversal};
 use obvert_api::schemars::JsonSchema;
-use obvert_api::serde::Deserialize;
-use obvert_api::{Error, Json, Map, ModelName, Output, Reply, Request, plugin, serde_json};
+use obvert_api::serde::de::{Error as _, MapAccess, Visitor};
+use obvert_api::serde::{Deserialize, Deserializer};
+use obvert_api::serde_json::{self, json};
+use obvert_api::{Error, Json, Map, ModelName, Output, Reply, Request, plugin};
 
 /// Settings of the stage.
 #[derive(Deserialize, JsonSchema)]
@@ -79,13 +81,55 @@ impl Reverse {
             messages.push(Message::new("assistant", reply.text.clone()));
             messages.push(Message::new("user", format!("That cannot be used: {error}. Reply again, JSON only.")));
         }
-        Ok(Request::new(&model.0, messages))
+        let mut request = Request::new(&model.0, messages);
+        request.schema = Some(Json(schema(asked)));
+        Ok(request)
+    }
+}
+
+fn schema(asked: &[&Constraint]) -> serde_json::Value {
+    let texts = asked.iter().map(|c| (c.id.clone(), json!({ "type": "string" })));
+    let ids: Vec<&str> = asked.iter().map(|c| c.id.as_str()).collect();
+    json!({
+        "type": "object",
+        "properties": serde_json::Value::Object(texts.collect()),
+        "required": ids,
+        "additionalProperties": false,
+    })
+}
+
+/// Texts by id. JSON's own tables take the last of several texts for one id; here that is an error.
+struct Texts(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Texts(BTreeMap::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Texts;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Texts, A::Error> {
+        while let Some((id, text)) = map.next_entry::<String, String>()? {
+            if self.0.contains_key(&id) {
+                return Err(A::Error::custom(format_args!("`{id}` is there twice")));
+            }
+            self.0.insert(id, text);
+        }
+        Ok(self)
     }
 }
 
 /// The texts of a reply by id; every asked id exactly once, and no other.
 fn read(reply: &str, asked: &[&Constraint]) -> Result<BTreeMap<String, String>, String> {
-    let texts: BTreeMap<String, String> = serde_json::from_str(reply.trim()).map_err(|e| e.to_string())?;
+    let text = reply.trim();
+    let text = text.strip_prefix("```json").and_then(|text| text.strip_suffix("```")).unwrap_or(text);
+    let Texts(texts) = serde_json::from_str(text).map_err(|e| e.to_string())?;
     if let Some(id) = texts.keys().find(|id| !asked.iter().any(|c| c.id == **id)) {
         return Err(format!("`{id}` was not asked for"));
     }

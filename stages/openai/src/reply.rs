@@ -1,0 +1,115 @@
+//! What a server answers, read strictly.
+
+use obvert_api::{Reply, Request};
+use obvert_engine::model::{Failure, Then};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Characters that are taken for a token where the server does not count them.
+const CHARACTERS: usize = 4;
+
+#[derive(Deserialize)]
+struct Completion {
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    message: Message,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: Option<Value>,
+    refusal: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Usage {
+    prompt_tokens: Option<u32>,
+    completion_tokens: Option<u32>,
+}
+
+/// The reply to a request, from the body of a good answer.
+pub(crate) fn read(body: &[u8], request: &Request) -> Result<Reply, Failure> {
+    let completion: Completion = serde_json::from_slice(body).map_err(|error| {
+        Failure::new(format!("the server's answer is no completion: {error}: {}", excerpt(body)), Then::Again)
+    })?;
+    let Some(choice) = completion.choices.into_iter().next() else {
+        return Err(Failure::new("the server's answer has no choices", Then::Again));
+    };
+    let text = text(choice.message, choice.finish_reason.as_deref())?;
+    let usage = completion.usage.unwrap_or_default();
+    let guessed = |length: usize| length.div_ceil(CHARACTERS) as u32;
+    let asked = || guessed(request.messages.iter().map(|message| message.content.len()).sum());
+    Ok(Reply {
+        prompt_tokens: usage.prompt_tokens.unwrap_or_else(asked),
+        reply_tokens: usage.completion_tokens.unwrap_or_else(|| guessed(text.len())),
+        finished: choice.finish_reason.as_deref() != Some("length"),
+        text,
+    })
+}
+
+fn text(message: Message, finish_reason: Option<&str>) -> Result<String, Failure> {
+    if finish_reason == Some("content_filter") {
+        return Err(Failure::new("the server's filter has held the reply back", Then::Leave));
+    }
+    match (message.content, message.refusal) {
+        (Some(Value::String(text)), _) => Ok(text),
+        (Some(Value::Array(parts)), _) => Ok(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
+        (_, Some(refusal)) => Err(Failure::new(format!("the model refuses: {refusal}"), Then::Leave)),
+        _ => Err(Failure::new("the server's reply has no text", Then::Again)),
+    }
+}
+
+/// The beginning of an answer that is not what it should be.
+pub(crate) fn excerpt(body: &[u8]) -> String {
+    const SHOWN: usize = 200;
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * SHOWN)]);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown: String = line.chars().take(SHOWN).collect();
+    if shown.is_empty() { "nothing".into() } else { format!("`{shown}`") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_read_or_told_why_not() {
+        let mut request = Request::new("m", vec![obvert_api::record::Message::new("user", "12345678")]);
+        request.sampling.max_tokens = 9;
+        let read = |body: &str| read(body.as_bytes(), &request);
+        let whole = read(
+            r#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#,
+        );
+        assert_eq!(whole, Ok(Reply { text: "hi".into(), prompt_tokens: 7, reply_tokens: 1, finished: true }));
+        let bare = read(
+            r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},"finish_reason":"length"}]}"#,
+        );
+        assert_eq!(bare, Ok(Reply { text: "ab".into(), prompt_tokens: 2, reply_tokens: 1, finished: false }));
+        for (body, said, then) in [
+            (
+                "<!doctype html>\n<title>Bad gateway</title>",
+                "`<!doctype html> <title>Bad gateway</title>`",
+                Then::Again,
+            ),
+            ("", "no completion", Then::Again),
+            (r#"{"choices":[{"mess"#, "no completion", Then::Again),
+            (r#"{"choices":[]}"#, "no choices", Then::Again),
+            (r#"{"object":"list"}"#, "missing field `choices`", Then::Again),
+            (r#"{"choices":[{"message":{"content":null}}]}"#, "no text", Then::Again),
+            (
+                r#"{"choices":[{"message":{"content":null,"refusal":"I cannot"}}]}"#,
+                "the model refuses: I cannot",
+                Then::Leave,
+            ),
+            (r#"{"choices":[{"message":{"content":""},"finish_reason":"content_filter"}]}"#, "filter", Then::Leave),
+        ] {
+            let failed = read(body).unwrap_err();
+            assert!(failed.cause.contains(said) && failed.then == then, "{body}: {failed:?}");
+        }
+    }
+}
