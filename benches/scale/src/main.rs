@@ -1,7 +1,9 @@
 //! What a run costs at scale. Each part prints one JSON line; README.md says how it is measured.
 
+mod asked;
 mod border;
 mod bounded;
+mod client;
 mod generated;
 mod hops;
 mod memory;
@@ -27,6 +29,8 @@ enum Part {
     Border(border::Arguments),
     /// A view a hundred times slower than its source: what is outstanding, the memory, the rate.
     Bounded(bounded::Arguments),
+    /// Calls to a server: how many are under way, and what that costs.
+    Client(client::Arguments),
     /// What it costs to go from one stage to the next.
     Hops(hops::Arguments),
     /// One call in 4,096 takes 2 s: what it costs.
@@ -39,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     let line = match Arguments::parse().part {
         Part::Border(arguments) => border::run(&arguments)?,
         Part::Bounded(arguments) => bounded::run(&arguments)?,
+        Part::Client(arguments) => client::run(&arguments)?,
         Part::Hops(arguments) => hops::run(&arguments)?,
         Part::Straggler(arguments) => straggler::run(&arguments)?,
         Part::Sysbank(arguments) => sysbank::run(&arguments)?,

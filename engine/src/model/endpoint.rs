@@ -1,11 +1,13 @@
 //! One model's queue: requests in, replies out through the memo.
 
 mod gate;
+mod keeper;
 mod lanes;
 mod queue;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use super::{ByStage, Failure, Limits, Model, Then};
 use crate::dataflow::OnFailure;
 use crate::memo::{CallPlace, Entry, Identity, Key, Memo, Origin, Paid, now};
 use crate::run::{Mail, Outbox};
+use keeper::Done;
 use queue::{Queue, Queued};
 
 /// What a model made of a request.
@@ -80,7 +83,9 @@ pub struct Endpoint {
     queue: Mutex<Queue>,
     /// Wakes a lane: there is a call, or one is due again.
     wake: Condvar,
-    /// A lane has ended its call.
+    /// Wakes the keeper: a lane is done with calls, or the endpoint is closed.
+    done: Condvar,
+    /// A lane has ended its call, or the keeper has kept what it had.
     ended: Condvar,
     /// By stage.
     usage: Mutex<ByStage>,
@@ -148,12 +153,14 @@ impl Endpoint {
             queue: Mutex::new(Queue::behind(gate::Gate::of(limits.clone(), Instant::now()))),
             limits,
             wake: Condvar::new(),
+            done: Condvar::new(),
             ended: Condvar::new(),
             usage: Mutex::default(),
             owners,
             fail,
         });
         lanes::start(&endpoint);
+        keeper::start(&endpoint);
         endpoint
     }
 
@@ -250,34 +257,49 @@ impl Endpoint {
         let mut queue = self.queue();
         queue.closed = true;
         self.wake.notify_all();
+        self.done.notify_all();
         while queue.runs() {
             queue = self.ended.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Hands answers over, once they are kept.
-    fn settle(&self, calls: Vec<Queued>, replies: Vec<Answer>) {
-        let Some(replies) = self.keep(&calls, replies) else { return };
-        calls.into_iter().zip(replies).for_each(|(queued, reply)| self.conclude(queued, reply));
+    fn settle(&self, mut done: Vec<Done>) {
+        if self.keep(&mut done) {
+            let settled = done.into_iter().flat_map(|done| done.calls.into_iter().zip(done.replies));
+            settled.for_each(|(queued, reply)| self.conclude(queued, reply));
+        }
     }
 
-    /// Keeps what calls were answered: a reply that is not on disk is not used, or a restart would pay it again and might get
+    /// Keeps what calls were answered; where that fails the run says why.
+    fn keep(&self, done: &mut [Done]) -> bool {
+        let kept = self.put(done);
+        kept.map_err(|cause| self.end(format!("the memo could not keep a reply: {cause}"))).is_ok()
+    }
+
+    /// A reply that is not on disk is not used, or a restart would pay it again and might get
     /// another. A call that was given up and made again may have been answered meanwhile: the first answer stands.
-    fn keep(&self, calls: &[Queued], mut replies: Vec<Answer>) -> Option<Vec<Answer>> {
-        let mut paid = Vec::new();
-        for (queued, reply) in calls.iter().zip(&mut replies) {
-            let Ok(answer) = reply else { continue };
-            match self.limits.timeout_s.map(|_| self.memo.get(&queued.call.identity.key)) {
-                Some(Ok(Some(first))) => *answer = first,
-                _ => paid.push(self.paid(&queued.call, answer)),
+    fn put(&self, done: &mut [Done]) -> Result<(), String> {
+        let (mut paid, mut first) = (Vec::new(), HashMap::new());
+        for Done { calls, replies } in done {
+            for (queued, reply) in calls.iter().zip(replies) {
+                let (key, Ok(answer)) = (queued.call.identity.key, reply) else { continue };
+                match self.answered_before(&key, &first)? {
+                    Some(before) => *answer = before,
+                    None => paid.push(self.paid(&queued.call, answer)),
+                }
+                first.entry(key).or_insert_with(|| answer.clone());
             }
         }
-        match self.memo.put(&paid) {
-            Ok(()) => Some(replies),
-            Err(cause) => {
-                self.end(format!("the memo could not keep a reply: {cause}"));
-                None
-            }
+        if paid.is_empty() { Ok(()) } else { self.memo.put(&paid) }
+    }
+
+    /// The answer to a call that was made twice, where that can be.
+    fn answered_before(&self, key: &Key, first: &HashMap<Key, Reply>) -> Result<Option<Reply>, String> {
+        match (self.limits.timeout_s, first.get(key)) {
+            (None, _) => Ok(None),
+            (Some(_), Some(reply)) => Ok(Some(reply.clone())),
+            (Some(_), None) => self.memo.get(key),
         }
     }
 

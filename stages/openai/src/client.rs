@@ -8,7 +8,9 @@ use obvert_engine::model::{Failure, Finding, Model, Then};
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
+use ureq::unversioned::transport::DefaultConnector;
 
+use crate::names::Names;
 use crate::{Settings, failure, probe, reply, request};
 
 /// Bytes of an answer, and of each token of it, at most: one that does not end must not fill the memory.
@@ -42,7 +44,12 @@ impl Client {
             .max_idle_connections_per_host(IDLE)
             .max_idle_age(Duration::from_secs(30))
             .user_agent(concat!("obvert/", env!("CARGO_PKG_VERSION")));
-        Ok(Client { settings, key, agent: config.build().into(), known: AtomicBool::new(false) })
+        Ok(Client {
+            settings,
+            key,
+            agent: Agent::with_parts(config.build(), DefaultConnector::default(), Names::default()),
+            known: AtomicBool::new(false),
+        })
     }
 
     /// What the server says to a path, with a body or without; the status and the answer's bytes.

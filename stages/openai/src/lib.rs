@@ -2,6 +2,7 @@
 
 mod client;
 mod failure;
+mod names;
 mod probe;
 mod reply;
 mod request;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use obvert_api::Request;
 use obvert_api::abi::reason_of;
 
+use super::keeper::Done;
 use super::queue::{Queued, Running};
 use super::{Answer, Endpoint};
 use crate::model::{Failure, Model};
@@ -35,14 +36,16 @@ fn lane(endpoint: &Endpoint, batch: usize) -> bool {
     let requests: Vec<Request> = calls.iter().map(|queued| queued.call.request.clone()).collect();
     let replies = guarded(&*endpoint.model, &requests, endpoint.limits.timeout());
     count(endpoint, &calls, &replies, begin.elapsed());
-    if !endpoint.queue().lanes.contains_key(&lane) {
-        // It was given up, and nobody waits any more; what was paid for is kept even so, and if that fails the run says why.
-        drop(endpoint.keep(&calls, replies));
+    let mut done = Done { calls, replies };
+    let mut queue = endpoint.queue();
+    if queue.lanes.remove(&lane).is_none() {
+        // It was given up, and nobody waits any more, nor perhaps the keeper; what was paid for is kept even so.
+        drop(queue);
+        endpoint.keep(std::slice::from_mut(&mut done));
         return false;
     }
-    endpoint.settle(calls, replies);
-    endpoint.queue().lanes.remove(&lane);
-    endpoint.ended.notify_all();
+    queue.done.push(done);
+    endpoint.done.notify_one();
     true
 }
 
@@ -115,5 +118,6 @@ fn watch(endpoint: &Arc<Endpoint>, timeout: Duration, batch: usize) {
             running.calls.into_iter().for_each(|queued| endpoint.conclude(queued, late.clone()));
         }
         endpoint.ended.notify_all();
+        endpoint.done.notify_one();
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use super::gate::Gate;
+use super::keeper::Done;
 use super::{Call, ReplyTo, Ticket};
 use crate::memo::Key;
 
@@ -44,6 +45,10 @@ pub(super) struct Queue {
     /// What each lane is at.
     pub(super) lanes: HashMap<u64, Running>,
     pub(super) begun: u64,
+    /// What lanes are done with, and the keeper has not taken.
+    pub(super) done: Vec<Done>,
+    /// Whether the keeper is at work.
+    pub(super) keeping: bool,
     pub(super) closed: bool,
 }
 
@@ -65,6 +70,8 @@ impl Queue {
             submitted: 0,
             lanes: HashMap::new(),
             begun: 0,
+            done: Vec::new(),
+            keeping: false,
             closed: false,
         }
     }
@@ -164,8 +171,8 @@ impl Queue {
         self.later.first_key_value().map(|((due, _), _)| *due).into_iter().chain(gate).min()
     }
 
-    /// Whether any lane is at a call.
+    /// Whether any lane is at a call, or what it was answered is not kept yet.
     pub(super) fn runs(&self) -> bool {
-        !self.lanes.is_empty()
+        self.keeping || !self.lanes.is_empty() || !self.done.is_empty()
     }
 }
