@@ -24,6 +24,7 @@ use std::path::Path;
 use anyhow::Context;
 use obvert_engine::Registry;
 use obvert_engine::pipeline::{Document, Plan, PluginEntry, Report, parse_with};
+use obvert_engine::registry::own_library;
 use obvert_engine::stage::fingerprint;
 use obvert_stages::Findings;
 
@@ -48,6 +49,9 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
     obvert_stages::register(&mut registry, findings);
     #[cfg(feature = "openai")]
     obvert_openai::register(&mut registry);
+    if let Some(missing) = OWN.iter().find(|name| own_library(name).is_none()) {
+        tracing::warn!("the program's own plugin `{missing}` is not beside it: its stages cannot be used");
+    }
     registry.add_own_libraries(&OWN)?;
     Ok(registry)
 }

@@ -1,6 +1,7 @@
 //! Models of a server: what it does wrong costs calls and not the run, and what it is told stays between the two.
 
 mod server;
+mod small;
 mod speaker;
 
 use std::collections::BTreeMap;
@@ -147,6 +148,43 @@ fn with_models_that_follow_their_instructions_every_pair_is_clean() {
     assert_eq!(server.calls(), calls);
     let told = [ran.out.as_bytes(), ran.err.as_bytes(), &contents(folder.path())].concat();
     assert!(!told.windows(KEY.len()).any(|bytes| bytes == KEY.as_bytes()), "the key is somewhere");
+}
+
+/// Servers differ in what they can be told of a reply's form: the best that one does not refuse is found out once.
+#[test]
+fn a_server_that_refuses_schemas_is_asked_in_another_way() {
+    let server = Server::start(Manner { plain: true, ..Manner::default() });
+    let folder = prepared(&server, 12, |pipeline| pipeline.replace("LIMITS", "max_in_flight = 1"));
+    let ran = run(folder.path());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        !folder.path().join("out/rejected.jsonl").exists()
+            || rows(&folder.path().join("out/rejected.jsonl")).is_empty()
+    );
+    let asked = server.calls();
+    assert!(pairs(folder.path()).len() > 100);
+    let always =
+        prepared(&server, 12, |pipeline| pipeline.replace("LIMITS", "structured = \"json_schema\"\nretries = 0"));
+    let ran = run(always.path());
+    let aside = rows(&always.path().join("out/rejected.jsonl"));
+    assert!(
+        ran.code == 0 && aside.iter().all(|row| row["reason"].as_str().unwrap().contains("400 Bad Request")),
+        "{}",
+        ran.err
+    );
+    // The refusal itself was the only call too many.
+    let doctored: Ran =
+        program(folder.path(), &["doctor", "served.toml"]).env("OBVERT_TEST_KEY", KEY).output().unwrap().into();
+    let said = [
+        "ok   lists `good`, whose context is 4096 tokens",
+        "ok   answers in ",
+        "note is told \"a JSON object\"",
+        "cannot be handed adapters",
+    ];
+    for said in said {
+        assert!(doctored.code == 0 && doctored.out.contains(said), "{said} is not in {}{}", doctored.out, doctored.err);
+    }
+    assert!(asked > 150 && server.most_attempts() <= 2);
 }
 
 #[test]

@@ -14,6 +14,9 @@ struct PersonaPlay {
     model: Option<ModelName>,
     /// The model that says which conditional constraints a query triggers; needed where a profile has such.
     judge: Option<ModelName>,
+    /// How often a malformed list of triggered constraints is sent back with its error before the session is set aside.
+    #[serde(default = "repairs")]
+    repairs: usize,
     /// How freely the user speaks.
     #[serde(default = "temperature")]
     temperature: f32,
@@ -24,6 +27,10 @@ struct PersonaPlay {
 
 fn temperature() -> f32 {
     1.0
+}
+
+fn repairs() -> usize {
+    1
 }
 
 /// Messages of the history that the user remembers.
@@ -44,13 +51,16 @@ impl Map for PersonaPlay {
             Step::Over => return Ok(()),
         };
         let conditional = session.profile.constraints.iter().any(|c| c.when.is_some());
-        let triggered = match (conditional, rest) {
-            (false, _) => Vec::new(),
-            (true, []) => {
-                out.request(self.ask_triggers(&session, &query)?);
+        let triggered = match rest.last().filter(|_| conditional).map(|reply| triggers(&session, &reply.text)) {
+            None if !conditional => Vec::new(),
+            Some(Ok(triggered)) => triggered,
+            Some(Err(error)) if rest.len() > self.repairs => {
+                return Err(Error(format!("the judge's list of triggered constraints is unusable: {error}")));
+            }
+            _ => {
+                out.request(self.ask_triggers(&session, &query, rest)?);
                 return Ok(());
             }
-            (true, [reply, ..]) => triggers(&session, &reply.text)?,
         };
         let always = session.profile.constraints.iter().filter(|c| c.when.is_none() || triggered.contains(&c.id));
         let active = always.map(|c| c.id.clone()).collect();
@@ -105,7 +115,8 @@ impl PersonaPlay {
         Ok(request)
     }
 
-    fn ask_triggers(&self, session: &Session, query: &str) -> Result<Request, Error> {
+    /// The question; after malformed replies the same again, each reply followed by what is wrong with it.
+    fn ask_triggers(&self, session: &Session, query: &str, replies: &[Reply]) -> Result<Request, Error> {
         let judge = self.judge.as_ref().ok_or_else(|| {
             Error(format!("profile `{}` has conditional constraints and the stage no `judge`", session.profile.id))
         })?;
@@ -119,17 +130,30 @@ impl PersonaPlay {
             "A user says:\n{query}\n\nWhich of these conditions does the message meet? A condition on the answer \
              rather than on the message counts as met.\n{conditions}\nReply with a JSON list of the ids that are met."
         );
-        Ok(Request::new(&judge.0, vec![Message::new("user", text)]))
+        let mut messages = vec![Message::new("user", text)];
+        for reply in replies {
+            let error = triggers(session, &reply.text).err().unwrap_or_default();
+            messages.push(Message::new("assistant", reply.text.clone()));
+            messages.push(Message::new("user", format!("That cannot be used: {error}. Reply again, JSON only.")));
+        }
+        Ok(Request::new(&judge.0, messages))
     }
 }
 
-fn triggers(session: &Session, reply: &str) -> Result<Vec<String>, Error> {
-    let ids: Vec<String> = serde_json::from_str(reply.trim())
-        .map_err(|e| Error(format!("the judge's list of triggered constraints is not one: {e}: {reply}")))?;
-    match ids.iter().find(|id| session.profile.constraint(id).is_none()) {
-        Some(id) => Err(Error(format!("the judge names `{id}`, which is no constraint of the profile"))),
-        None => Ok(ids),
+/// The ids of a reply, each of a constraint that has a condition, and once.
+fn triggers(session: &Session, reply: &str) -> Result<Vec<String>, String> {
+    let text = reply.trim();
+    let text = text.strip_prefix("```json").and_then(|text| text.strip_suffix("```")).unwrap_or(text);
+    let ids: Vec<String> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    for (index, id) in ids.iter().enumerate() {
+        match session.profile.constraint(id) {
+            None => return Err(format!("`{id}` is no constraint of the profile")),
+            Some(constraint) if constraint.when.is_none() => return Err(format!("`{id}` has no condition")),
+            Some(_) if ids[..index].contains(id) => return Err(format!("`{id}` is there twice")),
+            Some(_) => {}
+        }
     }
+    Ok(ids)
 }
 
 plugin!(PersonaPlay);

@@ -1,6 +1,6 @@
 //! One server, asked over connections that are kept.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use obvert_api::{Reply, Request};
@@ -11,7 +11,7 @@ use ureq::http::{Response, StatusCode};
 use ureq::unversioned::transport::DefaultConnector;
 
 use crate::names::Names;
-use crate::{Settings, failure, probe, reply, request};
+use crate::{Settings, Structured, failure, probe, reply, request};
 
 /// Bytes of an answer, and of each token of it, at most: one that does not end must not fill the memory.
 const LONGEST: u64 = 1 << 20;
@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Connections that are kept while nobody uses them.
 const IDLE: usize = 1024;
 
+/// Ways to tell the form of a reply, the best one first.
+const WAYS: [Structured; 3] = [Structured::JsonSchema, Structured::JsonObject, Structured::None];
+
 /// A model of a server. Its key is in memory only, and taken out of whatever the server says.
 pub struct Client {
     pub(crate) settings: Settings,
@@ -28,6 +31,8 @@ pub struct Client {
     agent: Agent,
     /// Whether the server has answered well.
     known: AtomicBool,
+    /// Which of [`WAYS`] it has not refused.
+    way: AtomicUsize,
 }
 
 impl Client {
@@ -49,6 +54,7 @@ impl Client {
             key,
             agent: Agent::with_parts(config.build(), DefaultConnector::default(), Names::default()),
             known: AtomicBool::new(false),
+            way: AtomicUsize::new(0),
         })
     }
 
@@ -85,7 +91,30 @@ impl Client {
         if let Some(adapter) = &request.adapter {
             return Err(Failure::new(format!("the server is not handed adapters, such as {adapter}"), Then::Leave));
         }
-        let body = Value::Object(request::body(&self.settings, request));
+        loop {
+            let (way, structured) = self.structured();
+            let answered = self.answer_in(structured, request, within);
+            let refused = answered.as_ref().is_err_and(|failure| failure::is_about_form(&failure.cause));
+            // Another call may have found that out already.
+            if !refused
+                || request.schema.is_none()
+                || self.settings.structured != Structured::Auto
+                || structured == Structured::None
+            {
+                return answered;
+            }
+            let _ = self.way.compare_exchange(way, way + 1, Relaxed, Relaxed);
+        }
+    }
+
+    /// How the server is told the form of a reply, as far as is known by now.
+    pub(crate) fn structured(&self) -> (usize, Structured) {
+        let way = self.way.load(Relaxed).min(WAYS.len() - 1);
+        (way, if self.settings.structured == Structured::Auto { WAYS[way] } else { self.settings.structured })
+    }
+
+    fn answer_in(&self, structured: Structured, request: &Request, within: Duration) -> Result<Reply, Failure> {
+        let body = Value::Object(request::body(&self.settings, structured, request));
         let answer = self.send("chat/completions", Some(&body), within)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         let longest = LONGEST + PER_TOKEN * u64::from(request.sampling.max_tokens);

@@ -30,6 +30,11 @@ pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], kn
     Failure::new(format!("the server answers {status}: {said}"), then)
 }
 
+/// Whether a server refuses to be told the form of a reply: they say so with all sorts of statuses.
+pub(crate) fn is_about_form(cause: &str) -> bool {
+    ["response_format", "json_schema", "json_object"].iter().any(|name| cause.contains(name))
+}
+
 /// A call that no answer came of.
 pub(crate) fn of_call(error: &ureq::Error, within: Duration) -> Failure {
     match error {

@@ -58,7 +58,7 @@ fn listed(client: &Client) -> Finding {
 
 /// Whether the server holds a reply to a schema, or leaves it to the model: asked for a word that the prompt does not name.
 fn structured(client: &Client) -> Finding {
-    if client.settings.structured == Structured::None {
+    if client.structured().1 == Structured::None {
         return Finding::good("is not asked for structured replies".into());
     }
     let schema = json!({
@@ -67,13 +67,23 @@ fn structured(client: &Client) -> Finding {
         "required": ["fruit"],
         "additionalProperties": false,
     });
-    let advice = "; structured = \"none\" does not ask for it";
-    match client.answer(&ask("Name a fruit, as JSON.", Some(schema)), WITHIN) {
+    let answered = client.answer(&ask("Name a fruit, as JSON.", Some(schema)), WITHIN);
+    // What it has refused is known now.
+    let way = match client.structured().1 {
+        Structured::Auto | Structured::JsonSchema => "a schema",
+        Structured::JsonObject => "\"a JSON object\"",
+        Structured::None => {
+            return Finding::poor("refuses to be told the form of replies: they are checked here".into());
+        }
+    };
+    match answered {
         Ok(reply) if serde_json::from_str::<Value>(reply.text.trim()).is_ok_and(|reply| reply["fruit"] == WORD) => {
             Finding::good("holds replies to a schema".into())
         }
-        Ok(_) => Finding::poor("takes a schema and ignores it: replies are checked here".into()),
-        Err(failure) => Finding::poor(format!("refuses a schema: {}{advice}", client.discreet(failure).cause)),
+        Ok(_) => Finding::poor(format!(
+            "is told {way} as the form of replies, and does not hold them to a schema: they are checked here"
+        )),
+        Err(failure) => Finding::poor(format!("refuses {way}: {}", client.discreet(failure).cause)),
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{Settings, Structured};
 
-/// The body of a call.
-pub(crate) fn body(settings: &Settings, request: &Request) -> Map<String, Value> {
+/// The body of a call, the form of its reply told in this way.
+pub(crate) fn body(settings: &Settings, structured: Structured, request: &Request) -> Map<String, Value> {
     let sampling = &request.sampling;
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_string(), value));
@@ -20,7 +20,7 @@ pub(crate) fn body(settings: &Settings, request: &Request) -> Map<String, Value>
     if sampling.temperature > 0.0 {
         put("seed", json!(seed(request)));
     }
-    if let Some(format) = format(settings.structured, request) {
+    if let Some(format) = format(structured, request) {
         put("response_format", format);
     }
     settings.omit.iter().for_each(|name| drop(body.remove(name)));
@@ -42,7 +42,7 @@ fn seed(request: &Request) -> u64 {
 fn format(structured: Structured, request: &Request) -> Option<Value> {
     let schema = request.schema.as_ref()?;
     match structured {
-        Structured::JsonSchema => Some(json!({
+        Structured::Auto | Structured::JsonSchema => Some(json!({
             "type": "json_schema",
             "json_schema": { "name": "reply", "schema": schema.0, "strict": true },
         })),
@@ -65,7 +65,10 @@ mod tests {
             Settings::read(&all).unwrap()
         };
         let mut request = Request::new("judge", vec![Message::new("user", "yes?")]);
-        let sent = |more: Value, request: &Request| Value::Object(body(&settings(more), request));
+        let sent = |more: Value, request: &Request| {
+            let settings = settings(more);
+            Value::Object(body(&settings, settings.structured, request))
+        };
         let plain = json!({ "model": "m", "messages": [{ "role": "user", "content": "yes?" }], "temperature": 0.0, "max_tokens": 1024 });
         assert_eq!(sent(json!({}), &request), plain);
         request.sampling = Sampling { temperature: 0.7, top_p: 0.9, max_tokens: 5, seed: 3 };

@@ -34,8 +34,10 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Structured {
-    /// By `response_format` with the JSON schema.
+    /// By the best of these that it does not refuse.
     #[default]
+    Auto,
+    /// By `response_format` with the JSON schema.
     JsonSchema,
     /// By `response_format` as any JSON object.
     JsonObject,

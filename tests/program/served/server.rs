@@ -18,6 +18,8 @@ pub struct Manner {
     pub faults: u64,
     /// Verdicts of a judge that are false, of a thousand.
     pub lies: u64,
+    /// Whether it refuses to be told the form of replies by a schema.
+    pub plain: bool,
     /// What a call takes.
     pub latency: Duration,
 }
@@ -82,6 +84,10 @@ fn speak(stream: &TcpStream, manner: Manner, seen: &Seen) -> io::Result<()> {
             respond(stream, "200 OK", "", br#"{"data": [{"id": "good", "max_model_len": 4096}]}"#)?;
             continue;
         }
+        if !path.ends_with("/chat/completions") {
+            respond(stream, "404 Not Found", "", b"{}")?;
+            continue;
+        }
         let attempt = {
             let mut attempts = seen.attempts.lock().unwrap();
             let attempt = attempts.entry(number(&[&text])).or_default();
@@ -91,7 +97,14 @@ fn speak(stream: &TcpStream, manner: Manner, seen: &Seen) -> io::Result<()> {
         std::thread::sleep(manner.latency);
         let body: Value = serde_json::from_str(&text)?;
         let draw = format!("{attempt} {text}");
-        if falls(&[&draw], manner.faults) {
+        if manner.plain && body["response_format"]["type"] == "json_schema" {
+            respond(
+                stream,
+                "400 Bad Request",
+                "",
+                br#"{"error": {"message": "response_format: input should be 'json_object'"}}"#,
+            )?;
+        } else if falls(&[&draw], manner.faults) {
             fail(stream, &body, &draw, seen)?;
         } else {
             respond(stream, "200 OK", "", completion(&answer(&body, manner.lies)).as_bytes())?;
