@@ -85,6 +85,8 @@ pub struct Failure {
     pub cause: String,
     /// What to do about it.
     pub then: Then,
+    /// Tokens, read and written, that were paid for even so.
+    pub used: [u32; 2],
 }
 
 /// What to do when a call has failed.
@@ -103,14 +105,30 @@ pub enum Then {
 impl Failure {
     /// Of that kind.
     pub fn new(cause: impl std::fmt::Display, then: Then) -> Self {
-        Failure { cause: cause.to_string(), then }
+        Failure { cause: cause.to_string(), then, used: [0; 2] }
     }
+}
+
+impl Failure {
+    /// The same, with the tokens that it took.
+    pub fn taking(self, used: [u32; 2]) -> Self {
+        Failure { used, ..self }
+    }
+}
+
+/// Tokens, read and written, that a call took.
+pub(crate) fn used(answer: &Result<Reply, Failure>) -> [u64; 2] {
+    let used = match answer {
+        Ok(reply) => [reply.prompt_tokens, reply.reply_tokens],
+        Err(failure) => failure.used,
+    };
+    used.map(u64::from)
 }
 
 /// One that may pass.
 impl From<String> for Failure {
     fn from(cause: String) -> Self {
-        Failure { cause, then: Then::Again }
+        Failure::new(cause, Then::Again)
     }
 }
 

@@ -87,6 +87,7 @@ pub struct Endpoint {
     done: Condvar,
     /// A lane has ended its call, or the keeper has kept what it had.
     ended: Condvar,
+    putting: Mutex<()>,
     /// By stage.
     usage: Mutex<ByStage>,
     /// Present where other processes make a part of the calls.
@@ -155,6 +156,7 @@ impl Endpoint {
             wake: Condvar::new(),
             done: Condvar::new(),
             ended: Condvar::new(),
+            putting: Mutex::default(),
             usage: Mutex::default(),
             owners,
             fail,
@@ -280,6 +282,8 @@ impl Endpoint {
     /// A reply that is not on disk is not used, or a restart would pay it again and might get
     /// another. A call that was given up and made again may have been answered meanwhile: the first answer stands.
     fn put(&self, done: &mut [Done]) -> Result<(), String> {
+        // A late lane may put beside the keeper: which answer was the first must be clear.
+        let _one = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut paid, mut first) = (Vec::new(), HashMap::new());
         for Done { calls, replies } in done {
             for (queued, reply) in calls.iter().zip(replies) {
@@ -308,7 +312,7 @@ impl Endpoint {
         let (key, attempts) = (queued.call.identity.key, queued.attempts);
         let failed = match reply {
             Ok(reply) => return hand_over(self.queue().take_waiters(&key), &Ok(reply), Via::Call),
-            Err(Failure { cause, then: Then::End }) => return self.end(cause),
+            Err(Failure { cause, then: Then::End, .. }) => return self.end(cause),
             Err(failed) => failed,
         };
         let mut queue = self.queue();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Calls that may be under way at once.
+    /// Calls of a process that may be under way at once.
     #[schemars(range(min = 1))]
     pub max_in_flight: usize,
     /// Seconds that a call may take.
@@ -73,6 +73,19 @@ impl Limits {
     /// How long a call may take.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout_s.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    }
+
+    /// The part of one of so many processes, which share the calls. What may be under way is of each.
+    pub(crate) fn part_of(&self, processes: usize) -> Self {
+        let rate = |limit: Option<f64>| limit.map(|limit| limit / processes as f64);
+        let count = |limit: Option<u64>| limit.map(|limit| (limit / processes as u64).max(1));
+        let Budget { calls, tokens, money } = self.budget;
+        Limits {
+            requests_per_minute: rate(self.requests_per_minute),
+            tokens_per_minute: rate(self.tokens_per_minute),
+            budget: Budget { calls: count(calls), tokens: count(tokens), money: rate(money) },
+            ..self.clone()
+        }
     }
 
     /// What so many tokens cost; nothing where no price is given.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use obvert_api::Reply;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Limits};
+use super::{Failure, Limits, used};
 
 /// What a model has been asked so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,17 +44,20 @@ impl Usage {
     }
 
     /// Adds a call.
-    pub(crate) fn count(&mut self, reply: &Result<Reply, Failure>, time: Duration, limits: &Limits) {
+    pub(crate) fn count(&mut self, answer: &Result<Reply, Failure>, time: Duration, limits: &Limits) {
         self.time += time;
-        match reply {
-            Ok(reply) => {
-                let [read, written] = [reply.prompt_tokens, reply.reply_tokens].map(u64::from);
-                self.calls += 1;
-                self.prompt_tokens += read;
-                self.reply_tokens += written;
-                self.cost += limits.cost(read, written);
-            }
+        match answer {
+            Ok(_) => self.calls += 1,
             Err(_) => self.failures += 1,
         }
+        self.count_tokens(answer, limits);
+    }
+
+    /// Adds what a call took, and not the call.
+    pub(crate) fn count_tokens(&mut self, answer: &Result<Reply, Failure>, limits: &Limits) {
+        let [read, written] = used(answer);
+        self.prompt_tokens += read;
+        self.reply_tokens += written;
+        self.cost += limits.cost(read, written);
     }
 }

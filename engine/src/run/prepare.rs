@@ -48,8 +48,8 @@ pub(super) fn open_endpoints(
     for model in &plan.models {
         let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;
         let named = Named { pipeline: &plan.name, name: &model.name, model: opened };
-        let endpoint =
-            Endpoint::start(named, Arc::clone(&memo), model.limits.clone(), owners.clone(), stop.on_failure());
+        let limits = model.limits.part_of(owners.as_ref().map_or(1, |owners| owners.count));
+        let endpoint = Endpoint::start(named, Arc::clone(&memo), limits, owners.clone(), stop.on_failure());
         endpoints.0.insert(model.name.clone(), endpoint);
     }
     Ok(endpoints)

@@ -1,7 +1,7 @@
 //! One server, asked over connections that are kept.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use obvert_api::{Reply, Request};
 use obvert_engine::model::{Failure, Finding, Model, Then};
@@ -66,7 +66,7 @@ impl Client {
         within: Duration,
     ) -> Result<(StatusCode, Vec<u8>), Failure> {
         let answer = self.send(path, body, within)?;
-        let (status, body) = (answer.status(), bytes(answer, LONGEST, within)?);
+        let (status, body) = (answer.status(), self.cleaned(bytes(answer, LONGEST, within)?));
         Ok((status, body))
     }
 
@@ -91,19 +91,17 @@ impl Client {
         if let Some(adapter) = &request.adapter {
             return Err(Failure::new(format!("the server is not handed adapters, such as {adapter}"), Then::Leave));
         }
+        let begin = Instant::now();
         loop {
             let (way, structured) = self.structured();
-            let answered = self.answer_in(structured, request, within);
-            let refused = answered.as_ref().is_err_and(|failure| failure::is_about_form(&failure.cause));
-            // Another call may have found that out already.
-            if !refused
-                || request.schema.is_none()
-                || self.settings.structured != Structured::Auto
-                || structured == Structured::None
-            {
-                return answered;
+            let left = within.saturating_sub(begin.elapsed());
+            match self.answer_in(structured, request, left) {
+                // Another call may have found that out already.
+                Err((_, true)) if self.settings.structured == Structured::Auto && structured != Structured::None => {
+                    let _ = self.way.compare_exchange(way, way + 1, Relaxed, Relaxed);
+                }
+                answered => return answered.map_err(|(failure, _)| failure),
             }
-            let _ = self.way.compare_exchange(way, way + 1, Relaxed, Relaxed);
         }
     }
 
@@ -113,18 +111,30 @@ impl Client {
         (way, if self.settings.structured == Structured::Auto { WAYS[way] } else { self.settings.structured })
     }
 
-    fn answer_in(&self, structured: Structured, request: &Request, within: Duration) -> Result<Reply, Failure> {
+    /// The reply; or why there is none, and whether that is because of the form that was asked for.
+    fn answer_in(&self, structured: Structured, request: &Request, within: Duration) -> Result<Reply, (Failure, bool)> {
+        let plain = |failure| (failure, false);
         let body = Value::Object(request::body(&self.settings, structured, request));
-        let answer = self.send("chat/completions", Some(&body), within)?;
+        let answer = self.send("chat/completions", Some(&body), within).map_err(plain)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        let longest = LONGEST + PER_TOKEN * u64::from(request.sampling.max_tokens);
-        let body = bytes(answer, longest, within)?;
         if !status.is_success() {
-            return Err(failure::of_status(status, &headers, &body, self.known.load(Relaxed)));
+            // A body that cannot be read is no reason to forget what the status says.
+            let body = self.cleaned(bytes(answer, LONGEST, within).unwrap_or_default());
+            let formed = request.schema.is_some() && failure::is_about_form(status, &body);
+            return Err((failure::of_status(status, &headers, &body, self.known.load(Relaxed)), formed));
         }
-        let reply = reply::read(&body, request)?;
+        let longest = LONGEST + PER_TOKEN * u64::from(request.sampling.max_tokens);
+        let body = self.cleaned(bytes(answer, longest, within).map_err(plain)?);
+        let reply = reply::read(&body, request).map_err(plain)?;
         self.known.store(true, Relaxed);
         Ok(reply)
+    }
+
+    /// What the server has said, without the key: before anything is read of it, or cut.
+    fn cleaned(&self, body: Vec<u8>) -> Vec<u8> {
+        let key = self.key.as_deref().filter(|key| !key.is_empty());
+        let spelt = key.into_iter().flat_map(|key| [key.to_owned(), key.replace('/', "\\/")]);
+        spelt.fold(body, |body, key| if holds(&body, &key) { without(&body, &key) } else { body })
     }
 
     /// A failure that does not show the key, whatever the server has said.
@@ -133,6 +143,14 @@ impl Client {
         let cause = key.map(|key| failure.cause.replace(key, "***")).unwrap_or(failure.cause);
         Failure { cause, ..failure }
     }
+}
+
+fn holds(body: &[u8], key: &str) -> bool {
+    body.windows(key.len()).any(|part| part == key.as_bytes())
+}
+
+fn without(body: &[u8], key: &str) -> Vec<u8> {
+    String::from_utf8_lossy(body).replace(key, "***").into_bytes()
 }
 
 fn bytes(answer: Response<ureq::Body>, longest: u64, within: Duration) -> Result<Vec<u8>, Failure> {

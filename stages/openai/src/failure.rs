@@ -17,7 +17,7 @@ pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], kn
     let exhausted = error["error"]["code"] == "insufficient_quota";
     let after = retry_after(headers);
     let then = match status.as_u16() {
-        401..=404 if !known => Then::End,
+        401 | 404 if !known => Then::End,
         402 => Then::End,
         429 if exhausted => Then::End,
         429 => Then::Wait(after),
@@ -31,8 +31,10 @@ pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, body: &[u8], kn
 }
 
 /// Whether a server refuses to be told the form of a reply: they say so with all sorts of statuses.
-pub(crate) fn is_about_form(cause: &str) -> bool {
-    ["response_format", "json_schema", "json_object"].iter().any(|name| cause.contains(name))
+pub(crate) fn is_about_form(status: StatusCode, body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    status != StatusCode::TOO_MANY_REQUESTS
+        && ["response_format", "json_schema", "json_object"].iter().any(|name| text.contains(name))
 }
 
 /// A call that no answer came of.
@@ -47,14 +49,17 @@ pub(crate) fn of_call(error: &ureq::Error, within: Duration) -> Failure {
     }
 }
 
+/// No pause is longer, whatever a server says.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// How long the server wants to be left alone: seconds, or until a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
+        return Duration::try_from_secs_f64(seconds).ok().map(|pause| pause.min(LONGEST));
     }
     let until = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Some(Duration::try_from(until.duration_since(jiff::Timestamp::now())).unwrap_or_default())
+    Some(Duration::try_from(until.duration_since(jiff::Timestamp::now())).unwrap_or_default().min(LONGEST))
 }
 
 #[cfg(test)]
@@ -74,9 +79,10 @@ mod tests {
         // A date that has passed.
         assert_eq!(then(503, Some("Wed, 21 Oct 2015 07:28:00 GMT"), true), Then::Wait(Some(Duration::ZERO)));
         assert_eq!(then(429, Some("soon"), true), Then::Wait(None));
+        assert_eq!(then(429, Some("1e9"), true), Then::Wait(Some(LONGEST)));
         assert_eq!([then(500, None, false), then(502, None, true), then(503, None, true)], [Then::Again; 3]);
         assert_eq!([then(401, None, false), then(404, None, false), then(402, None, true)], [Then::End; 3]);
-        assert_eq!([then(401, None, true), then(400, None, false), then(302, None, true)], [Then::Leave; 3]);
+        assert_eq!([then(401, None, true), then(403, None, false), then(302, None, true)], [Then::Leave; 3]);
         let told = of(401, None, r#"{"error": {"message": "no such key"}}"#, false);
         assert_eq!(told.cause, "the server answers 401 Unauthorized: no such key");
         let quota = of(429, None, r#"{"error": {"message": "pay", "code": "insufficient_quota"}}"#, true);

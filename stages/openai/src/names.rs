@@ -21,14 +21,17 @@ pub(crate) struct Names {
 
 impl Resolver for Names {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, addresses)) = known.as_ref().filter(|(since, _)| since.elapsed() < WHILE) {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept =
+            known().as_ref().filter(|(since, _)| since.elapsed() < WHILE).map(|(_, addresses)| addresses.clone());
+        if let Some(addresses) = kept {
             let mut found = self.empty();
-            addresses.iter().for_each(|address| found.push(*address));
+            addresses.into_iter().for_each(|address| found.push(address));
             return Ok(found);
         }
+        // Not under the lock: nobody waits for another one's lookup longer than for its own.
         let found = self.system.resolve(uri, config, timeout)?;
-        *known = Some((Instant::now(), found.iter().copied().collect()));
+        *known() = Some((Instant::now(), found.iter().copied().collect()));
         Ok(found)
     }
 }

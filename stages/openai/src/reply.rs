@@ -37,17 +37,20 @@ pub(crate) fn read(body: &[u8], request: &Request) -> Result<Reply, Failure> {
     let completion: Completion = serde_json::from_slice(body).map_err(|error| {
         Failure::new(format!("the server's answer is no completion: {error}: {}", excerpt(body)), Then::Again)
     })?;
-    let Some(choice) = completion.choices.into_iter().next() else {
-        return Err(Failure::new("the server's answer has no choices", Then::Again));
-    };
-    let text = text(choice.message, choice.finish_reason.as_deref())?;
     let usage = completion.usage.unwrap_or_default();
     let guessed = |length: usize| length.div_ceil(CHARACTERS) as u32;
     let asked = || guessed(request.messages.iter().map(|message| message.content.len()).sum());
+    let choice = completion.choices.into_iter().next();
+    let finish_reason = choice.as_ref().and_then(|choice| choice.finish_reason.clone());
+    let none = || Failure::new("the server's answer has no choices", Then::Again);
+    let text = choice.ok_or_else(none).and_then(|choice| text(choice.message, finish_reason.as_deref()));
+    // What the server says that it has counted is paid for, whatever comes of it.
+    let paid = [usage.prompt_tokens, usage.completion_tokens].map(Option::unwrap_or_default);
+    let text = text.map_err(|failure| failure.taking(paid))?;
     Ok(Reply {
         prompt_tokens: usage.prompt_tokens.unwrap_or_else(asked),
         reply_tokens: usage.completion_tokens.unwrap_or_else(|| guessed(text.len())),
-        finished: choice.finish_reason.as_deref() != Some("length"),
+        finished: finish_reason.as_deref() != Some("length"),
         text,
     })
 }
@@ -60,6 +63,8 @@ fn text(message: Message, finish_reason: Option<&str>) -> Result<String, Failure
         (Some(Value::String(text)), _) => Ok(text),
         (Some(Value::Array(parts)), _) => Ok(parts.iter().filter_map(|part| part["text"].as_str()).collect()),
         (_, Some(refusal)) => Err(Failure::new(format!("the model refuses: {refusal}"), Then::Leave)),
+        // It has thought for as long as it may, and would again.
+        _ if finish_reason == Some("length") => Ok(String::new()),
         _ => Err(Failure::new("the server's reply has no text", Then::Again)),
     }
 }
@@ -90,6 +95,12 @@ mod tests {
             r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},"finish_reason":"length"}]}"#,
         );
         assert_eq!(bare, Ok(Reply { text: "ab".into(), prompt_tokens: 2, reply_tokens: 1, finished: false }));
+        let thought = read(
+            r#"{"choices":[{"message":{"content":null},"finish_reason":"length"}],"usage":{"completion_tokens":9}}"#,
+        );
+        assert_eq!(thought, Ok(Reply { text: String::new(), prompt_tokens: 2, reply_tokens: 9, finished: false }));
+        let paid = read(r#"{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":9}}"#).unwrap_err();
+        assert_eq!(paid.used, [7, 9]);
         for (body, said, then) in [
             (
                 "<!doctype html>\n<title>Bad gateway</title>",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use obvert_api::{Reply, Request};
 
-use crate::model::{Failure, Limits};
+use crate::model::{Failure, Limits, used};
 
 /// Characters that are taken for a token, and tokens around a message, before the model has counted them.
 const CHARACTERS: usize = 4;
@@ -95,12 +95,20 @@ impl Gate {
     }
 
     /// A call has ended: what it took in truth stands in place of what was expected.
-    pub(super) fn end(&mut self, request: &Request, reply: &Result<Reply, Failure>) {
-        let used = reply.as_ref().map_or([0, 0], |reply| [reply.prompt_tokens, reply.reply_tokens].map(u64::from));
-        self.used_tokens += used[0] + used[1];
-        self.used_money += self.limits.cost(used[0], used[1]);
+    pub(super) fn end(&mut self, request: &Request, answer: &Result<Reply, Failure>) {
         if let Some(tokens) = &mut self.tokens {
-            tokens.level += expected(request) - (used[0] + used[1]) as f64;
+            tokens.level += expected(request);
+        }
+        self.take(answer);
+    }
+
+    /// What a call took counts, whoever has ended it.
+    pub(super) fn take(&mut self, answer: &Result<Reply, Failure>) {
+        let [read, written] = used(answer);
+        self.used_tokens += read + written;
+        self.used_money += self.limits.cost(read, written);
+        if let Some(tokens) = &mut self.tokens {
+            tokens.level -= (read + written) as f64;
         }
     }
 }
@@ -171,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_used_up() {
-        let used = |budget, calls: u32| {
+        let is_used_up = |budget, calls: u32| {
             let price = Some(Price { prompt: 2.0, reply: 10.0 });
             let mut gate = Gate::of(Limits { budget, price, ..Limits::default() }, Instant::now());
             (0..calls).for_each(|_| {
@@ -184,8 +192,8 @@ mod tests {
             (Budget { calls: Some(3), ..Budget::default() }, Budget { tokens: Some(2600), ..Budget::default() });
         // A call costs half a cent.
         let money = Budget { money: Some(0.0099), ..Budget::default() };
-        let found = [calls, tokens, money].map(|budget| (0..5).find(|calls| used(budget, *calls)));
+        let found = [calls, tokens, money].map(|budget| (0..5).find(|calls| is_used_up(budget, *calls)));
         assert_eq!(found, [Some(3), Some(2), Some(2)]);
-        assert!(!used(Budget::default(), 50));
+        assert!(!is_used_up(Budget::default(), 50));
     }
 }

@@ -35,7 +35,11 @@ fn lane(endpoint: &Endpoint, batch: usize) -> bool {
     let begin = Instant::now();
     let requests: Vec<Request> = calls.iter().map(|queued| queued.call.request.clone()).collect();
     let replies = guarded(&*endpoint.model, &requests, endpoint.limits.timeout());
-    count(endpoint, &calls, &replies, begin.elapsed());
+    if endpoint.queue().lanes.contains_key(&lane) {
+        count(endpoint, &calls, &replies, begin.elapsed());
+    } else {
+        count_late(endpoint, &calls, &replies);
+    }
     let mut done = Done { calls, replies };
     let mut queue = endpoint.queue();
     if queue.lanes.remove(&lane).is_none() {
@@ -88,6 +92,17 @@ fn count(endpoint: &Endpoint, calls: &[Queued], replies: &[Answer], time: Durati
     drop(usage);
     let mut queue = endpoint.queue();
     calls.iter().zip(replies).for_each(|(queued, reply)| queue.gate.end(&queued.call.request, reply));
+}
+
+/// Notes what calls have taken that were given up, and counted, before they ended.
+fn count_late(endpoint: &Endpoint, calls: &[Queued], replies: &[Answer]) {
+    let mut usage = endpoint.usage_mut();
+    for (queued, reply) in calls.iter().zip(replies) {
+        usage.entry(Arc::clone(&queued.call.stage)).or_default().count_tokens(reply, &endpoint.limits);
+    }
+    drop(usage);
+    let mut queue = endpoint.queue();
+    replies.iter().for_each(|reply| queue.gate.take(reply));
 }
 
 /// A model's answers, one per request whatever the model does.

@@ -160,14 +160,16 @@ impl Queue {
         self.gate.used_up().filter(|_| !self.queue.is_empty())
     }
 
-    /// Whether calls wait for nothing but a lane, or for the gate.
+    /// Whether calls wait for a lane, for the gate, or for their time.
     pub(super) fn has_more(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() || !self.later.is_empty()
     }
 
     /// When there may be something to begin.
     pub(super) fn next_due(&mut self) -> Option<Instant> {
-        let gate = if self.queue.is_empty() { None } else { self.gate.due(Instant::now()) };
+        let now = Instant::now();
+        // The gate may have opened since calls were looked for: then it is at once.
+        let gate = (!self.queue.is_empty()).then(|| self.gate.due(now).unwrap_or(now));
         self.later.first_key_value().map(|((due, _), _)| *due).into_iter().chain(gate).min()
     }
 
