@@ -107,9 +107,7 @@ impl Failure {
     pub fn new(cause: impl std::fmt::Display, then: Then) -> Self {
         Failure { cause: cause.to_string(), then, used: [0; 2] }
     }
-}
 
-impl Failure {
     /// The same, with the tokens that it took.
     pub fn taking(self, used: [u32; 2]) -> Self {
         Failure { used, ..self }

@@ -10,6 +10,7 @@ mod decode;
 mod effect;
 pub mod erased;
 pub mod example;
+pub mod form;
 pub mod frame;
 pub mod guide;
 mod json;

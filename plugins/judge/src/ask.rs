@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use obvert_api::form::{self, Form, unfenced};
 use obvert_api::record::{Message, Verdict};
 use obvert_api::serde::Deserialize;
 use obvert_api::serde_json::{self, json};
 use obvert_api::{Error, Json, ModelName, Reply, Request};
 
 use crate::check::Checks;
-
-/// A malformed reply is sent back once unless settings say otherwise.
-pub(crate) fn repairs() -> usize {
-    1
-}
 
 /// A response and what it must satisfy: (id, demand, how a program decides it).
 pub(crate) struct Question<'a> {
@@ -59,13 +55,11 @@ impl Question<'_> {
             let model = model.ok_or_else(|| {
                 Error(format!("no program decides `{}` and the stage has no `model` to ask", asked[0].0))
             })?;
-            match replies.last().map(|reply| read(&reply.text, &asked)) {
-                None => return Ok(Step::Ask(self.request(model, &asked, &[]))),
-                Some(Ok(rows)) => judged = rows,
-                Some(Err(error)) if replies.len() > repairs => {
-                    return Err(Error(format!("the judge's reply is unusable: {error}")));
-                }
-                Some(Err(_)) => return Ok(Step::Ask(self.request(model, &asked, replies))),
+            let request = self.request(model, &asked);
+            let form = Form { what: "the judge's reply is", request, read: &|text| read(text, &asked), repairs };
+            match form.step(replies)? {
+                form::Step::Ask(request) => return Ok(Step::Ask(request)),
+                form::Step::Read(rows) => judged = rows,
             }
         }
         let by = model.map_or("", |model| &model.0);
@@ -81,8 +75,7 @@ impl Question<'_> {
         self.demands.iter().map(verdict).collect::<Result<_, _>>().map(Step::Decided)
     }
 
-    /// The question; after malformed replies the same again, each reply followed by what is wrong with it.
-    fn request(&self, model: &ModelName, asked: &[(&str, &str)], replies: &[Reply]) -> Request {
+    fn request(&self, model: &ModelName, asked: &[(&str, &str)]) -> Request {
         let demands: String = asked.iter().map(|(id, text)| format!("{id}: {text}\n")).collect();
         let text = format!(
             "A user asked:\n{}\n\nAn assistant answered:\n{}\n\nDoes the answer satisfy each of these demands?\n\
@@ -90,14 +83,8 @@ impl Question<'_> {
              false}}, ...]}}, one entry for each id. Where a demand cannot apply to the answer, satisfied is null.",
             self.query, self.response,
         );
-        let mut messages = vec![Message::new("user", text)];
-        for reply in replies {
-            let error = read(&reply.text, asked).err().unwrap_or_default();
-            messages.push(Message::new("assistant", reply.text.clone()));
-            messages.push(Message::new("user", format!("That cannot be used: {error}. Reply again, JSON only.")));
-        }
         let ids: Vec<&str> = asked.iter().map(|(id, _)| *id).collect();
-        let mut request = Request::new(&model.0, messages);
+        let mut request = Request::new(&model.0, vec![Message::new("user", text)]);
         request.schema = Some(Json(schema(&ids)));
         request
     }
@@ -124,9 +111,7 @@ fn schema(ids: &[&str]) -> serde_json::Value {
 
 /// The verdicts of a reply by id; every asked id exactly once, and no other.
 fn read(reply: &str, asked: &[(&str, &str)]) -> Result<BTreeMap<String, Verdict>, String> {
-    let text = reply.trim();
-    let text = text.strip_prefix("```json").and_then(|t| t.strip_suffix("```")).unwrap_or(text);
-    let answer: Answer = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let answer: Answer = serde_json::from_str(unfenced(reply)).map_err(|e| e.to_string())?;
     let mut rows = BTreeMap::new();
     for row in answer.verdicts {
         if !asked.iter().any(|(id, _)| *id == row.id) {

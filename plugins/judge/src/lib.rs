@@ -23,7 +23,7 @@ struct Judge {
     /// The judge model; not needed where a program can decide every constraint.
     model: Option<ModelName>,
     /// How often a malformed reply is sent back with its error before the response is set aside.
-    #[serde(default = "ask::repairs")]
+    #[serde(default = "obvert_api::form::repairs")]
     repairs: usize,
     #[serde(skip)]
     checks: Checks,

@@ -6,7 +6,7 @@ use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Map, ModelName, Output, Reply};
 
-use crate::ask::{self, Question, Step};
+use crate::ask::{Question, Step};
 use crate::check::Checks;
 
 /// Settings of the stage.
@@ -17,7 +17,7 @@ pub(crate) struct Verify {
     /// The judge model; not needed where a program can decide every constraint.
     model: Option<ModelName>,
     /// How often a malformed reply is sent back with its error before the pair is set aside.
-    #[serde(default = "ask::repairs")]
+    #[serde(default = "obvert_api::form::repairs")]
     repairs: usize,
     #[serde(skip)]
     checks: Checks,

@@ -1,5 +1,6 @@
 //! Plays the user: asks the next query of a dialogue and says which constraints it triggers.
 
+use obvert_api::form::{self, Form, unfenced};
 use obvert_api::record::{Message, Session, Turn};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
@@ -15,7 +16,7 @@ struct PersonaPlay {
     /// The model that says which conditional constraints a query triggers; needed where a profile has such.
     judge: Option<ModelName>,
     /// How often a malformed list of triggered constraints is sent back with its error before the session is set aside.
-    #[serde(default = "repairs")]
+    #[serde(default = "obvert_api::form::repairs")]
     repairs: usize,
     /// How freely the user speaks.
     #[serde(default = "temperature")]
@@ -27,10 +28,6 @@ struct PersonaPlay {
 
 fn temperature() -> f32 {
     1.0
-}
-
-fn repairs() -> usize {
-    1
 }
 
 /// Messages of the history that the user remembers.
@@ -50,17 +47,18 @@ impl Map for PersonaPlay {
             }
             Step::Over => return Ok(()),
         };
-        let conditional = session.profile.constraints.iter().any(|c| c.when.is_some());
-        let triggered = match rest.last().filter(|_| conditional).map(|reply| triggers(&session, &reply.text)) {
-            None if !conditional => Vec::new(),
-            Some(Ok(triggered)) => triggered,
-            Some(Err(error)) if rest.len() > self.repairs => {
-                return Err(Error(format!("the judge's list of triggered constraints is unusable: {error}")));
+        let triggered = if session.profile.constraints.iter().any(|c| c.when.is_some()) {
+            let (request, read) = (self.ask_triggers(&session, &query)?, |text: &str| triggers(&session, text));
+            let what = "the judge's list of triggered constraints is";
+            match (Form { what, request, read: &read, repairs: self.repairs }).step(rest)? {
+                form::Step::Ask(request) => {
+                    out.request(request);
+                    return Ok(());
+                }
+                form::Step::Read(triggered) => triggered,
             }
-            _ => {
-                out.request(self.ask_triggers(&session, &query, rest)?);
-                return Ok(());
-            }
+        } else {
+            Vec::new()
         };
         let always = session.profile.constraints.iter().filter(|c| c.when.is_none() || triggered.contains(&c.id));
         let active = always.map(|c| c.id.clone()).collect();
@@ -115,8 +113,7 @@ impl PersonaPlay {
         Ok(request)
     }
 
-    /// The question; after malformed replies the same again, each reply followed by what is wrong with it.
-    fn ask_triggers(&self, session: &Session, query: &str, replies: &[Reply]) -> Result<Request, Error> {
+    fn ask_triggers(&self, session: &Session, query: &str) -> Result<Request, Error> {
         let judge = self.judge.as_ref().ok_or_else(|| {
             Error(format!("profile `{}` has conditional constraints and the stage no `judge`", session.profile.id))
         })?;
@@ -130,21 +127,13 @@ impl PersonaPlay {
             "A user says:\n{query}\n\nWhich of these conditions does the message meet? A condition on the answer \
              rather than on the message counts as met.\n{conditions}\nReply with a JSON list of the ids that are met."
         );
-        let mut messages = vec![Message::new("user", text)];
-        for reply in replies {
-            let error = triggers(session, &reply.text).err().unwrap_or_default();
-            messages.push(Message::new("assistant", reply.text.clone()));
-            messages.push(Message::new("user", format!("That cannot be used: {error}. Reply again, JSON only.")));
-        }
-        Ok(Request::new(&judge.0, messages))
+        Ok(Request::new(&judge.0, vec![Message::new("user", text)]))
     }
 }
 
 /// The ids of a reply, each of a constraint that has a condition, and once.
 fn triggers(session: &Session, reply: &str) -> Result<Vec<String>, String> {
-    let text = reply.trim();
-    let text = text.strip_prefix("```json").and_then(|text| text.strip_suffix("```")).unwrap_or(text);
-    let ids: Vec<String> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let ids: Vec<String> = serde_json::from_str(unfenced(reply)).map_err(|error| error.to_string())?;
     for (index, id) in ids.iter().enumerate() {
         match session.profile.constraint(id) {
             None => return Err(format!("`{id}` is no constraint of the profile")),

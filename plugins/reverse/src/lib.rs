@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use obvert_api::form::{Form, Step, unfenced};
 use obvert_api::record::{Constraint, Message, Profile, Reversal};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::de::{Error as _, MapAccess, Visitor};
@@ -17,12 +18,8 @@ struct Reverse {
     /// The model that words complements; not needed where a program knows every complement exactly.
     model: Option<ModelName>,
     /// How often a malformed reply is sent back with its error before the profile is set aside.
-    #[serde(default = "repairs")]
+    #[serde(default = "obvert_api::form::repairs")]
     repairs: usize,
-}
-
-fn repairs() -> usize {
-    1
 }
 
 impl Map for Reverse {
@@ -34,15 +31,14 @@ impl Map for Reverse {
         let asked: Vec<&Constraint> = profile.constraints.iter().filter(|c| c.check.is_none()).collect();
         let mut worded = BTreeMap::new();
         if !asked.is_empty() {
-            match replies.last().map(|reply| read(&reply.text, &asked)) {
-                Some(Ok(texts)) => worded = texts,
-                Some(Err(error)) if replies.len() > self.repairs => {
-                    return Err(Error(format!("the reversals are unusable: {error}")));
-                }
-                _ => {
-                    out.request(self.request(&asked, replies)?);
+            let (read, repairs) = (|text: &str| read(text, &asked), self.repairs);
+            let form = Form { what: "the reversals are", request: self.request(&asked)?, read: &read, repairs };
+            match form.step(replies)? {
+                Step::Ask(request) => {
+                    out.request(request);
                     return Ok(());
                 }
+                Step::Read(texts) => worded = texts,
             }
         }
         for original in &profile.constraints {
@@ -64,7 +60,7 @@ fn exact(original: &Constraint, check: &Json) -> Result<Constraint, Error> {
 }
 
 impl Reverse {
-    fn request(&self, asked: &[&Constraint], replies: &[Reply]) -> Result<Request, Error> {
+    fn request(&self, asked: &[&Constraint]) -> Result<Request, Error> {
         let model = self.model.as_ref().ok_or_else(|| {
             Error(format!("no program reverses `{}` and the stage has no `model` to ask", asked[0].id))
         })?;
@@ -75,13 +71,7 @@ impl Reverse {
              demand (\"must not mention X\", never \"need not\" or \"may\").\n{demands}\n\
              Reply with a JSON object only: each id with the text of its opposite."
         );
-        let mut messages = vec![Message::new("user", text)];
-        for reply in replies {
-            let error = read(&reply.text, asked).err().unwrap_or_default();
-            messages.push(Message::new("assistant", reply.text.clone()));
-            messages.push(Message::new("user", format!("That cannot be used: {error}. Reply again, JSON only.")));
-        }
-        let mut request = Request::new(&model.0, messages);
+        let mut request = Request::new(&model.0, vec![Message::new("user", text)]);
         request.schema = Some(Json(schema(asked)));
         Ok(request)
     }
@@ -127,9 +117,7 @@ impl<'de> Visitor<'de> for Texts {
 
 /// The texts of a reply by id; every asked id exactly once, and no other.
 fn read(reply: &str, asked: &[&Constraint]) -> Result<BTreeMap<String, String>, String> {
-    let text = reply.trim();
-    let text = text.strip_prefix("```json").and_then(|text| text.strip_suffix("```")).unwrap_or(text);
-    let Texts(texts) = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let Texts(texts) = serde_json::from_str(unfenced(reply)).map_err(|e| e.to_string())?;
     if let Some(id) = texts.keys().find(|id| !asked.iter().any(|c| c.id == **id)) {
         return Err(format!("`{id}` was not asked for"));
     }

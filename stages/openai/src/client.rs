@@ -136,13 +136,6 @@ impl Client {
         let spelt = key.into_iter().flat_map(|key| [key.to_owned(), key.replace('/', "\\/")]);
         spelt.fold(body, |body, key| if holds(&body, &key) { without(&body, &key) } else { body })
     }
-
-    /// A failure that does not show the key, whatever the server has said.
-    pub(crate) fn discreet(&self, failure: Failure) -> Failure {
-        let key = self.key.as_deref().filter(|key| !key.is_empty());
-        let cause = key.map(|key| failure.cause.replace(key, "***")).unwrap_or(failure.cause);
-        Failure { cause, ..failure }
-    }
 }
 
 fn holds(body: &[u8], key: &str) -> bool {
@@ -173,8 +166,7 @@ impl Model for Client {
 
     fn call(&self, requests: &[Request], within: Option<Duration>) -> Vec<Result<Reply, Failure>> {
         let within = within.unwrap_or(PATIENCE);
-        let answer = |request| self.answer(request, within).map_err(|failure| self.discreet(failure));
-        requests.iter().map(answer).collect()
+        requests.iter().map(|request| self.answer(request, within)).collect()
     }
 
     fn probe(&self) -> Vec<Finding> {

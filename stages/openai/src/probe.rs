@@ -24,7 +24,7 @@ pub(crate) fn probe(client: &Client) -> Vec<Finding> {
             found.push(structured(client));
             found.push(adapters(client));
         }
-        Err(failure) => found.push(Finding::bad(client.discreet(failure).cause)),
+        Err(failure) => found.push(Finding::bad(failure.cause)),
     }
     found
 }
@@ -42,7 +42,7 @@ fn listed(client: &Client) -> Finding {
     let list = match client.ask("models", None, WITHIN) {
         Ok((status, body)) if status.is_success() => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
         Ok((status, _)) => return Finding::poor(format!("lists no models ({status})")),
-        Err(failure) => return Finding::bad(client.discreet(failure).cause),
+        Err(failure) => return Finding::bad(failure.cause),
     };
     let models = list["data"].as_array().map(Vec::as_slice).unwrap_or_default();
     let names: Vec<&str> = models.iter().filter_map(|model| model["id"].as_str()).collect();
@@ -83,7 +83,7 @@ fn structured(client: &Client) -> Finding {
         Ok(_) => Finding::poor(format!(
             "is told {way} as the form of replies, and does not hold them to a schema: they are checked here"
         )),
-        Err(failure) => Finding::poor(format!("refuses {way}: {}", client.discreet(failure).cause)),
+        Err(failure) => Finding::poor(format!("refuses {way}: {}", failure.cause)),
     }
 }
 
@@ -94,7 +94,7 @@ fn adapters(client: &Client) -> Finding {
     };
     // It names none, so nothing is loaded.
     if there(client.ask("load_lora_adapter", Some(&json!({})), WITHIN)) {
-        return Finding::good("can be handed adapters".into());
+        return Finding::good("could be handed adapters; this program hands it none".into());
     }
     Finding::good("cannot be handed adapters".into())
 }
