@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::common::{Ran, folder, obvert, repository};
 
-const PIPELINE: &str = r#"
+const PIPELINE: &str = concat!(
+    r#"
 name = "small"
 
 [model.policy]
@@ -13,19 +14,9 @@ kind = "scripted"
 match = "."
 reply = "Today there is bread."
 
-[stage.profiles]
-type = "profiles"
-path = "profiles.jsonl"
-
-[stage.personas]
-type = "personas"
-path = "personas.jsonl"
-
-[stage.session]
-type = "session"
-from = "profiles"
-with = "personas"
-
+"#,
+    sessions!(),
+    r#"
 [stage.play]
 type = "persona-play"
 from = ["session", "next"]
@@ -48,7 +39,8 @@ turns = 2
 [stage.out]
 type = "jsonl"
 from = "judged"
-"#;
+"#
+);
 
 const TESTS: &str = r#"
 [[test]]

@@ -3,6 +3,9 @@
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[macro_use]
+mod sessions;
+
 mod beside;
 mod changelog;
 mod chaos;

@@ -2,7 +2,8 @@
 
 use crate::common::{counts, done, folder, obvert};
 
-const PIPELINE: &str = r#"
+const PIPELINE: &str = concat!(
+    r#"
 name = "chat"
 
 [model.user]
@@ -11,19 +12,9 @@ kind = "scripted"
 match = "."
 reply = "Hello, what about {{ turn }}?"
 
-[stage.profiles]
-type = "profiles"
-path = "profiles.jsonl"
-
-[stage.personas]
-type = "personas"
-path = "personas.jsonl"
-
-[stage.session]
-type = "session"
-from = "profiles"
-with = "personas"
-
+"#,
+    sessions!(),
+    r#"
 [stage.play]
 type = "persona-play"
 from = "session"
@@ -32,7 +23,8 @@ model = "user"
 [stage.turns]
 type = "jsonl"
 from = "play"
-"#;
+"#
+);
 
 fn prepared() -> tempfile::TempDir {
     let profiles = "{\"id\": \"p1\", \"text\": \"A baker.\"}\n{\"id\": \"p2\", \"text\": \"A cook.\"}\n";

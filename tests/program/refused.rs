@@ -7,7 +7,8 @@ use std::process::Command;
 use crate::common::{Ran, assert_accounted, counts, done, folder, obvert, repository, rows};
 
 /// One source and one plugin stage, with lines to change.
-const PIPELINE: &str = r#"
+const PIPELINE: &str = concat!(
+    r#"
 name = "small"
 
 [model.judge]
@@ -25,19 +26,9 @@ kind = "scripted"
 match = "."
 reply = '{{ ["good", "bad"] | pick }}'
 
-[stage.profiles]
-type = "profiles"
-path = "profiles.jsonl"
-
-[stage.personas]
-type = "personas"
-path = "personas.jsonl"
-
-[stage.session]
-type = "session"
-from = "profiles"
-with = "personas"
-
+"#,
+    sessions!(),
+    r#"
 [stage.play]
 type = "persona-play"
 from = "session"
@@ -52,7 +43,8 @@ samples = 8
 type = "judge"
 from = "respond"
 model = "judge"
-"#;
+"#
+);
 
 const PROFILES: &str =
     r#"{"id": "p1", "name": "", "description": "A shop.", "constraints": [{"id": "c1", "text": "Be kind."}]}"#;

@@ -17,7 +17,8 @@ use crate::common::{Ran, assert_accounted, counts, folder, program, rows};
 use server::{KEY, Manner, Server};
 use speaker::{WORDS, satisfies};
 
-const PIPELINE: &str = r#"
+const PIPELINE: &str = concat!(
+    r#"
 name = "served"
 
 [model.server]
@@ -28,19 +29,9 @@ key = "${env:OBVERT_TEST_KEY}"
 timeout_s = 1
 LIMITS
 
-[stage.profiles]
-type = "profiles"
-path = "profiles.jsonl"
-
-[stage.personas]
-type = "personas"
-path = "personas.jsonl"
-
-[stage.session]
-type = "session"
-from = "profiles"
-with = "personas"
-
+"#,
+    sessions!(),
+    r#"
 [stage.play]
 type = "persona-play"
 from = "session"
@@ -73,7 +64,8 @@ model = "server"
 [stage.pairs]
 type = "pairs"
 from = "verify"
-"#;
+"#
+);
 
 /// So many profiles, and a pipeline that asks the server.
 fn prepared(server: &Server, profiles: usize, change: impl Fn(String) -> String) -> TempDir {
