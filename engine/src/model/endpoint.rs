@@ -279,8 +279,8 @@ impl Endpoint {
         kept.map_err(|cause| self.end(format!("the memo could not keep a reply: {cause}"))).is_ok()
     }
 
-    /// A reply that is not on disk is not used, or a restart would pay it again and might get
-    /// another. A call that was given up and made again may have been answered meanwhile: the first answer stands.
+    /// A reply that is not on disk is not used, or a restart would pay it again and might get another. A call that was given up and
+    /// made again may have been answered meanwhile: the first answer stands.
     fn put(&self, done: &mut [Done]) -> Result<(), String> {
         // A late lane may put beside the keeper: which answer was the first must be clear.
         let _one = self.putting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -311,7 +311,11 @@ impl Endpoint {
     fn conclude(&self, queued: Queued, reply: Answer) {
         let (key, attempts) = (queued.call.identity.key, queued.attempts);
         let failed = match reply {
-            Ok(reply) => return hand_over(self.queue().take_waiters(&key), &Ok(reply), Via::Call),
+            Ok(reply) => {
+                // Whoever is told may ask again: the queue must be free by then.
+                let waiters = self.queue().take_waiters(&key);
+                return hand_over(waiters, &Ok(reply), Via::Call);
+            }
             Err(Failure { cause, then: Then::End, .. }) => return self.end(cause),
             Err(failed) => failed,
         };
