@@ -41,7 +41,7 @@ impl std::fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// The program's own plugins, as their libraries are called.
-const OWN: [&str; 4] = ["obvert_persona_play", "obvert_judge", "obvert_reverse", "obvert_pair"];
+const OWN: [&str; 5] = ["obvert_profile", "obvert_persona_play", "obvert_judge", "obvert_reverse", "obvert_pair"];
 
 /// Everything a pipeline may use without naming a library.
 pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use obvert_api::record::Pair;
 use serde::{Deserialize, Serialize};
 
+use crate::diversity::Diversity;
 use crate::output::{PairsSummary, report::ScoreRow};
 
 /// Shared by the views of one run.
@@ -23,6 +24,8 @@ pub struct Found {
     pub metrics: Vec<BTreeMap<String, f64>>,
     /// One row per model that was examined.
     pub scores: Vec<ScoreRow>,
+    /// How varied dialogues are, where a stage looks at that.
+    pub diversity: Option<Diversity>,
     /// Pairs that the trainer could not use.
     pub skipped: Skipped,
     /// Pairs that were trained on with a shortened history.

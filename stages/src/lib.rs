@@ -2,6 +2,7 @@
 
 pub mod beside;
 mod correct;
+pub mod diversity;
 mod exam;
 mod findings;
 mod ifeval;
@@ -47,6 +48,7 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     pairs::register(registry, findings);
     train::register(registry, &shelf, findings);
     scores::register(registry, findings);
+    diversity::register(registry, findings);
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,5 +1,6 @@
 //! `respond`: samples a policy's answers to a turn.
 
+use obvert_api::prompt::Language;
 use obvert_api::record::{Response, Turn};
 use obvert_api::{Error, Map, ModelName, Output, Reply, Request, Sampling};
 use schemars::JsonSchema;
@@ -25,6 +26,10 @@ pub(crate) struct Respond {
     #[serde(default = "max_tokens")]
     #[schemars(range(min = 1))]
     max_tokens: u32,
+    /// Whether the query is followed by the active constraints: for the answers that a dialogue goes on from, which are to be good
+    /// ones. The turn itself stays as it is.
+    #[serde(default)]
+    remind: bool,
     /// Seed of the draws.
     #[serde(default)]
     seed: u64,
@@ -63,11 +68,27 @@ impl Map for Respond {
 
 impl Respond {
     fn request(&self, turn: &Turn, sample: u32) -> Request {
-        let mut request = Request::new(&self.model.0, turn.messages(turn.session.profile.system()));
+        let mut messages = turn.messages(turn.session.profile.system());
+        if let Some(query) = messages.last_mut().filter(|_| self.remind) {
+            query.content.push_str(&reminder(turn));
+        }
+        let mut request = Request::new(&self.model.0, messages);
         let Respond { temperature, top_p, max_tokens, seed, .. } = *self;
         request.sampling = Sampling { temperature, top_p, max_tokens, seed };
         request.sample = sample;
         request.adapter = turn.session.adapter.as_ref().map(|a| a.path.clone()).filter(|path| !path.is_empty());
         request
+    }
+}
+
+/// The active constraints, as they stand behind a query.
+fn reminder(turn: &Turn) -> String {
+    let active = turn.active.iter().filter_map(|id| turn.session.profile.constraint(id));
+    let lines: String = active.map(|constraint| format!("\n- {}", constraint.text)).collect();
+    match lines.is_empty() {
+        true => lines,
+        false => {
+            format!("\n\n{}{lines}", Language::of(&lines).pick("In your answer, mind these rules:", "回答时请遵守："))
+        }
     }
 }

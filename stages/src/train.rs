@@ -196,7 +196,7 @@ impl Trainee {
 
 impl View for Trainee {
     fn accepts(&self, record: &[u8]) -> Result<(), String> {
-        decode::<Pair>(record).map(drop).map_err(|e| e.0)
+        decode::<Pair>(record).and_then(|pair| pair.clean()).map_err(|e| e.0)
     }
 
     fn start(&mut self, waker: Waker) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::{Ran, assert_accounted, counts, folder, program, rows};
+use crate::common::{Ran, assert_accounted, counts, folder, program, repository, rows};
 use server::{KEY, Manner, Server};
 use speaker::{WORDS, satisfies};
 
@@ -104,14 +104,18 @@ fn is_perfect(pair: &Value) -> bool {
         .as_array()
         .unwrap()
         .iter()
+        .filter(|constraint| constraint["active"] == json!(true))
         .all(|constraint| satisfies(constraint["text"].as_str().unwrap(), text))
 }
 
 /// Whether the rejected one violates as many as the pair says.
 fn differs(pair: &Value) -> bool {
     let text = pair["rejected"][0]["content"].as_str().unwrap();
-    let violated =
-        pair["constraints"].as_array().unwrap().iter().filter(|c| !satisfies(c["text"].as_str().unwrap(), text));
+    let violated = pair["constraints"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["active"] == json!(true) && !satisfies(c["text"].as_str().unwrap(), text));
     violated.count() as u64 == pair["g"].as_u64().unwrap()
 }
 
@@ -177,6 +181,45 @@ fn a_server_that_refuses_schemas_is_asked_in_another_way() {
         assert!(doctored.code == 0 && doctored.out.contains(said), "{said} is not in {}{}", doctored.out, doctored.err);
     }
     assert!(asked > 150 && server.most_attempts() <= 2);
+}
+
+/// The paper's pipeline as it stands in the repository, asked of a server of its three models.
+#[test]
+fn the_whole_method_makes_clean_pairs_of_roles() {
+    let server = Server::start(Manner::default());
+    let folder = folder(&[]);
+    let urls = ["strong", "judge", "policy"].map(|model| format!("model.{model}.base_url={}", server.url));
+    let keys = ["strong", "judge", "policy"].map(|model| format!("model.{model}.key=${{env:OBVERT_TEST_KEY}}"));
+    let pipeline = repository("pipelines/paper.toml");
+    let mut arguments = vec!["run", pipeline.to_str().unwrap(), "--out", "out"];
+    urls.iter().chain(&keys).for_each(|setting| arguments.extend(["--set", setting]));
+    let ran: Ran = program(folder.path(), &arguments).env("OBVERT_TEST_KEY", KEY).output().unwrap().into();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_accounted(&ran);
+    let aside = folder.path().join("out/rejected.jsonl");
+    assert!(!aside.exists() || rows(&aside).is_empty(), "{:?}", rows(&aside).first());
+    let made = pairs(folder.path());
+    assert!(made.len() > 500 && made.values().all(|pair| is_perfect(pair) && differs(pair)), "{}", made.len());
+    let some = |what: &dyn Fn(&Value) -> bool| made.values().filter(|pair| what(pair)).count();
+    let constraints = |pair: &Value| pair["constraints"].as_array().unwrap().clone();
+    // What nobody can check and what excludes something else was written anew; triggers decide what counts in a turn.
+    assert_eq!(
+        some(&|pair| pair["prompt"].to_string().contains("Be wise") || pair["prompt"].to_string().contains("20 words")),
+        0
+    );
+    let active = |pair: &Value| constraints(pair).iter().filter(|c| c["active"] == json!(true)).count();
+    assert!(some(&|pair| active(pair) == 6) > 100 && some(&|pair| active(pair) == 7) > 100);
+    // Revisions join where all answers are poor.
+    let revised = some(&|pair| pair["provenance"]["chosen_model"] == "strong@critique");
+    assert!(revised > 0 && revised < made.len() / 2, "{revised} of {}", made.len());
+    assert!(some(&|pair| pair["turn"] == json!(4)) > 50, "dialogues end early");
+    let varied: Value = serde_json::from_slice(&fs::read(folder.path().join("out/diversity.json")).unwrap()).unwrap();
+    assert_eq!(varied["profiles"], json!({ "count": 20, "near_duplicates": 20 }));
+    assert!(
+        varied["types"].as_array().unwrap().iter().any(|row| row["name"] == "words" && row["coverage"] == json!(1.0))
+    );
+    let report = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(report.contains("20 profiles, of which 20 nearly repeat another") && report.contains("<b>content</b>"));
 }
 
 #[test]

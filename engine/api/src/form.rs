@@ -1,7 +1,40 @@
-//! Replies of a given form, taken without trust: one that cannot be read is sent back with what is wrong with it, so many times at most.
+//! What a stage asks of models, question after question, and replies of a given form, taken without trust: one that cannot be
+//! read is sent back with what is wrong with it, so many times at most.
 
 use crate::record::Message;
 use crate::{Error, Reply, Request};
+
+/// The questions of a stage on one item. A stage runs again with each reply and goes through its questions anew: those that have
+/// been answered give their answer, the first that has not is asked, and the stage leaves it at that.
+///
+/// ```
+/// use obvert_api::form::{Form, Talk};
+/// use obvert_api::{Error, Json, Output, Reply, Request};
+/// use obvert_api::record::Message;
+///
+/// fn longer(replies: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
+///     let mut talk = out.talk(replies);
+///     let ask = |text: &str| Request::new("strong", vec![Message::new("user", text)]);
+///     let Some(title) = talk.say(ask("A title for a story, please.")) else { return Ok(()) };
+///     let read = |text: &str| text.trim().parse::<u32>().map_err(|error| error.to_string());
+///     let pages = Form { what: "the number of pages is", request: ask("How many pages?"), read: &read, repairs: 1 };
+///     let Some(pages) = talk.ask(pages)? else { return Ok(()) };
+///     out.emit(Json(obvert_api::serde_json::json!({ "title": title.text, "pages": pages })));
+///     Ok(())
+/// }
+///
+/// let reply = |text: &str| Reply { text: text.into(), prompt_tokens: 1, reply_tokens: 1, finished: true };
+/// let mut out = Output::default();
+/// longer(&[reply("Rain"), reply("many"), reply("12")], &mut out)?;
+/// assert_eq!(out.emitted()[0].0["pages"], 12);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Talk<'r, 'o> {
+    /// What was said to the questions that come.
+    replies: &'r [Reply],
+    asks: &'o mut Vec<Request>,
+}
 
 /// A question whose reply is to be of a form.
 pub struct Form<'a, T> {
@@ -15,33 +48,70 @@ pub struct Form<'a, T> {
     pub repairs: usize,
 }
 
-/// What is to be done next.
-#[derive(Debug, PartialEq)]
-pub enum Step<T> {
-    /// This is to be asked.
-    Ask(Request),
-    /// What the reply says.
-    Read(T),
+impl<'r, 'o> Talk<'r, 'o> {
+    pub(crate) fn new(replies: &'r [Reply], asks: &'o mut Vec<Request>) -> Self {
+        Talk { replies, asks }
+    }
+
+    /// The reply to a question, whatever it says; `None` when it is only asked now.
+    pub fn say(&mut self, request: Request) -> Option<&'r Reply> {
+        let (reply, rest) = self.replies.split_first().or_else(|| {
+            self.asks.push(request);
+            None
+        })?;
+        self.replies = rest;
+        Some(reply)
+    }
+
+    /// What the reply to a question says; `None` when it is only asked now.
+    ///
+    /// # Errors
+    /// The reply cannot be read, however often it was sent back; it is quoted.
+    pub fn ask<T>(&mut self, form: Form<'_, T>) -> Result<Option<T>, Error> {
+        Ok(self.ask_times(form, 1)?.and_then(|mut said| said.pop()))
+    }
+
+    /// What so many replies to the same question say, each another sample of it.
+    ///
+    /// # Errors
+    /// One of them cannot be read, however often it was sent back; it is quoted.
+    pub fn ask_times<T>(&mut self, form: Form<'_, T>, times: u32) -> Result<Option<Vec<T>>, Error> {
+        // Of each sample what was said so far: every round asks those again whose last reply could not be read, in order.
+        let mut said: Vec<Vec<&Reply>> = (0..times).map(|_| Vec::new()).collect();
+        let mut open: Vec<usize> = (0..said.len()).collect();
+        while !open.is_empty() {
+            let Some((round, rest)) = self.replies.split_at_checked(open.len()) else {
+                self.asks.extend(open.into_iter().map(|sample| form.again(sample as u32, &said[sample])));
+                return Ok(None);
+            };
+            self.replies = rest;
+            open.iter().zip(round).for_each(|(sample, reply)| said[*sample].push(reply));
+            open.retain(|sample| form.last(&said[*sample]).is_err());
+            open.iter().try_for_each(|sample| form.may_be_sent_back(&said[*sample]))?;
+        }
+        Ok(Some(said.iter().filter_map(|said| form.last(said).ok()).collect()))
+    }
 }
 
 impl<T> Form<'_, T> {
-    /// What is to be done, with the replies to this question so far.
-    ///
-    /// # Errors
-    /// The last reply cannot be read, however often one was sent back.
-    pub fn step(self, replies: &[Reply]) -> Result<Step<T>, Error> {
-        match replies.last().map(|reply| (self.read)(&reply.text)) {
-            None => Ok(Step::Ask(self.request)),
-            Some(Ok(read)) => Ok(Step::Read(read)),
-            Some(Err(wrong)) if replies.len() > self.repairs => Err(Error(format!("{} unusable: {wrong}", self.what))),
-            Some(Err(_)) => Ok(Step::Ask(self.again(replies))),
+    fn last(&self, said: &[&Reply]) -> Result<T, String> {
+        said.last().map_or_else(|| Err("nothing was said".into()), |reply| (self.read)(&reply.text))
+    }
+
+    fn may_be_sent_back(&self, said: &[&Reply]) -> Result<(), Error> {
+        match (said.last(), self.last(said)) {
+            (Some(reply), Err(wrong)) if said.len() > self.repairs => {
+                Err(Error(format!("{} unusable: {wrong}: {}", self.what, reply.text)))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// The question again, each reply followed by what is wrong with it.
-    fn again(self, replies: &[Reply]) -> Request {
-        let mut request = self.request;
-        for reply in replies {
+    /// The question, each reply to it followed by what is wrong with that.
+    fn again(&self, sample: u32, said: &[&Reply]) -> Request {
+        let mut request = self.request.clone();
+        request.sample += sample;
+        for reply in said {
             let wrong = (self.read)(&reply.text).err().unwrap_or_default();
             let text = format!("That cannot be used: {wrong}. Reply again, JSON only.");
             request.messages.push(Message::new("assistant", reply.text.clone()));
@@ -59,38 +129,54 @@ pub fn repairs() -> usize {
 /// The JSON of a reply, which models like to fence.
 pub fn unfenced(reply: &str) -> &str {
     let text = reply.trim();
-    text.strip_prefix("```json").and_then(|text| text.strip_suffix("```")).unwrap_or(text)
+    let inner = text.strip_prefix("```").and_then(|text| text.strip_suffix("```"));
+    inner.map_or(text, |inner| inner.strip_prefix("json").unwrap_or(inner).trim())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn step(repairs: usize, replies: &[&str]) -> Result<Step<u32>, Error> {
-        let read = |text: &str| unfenced(text).trim().parse::<u32>().map_err(|error| error.to_string());
+    /// What is read of so many samples and what is asked, with the replies so far; how many replies are left for other questions.
+    fn asked(times: u32, repairs: usize, replies: &[&str]) -> Result<(Option<Vec<u32>>, Vec<Request>, usize), Error> {
+        let read = |text: &str| unfenced(text).parse::<u32>().map_err(|error| error.to_string());
         let request = Request::new("m", vec![Message::new("user", "how many?")]);
         let reply = |text: &&str| Reply { text: (*text).into(), prompt_tokens: 1, reply_tokens: 1, finished: true };
-        let replies: Vec<Reply> = replies.iter().map(reply).collect();
-        Form { what: "the number is", request, read: &read, repairs }.step(&replies)
+        let (replies, mut asks): (Vec<Reply>, _) = (replies.iter().map(reply).collect(), Vec::new());
+        let mut talk = Talk::new(&replies, &mut asks);
+        let said = talk.ask_times(Form { what: "the number is", request, read: &read, repairs }, times)?;
+        let left = talk.replies.len();
+        Ok((said, asks, left))
     }
 
-    fn asked(step: Result<Step<u32>, Error>) -> Vec<String> {
-        match step {
-            Ok(Step::Ask(request)) => request.messages.into_iter().map(|message| message.content).collect(),
-            other => panic!("{other:?}"),
-        }
+    /// Sample and messages of each request.
+    fn requests(times: u32, repairs: usize, replies: &[&str]) -> Vec<(u32, usize)> {
+        let (said, asks, _) = asked(times, repairs, replies).unwrap();
+        assert_eq!(said, None);
+        asks.iter().map(|request| (request.sample, request.messages.len())).collect()
     }
 
     #[test]
     fn a_reply_is_sent_back_until_it_can_be_read() {
-        assert_eq!(asked(step(1, &[])), ["how many?"]);
-        let again = asked(step(1, &["five"]));
-        assert_eq!(again[..2], ["how many?", "five"]);
-        assert!(again.len() == 3 && again[2].contains("invalid digit"), "{again:?}");
-        assert_eq!(asked(step(2, &["five", "six"])).len(), 5);
-        assert_eq!(step(1, &["five", "```json\n6\n```"]), Ok(Step::Read(6)));
-        assert_eq!(step(0, &["7"]), Ok(Step::Read(7)));
-        let unusable = step(1, &["five", "six"]).unwrap_err();
-        assert!(unusable.0.starts_with("the number is unusable: invalid digit"), "{unusable}");
+        assert_eq!(requests(1, 1, &[]), [(0, 1)]);
+        let (_, asks, _) = asked(1, 1, &["five"]).unwrap();
+        let texts: Vec<&str> = asks[0].messages.iter().map(|message| message.content.as_str()).collect();
+        assert_eq!(texts[..2], ["how many?", "five"]);
+        assert!(texts.len() == 3 && texts[2].contains("invalid digit"), "{texts:?}");
+        assert_eq!(requests(1, 2, &["five", "six"]), [(0, 5)]);
+        assert_eq!(asked(1, 1, &["five", "```json\n6\n```"]).unwrap().0, Some(vec![6]));
+        let (said, asks, left) = asked(1, 0, &["7", "to another question"]).unwrap();
+        assert_eq!((said, asks.len(), left), (Some(vec![7]), 0, 1));
+        let unusable = asked(1, 1, &["five", "six"]).unwrap_err().0;
+        assert!(unusable.starts_with("the number is unusable: invalid digit") && unusable.ends_with(": six"));
+    }
+
+    #[test]
+    fn each_of_several_samples_is_asked_until_it_can_be_read() {
+        assert_eq!(requests(3, 1, &[]), [(0, 1), (1, 1), (2, 1)]);
+        assert_eq!(requests(3, 1, &["5", "five", "6"]), [(1, 3)]);
+        let (said, _, left) = asked(3, 1, &["5", "five", "6", "7", "to another question"]).unwrap();
+        assert_eq!((said, left), (Some(vec![5, 7, 6]), 1));
+        assert!(asked(3, 1, &["5", "five", "6", "seven"]).unwrap_err().0.ends_with(": seven"));
     }
 }

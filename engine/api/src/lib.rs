@@ -15,6 +15,7 @@ pub mod frame;
 pub mod guide;
 mod json;
 mod manifest;
+pub mod prompt;
 pub mod record;
 mod settings;
 mod stage;

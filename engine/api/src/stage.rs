@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
+use crate::form::Talk;
 use crate::{Example, Record, Reply, Request};
 
 /// How often a stage may ask for replies before it is taken to ask for ever.
@@ -43,6 +44,11 @@ impl<T> Output<T> {
     /// Asks a model; the stage runs again on the same item with the reply appended to its replies.
     pub fn request(&mut self, request: Request) {
         self.requests.push(request);
+    }
+
+    /// The stage's questions on this item, of which these were answered: see [`Talk`].
+    pub fn talk<'r>(&mut self, replies: &'r [Reply]) -> Talk<'r, '_> {
+        Talk::new(replies, &mut self.requests)
     }
 
     /// What was emitted, for tests.

@@ -41,6 +41,7 @@ impl Pages<'_> {
             example: self.found.example.clone(),
             metrics: self.found.metrics.clone(),
             scores: self.found.scores.clone(),
+            diversity: self.found.diversity.clone(),
             models: self.outcome.models.iter().flat_map(|(name, stages)| uses(name, stages)).collect(),
         }
     }

@@ -2,26 +2,41 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::form::{self, Form, unfenced};
-use obvert_api::record::{Message, Verdict};
+use obvert_api::form::{Form, Talk, unfenced};
+use obvert_api::prompt::{Language, fill};
+use obvert_api::record::{Constraint, Message, PairConstraint, Verdict};
 use obvert_api::serde::Deserialize;
 use obvert_api::serde_json::{self, json};
-use obvert_api::{Error, Json, ModelName, Reply, Request};
+use obvert_api::{Error, Json, ModelName, Request};
 
-use crate::check::Checks;
+use crate::Judge;
 
-/// A response and what it must satisfy: (id, demand, how a program decides it).
+/// A response and what it must satisfy.
 pub(crate) struct Question<'a> {
     pub(crate) query: &'a str,
     pub(crate) response: &'a str,
-    pub(crate) demands: Vec<(&'a str, &'a str, Option<&'a Json>)>,
+    pub(crate) demands: Vec<Demand<'a>>,
 }
 
-/// What is to be done next.
-pub(crate) enum Step {
-    Ask(Request),
-    /// One verdict per demand, in order.
-    Decided(Vec<Verdict>),
+/// One demand.
+#[derive(Clone, Copy)]
+pub(crate) struct Demand<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) text: &'a str,
+    /// How a program decides it.
+    pub(crate) check: Option<&'a Json>,
+}
+
+impl<'a> From<&'a Constraint> for Demand<'a> {
+    fn from(constraint: &'a Constraint) -> Self {
+        Demand { id: &constraint.id, text: &constraint.text, check: constraint.check.as_ref() }
+    }
+}
+
+impl<'a> From<&'a PairConstraint> for Demand<'a> {
+    fn from(constraint: &'a PairConstraint) -> Self {
+        Demand { id: &constraint.id, text: &constraint.text, check: constraint.check.as_ref() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -39,55 +54,64 @@ struct Row {
     satisfied: Option<bool>,
 }
 
+/// The verdicts of one reply by id.
+type Verdicts = BTreeMap<String, Verdict>;
+
 impl Question<'_> {
-    /// Decides what can be decided, or asks.
-    pub(crate) fn decide(
-        &self,
-        model: Option<&ModelName>,
-        repairs: usize,
-        checks: &Checks,
-        replies: &[Reply],
-    ) -> Result<Step, Error> {
-        let asked: Vec<(&str, &str)> =
-            self.demands.iter().filter(|(_, _, check)| check.is_none()).map(|(id, text, _)| (*id, *text)).collect();
-        let mut judged = BTreeMap::new();
-        if !asked.is_empty() {
-            let model = model.ok_or_else(|| {
-                Error(format!("no program decides `{}` and the stage has no `model` to ask", asked[0].0))
-            })?;
-            let request = self.request(model, &asked);
-            let form = Form { what: "the judge's reply is", request, read: &|text| read(text, &asked), repairs };
-            match form.step(replies)? {
-                form::Step::Ask(request) => return Ok(Step::Ask(request)),
-                form::Step::Read(rows) => judged = rows,
-            }
-        }
-        let by = model.map_or("", |model| &model.0);
-        let verdict = |(id, _, check): &(&str, &str, Option<&Json>)| match check {
-            Some(check) => checks.satisfied(check, self.response).map(|satisfied| Verdict {
-                constraint: id.to_string(),
+    /// One verdict per demand, in order; `None` when the judge model is only asked now.
+    pub(crate) fn decide(&self, judge: &Judge, talk: &mut Talk) -> Result<Option<Vec<Verdict>>, Error> {
+        let asked: Vec<Demand> = self.demands.iter().filter(|demand| demand.check.is_none()).copied().collect();
+        let Some(mut judged) = self.judged(judge, &asked, talk)? else { return Ok(None) };
+        let verdict = |demand: &Demand| match demand.check {
+            Some(check) => judge.checks.satisfied(check, self.response).map(|satisfied| Verdict {
+                constraint: demand.id.into(),
                 satisfied: Some(satisfied),
                 reason: String::new(),
                 by: "program".into(),
             }),
-            None => Ok(judged.remove(*id).unwrap_or_else(|| undecided(id)).signed(by)),
+            None => Ok(judged.remove(demand.id).unwrap_or_else(|| undecided(demand.id))),
         };
-        self.demands.iter().map(verdict).collect::<Result<_, _>>().map(Step::Decided)
+        self.demands.iter().map(verdict).collect::<Result<_, _>>().map(Some)
     }
 
-    fn request(&self, model: &ModelName, asked: &[(&str, &str)]) -> Request {
-        let demands: String = asked.iter().map(|(id, text)| format!("{id}: {text}\n")).collect();
-        let text = format!(
-            "A user asked:\n{}\n\nAn assistant answered:\n{}\n\nDoes the answer satisfy each of these demands?\n\
-             {demands}\nReply with JSON only: {{\"verdicts\": [{{\"id\": ..., \"reason\": ..., \"satisfied\": true or \
-             false}}, ...]}}, one entry for each id. Where a demand cannot apply to the answer, satisfied is null.",
-            self.query, self.response,
-        );
-        let ids: Vec<&str> = asked.iter().map(|(id, _)| *id).collect();
-        let mut request = Request::new(&model.0, vec![Message::new("user", text)]);
+    fn judged(&self, judge: &Judge, asked: &[Demand], talk: &mut Talk) -> Result<Option<Verdicts>, Error> {
+        let Some(first) = asked.first() else { return Ok(Some(Verdicts::new())) };
+        let model = judge
+            .model
+            .as_ref()
+            .ok_or_else(|| Error(format!("no program decides `{}` and the stage has no `model` to ask", first.id)))?;
+        let mut request = self.request(judge.language, model, asked);
+        request.sampling.temperature = judge.temperature();
+        let read = |text: &str| read(text, asked);
+        let form = Form { what: "the judge's reply is", request, read: &read, repairs: judge.repairs };
+        let votes = talk.ask_times(form, judge.votes)?;
+        Ok(votes.map(|votes| asked.iter().map(|demand| majority(demand.id, &model.0, &votes)).collect()))
+    }
+
+    fn request(&self, language: Option<Language>, model: &ModelName, asked: &[Demand]) -> Request {
+        let demands: String = asked.iter().map(|demand| format!("{}: {}\n", demand.id, demand.text)).collect();
+        let template = language
+            .unwrap_or_else(|| Language::of(&demands))
+            .pick(include_str!("../prompts/judge.en.txt"), include_str!("../prompts/judge.zh.txt"));
+        let places = [("query", self.query), ("response", self.response), ("demands", demands.as_str())];
+        let mut request = Request::new(&model.0, vec![Message::new("user", fill(template, &places))]);
+        let ids: Vec<&str> = asked.iter().map(|demand| demand.id).collect();
         request.schema = Some(Json(schema(&ids)));
         request
     }
+}
+
+/// What more than half of the votes say of a demand, with the reason of the first that says so; where none does it is undecided.
+fn majority(id: &str, model: &str, votes: &[Verdicts]) -> (String, Verdict) {
+    let said: Vec<&Verdict> = votes.iter().filter_map(|verdicts| verdicts.get(id)).collect();
+    let agree = |satisfied| said.iter().filter(|vote| vote.satisfied == Some(satisfied)).count();
+    let satisfied = [true, false].into_iter().find(|satisfied| agree(*satisfied) * 2 > votes.len());
+    let reason = said.iter().find(|vote| vote.satisfied == satisfied).map(|vote| vote.reason.clone());
+    let by = match votes.len() {
+        1 => model.to_owned(),
+        all => format!("{model}, {} of {all}", said.iter().filter(|vote| vote.satisfied == satisfied).count()),
+    };
+    (id.to_owned(), Verdict { satisfied, reason: reason.unwrap_or_default(), by, ..undecided(id) })
 }
 
 fn schema(ids: &[&str]) -> serde_json::Value {
@@ -110,11 +134,11 @@ fn schema(ids: &[&str]) -> serde_json::Value {
 }
 
 /// The verdicts of a reply by id; every asked id exactly once, and no other.
-fn read(reply: &str, asked: &[(&str, &str)]) -> Result<BTreeMap<String, Verdict>, String> {
+fn read(reply: &str, asked: &[Demand]) -> Result<Verdicts, String> {
     let answer: Answer = serde_json::from_str(unfenced(reply)).map_err(|e| e.to_string())?;
-    let mut rows = BTreeMap::new();
+    let mut rows = Verdicts::new();
     for row in answer.verdicts {
-        if !asked.iter().any(|(id, _)| *id == row.id) {
+        if !asked.iter().any(|demand| demand.id == row.id) {
             return Err(format!("`{}` was not asked for", row.id));
         }
         let verdict = Verdict { satisfied: row.satisfied, reason: row.reason, ..undecided(&row.id) };
@@ -122,22 +146,12 @@ fn read(reply: &str, asked: &[(&str, &str)]) -> Result<BTreeMap<String, Verdict>
             return Err(format!("`{}` is there twice", row.id));
         }
     }
-    match asked.iter().find(|(id, _)| !rows.contains_key(*id)) {
-        Some((id, _)) => Err(format!("`{id}` is missing")),
+    match asked.iter().find(|demand| !rows.contains_key(demand.id)) {
+        Some(demand) => Err(format!("`{}` is missing", demand.id)),
         None => Ok(rows),
     }
 }
 
 fn undecided(id: &str) -> Verdict {
     Verdict { constraint: id.to_string(), satisfied: None, reason: String::new(), by: String::new() }
-}
-
-trait Signed {
-    fn signed(self, by: &str) -> Self;
-}
-
-impl Signed for Verdict {
-    fn signed(self, by: &str) -> Self {
-        Verdict { by: by.to_string(), ..self }
-    }
 }

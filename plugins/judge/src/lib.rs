@@ -1,18 +1,23 @@
-//! Judges responses against their active constraints, and pairs against their reversed instruction.
+//! Judges responses against their active constraints, pairs against their reversed instruction, and has poor responses revised.
 //!
-//! What a program can decide a program decides; the rest goes to a judge model in one call per response.
+//! What a program can decide a program decides; the rest goes to a judge model in one call per response, or in several whose
+//! majority counts.
 
 mod ask;
 mod check;
+mod critique;
 mod verify;
 
-use obvert_api::record::{Judged, Response};
+use obvert_api::form::Talk;
+use obvert_api::prompt::Language;
+use obvert_api::record::{Judged, Response, Turn};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Map, ModelName, Output, Reply, plugin};
 
-use ask::{Question, Step};
+use ask::{Demand, Question};
 use check::Checks;
+use critique::Critique;
 use verify::Verify;
 
 /// Settings of the stage.
@@ -22,11 +27,63 @@ use verify::Verify;
 struct Judge {
     /// The judge model; not needed where a program can decide every constraint.
     model: Option<ModelName>,
-    /// How often a malformed reply is sent back with its error before the response is set aside.
+    /// How often the judge is asked: 1, 3 or 5. What more than half of the replies say of a constraint counts; where none does, the
+    /// constraint is taken not to apply.
+    #[serde(default = "one")]
+    votes: u32,
+    /// How freely the judge speaks: 0 with one vote, else 0.7, unless it is set.
+    temperature: Option<f32>,
+    /// How often a malformed reply is sent back with its error before what is judged is set aside.
     #[serde(default = "obvert_api::form::repairs")]
     repairs: usize,
+    /// The language of the question; that of the constraints, unless it is set.
+    language: Option<Language>,
     #[serde(skip)]
     checks: Checks,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Default for Judge {
+    /// A judge that is a program.
+    fn default() -> Self {
+        let (votes, repairs) = (one(), obvert_api::form::repairs());
+        Judge { model: None, votes, temperature: None, repairs, language: None, checks: Checks::default() }
+    }
+}
+
+impl Judge {
+    /// Several votes must be able to differ.
+    fn temperature(&self) -> f32 {
+        self.temperature.unwrap_or(if self.votes > 1 { 0.7 } else { 0.0 })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.votes {
+            1 | 3 | 5 => Ok(()),
+            votes => Err(Error(format!("`votes` must be 1, 3 or 5, so that most of them can agree; it is {votes}"))),
+        }
+    }
+
+    /// A response with its verdicts; `None` when the judge model is only asked now.
+    fn judge(&self, response: Response, talk: &mut Talk) -> Result<Option<Judged>, Error> {
+        let demands = demands(&response.turn)?;
+        let question = Question { query: &response.turn.query, response: &response.text, demands };
+        let verdicts = question.decide(self, talk)?;
+        Ok(verdicts.map(|verdicts| Judged { response, verdicts }))
+    }
+}
+
+/// What a turn's responses must satisfy.
+fn demands(turn: &Turn) -> Result<Vec<Demand<'_>>, Error> {
+    let profile = &turn.session.profile;
+    let demand = |id: &String| {
+        let constraint = profile.constraint(id).map(Demand::from);
+        constraint.ok_or_else(|| Error(format!("active constraint `{id}` is not in the profile")))
+    };
+    turn.active.iter().map(demand).collect()
 }
 
 impl Map for Judge {
@@ -34,25 +91,19 @@ impl Map for Judge {
     type In = Response;
     type Out = Judged;
 
+    fn validate(&self) -> Result<(), Error> {
+        self.check()
+    }
+
     fn map(&self, response: Response, replies: &[Reply], out: &mut Output<Judged>) -> Result<(), Error> {
-        let turn = &response.turn;
-        let demands = turn
-            .active
-            .iter()
-            .map(|id| {
-                let constraint = turn.session.profile.constraint(id);
-                let constraint =
-                    constraint.ok_or_else(|| Error(format!("active constraint `{id}` is not in the profile")))?;
-                Ok((id.as_str(), constraint.text.as_str(), constraint.check.as_ref()))
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        let question = Question { query: &turn.query, response: &response.text, demands };
-        match question.decide(self.model.as_ref(), self.repairs, &self.checks, replies)? {
-            Step::Ask(request) => out.request(request),
-            Step::Decided(verdicts) => out.emit(Judged { response, verdicts }),
+        if let Some(judged) = self.judge(response, &mut out.talk(replies))? {
+            out.emit(judged);
         }
         Ok(())
     }
 }
 
-plugin!(Judge, Verify);
+plugin!(Judge, Verify, Critique);
+
+#[cfg(test)]
+mod tests;

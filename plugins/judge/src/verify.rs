@@ -4,44 +4,36 @@
 use obvert_api::record::Pair;
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
-use obvert_api::{Error, Map, ModelName, Output, Reply};
+use obvert_api::{Error, Map, Output, Reply};
 
-use crate::ask::{Question, Step};
-use crate::check::Checks;
+use crate::Judge;
+use crate::ask::{Demand, Question};
 
-/// Settings of the stage.
+/// Settings of the stage: those of the judge that looks again.
 #[derive(Deserialize, JsonSchema)]
-#[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+#[serde(crate = "obvert_api::serde", transparent)]
 #[schemars(crate = "obvert_api::schemars")]
-pub(crate) struct Verify {
-    /// The judge model; not needed where a program can decide every constraint.
-    model: Option<ModelName>,
-    /// How often a malformed reply is sent back with its error before the pair is set aside.
-    #[serde(default = "obvert_api::form::repairs")]
-    repairs: usize,
-    #[serde(skip)]
-    checks: Checks,
-}
+pub(crate) struct Verify(Judge);
 
 impl Map for Verify {
     const NAME: &'static str = "verify";
     type In = Pair;
     type Out = Pair;
 
+    fn validate(&self) -> Result<(), Error> {
+        self.0.check()
+    }
+
     fn map(&self, pair: Pair, replies: &[Reply], out: &mut Output<Pair>) -> Result<(), Error> {
+        pair.clean()?;
         let decided = pair.constraints.iter().filter(|c| c.active && c.chosen.is_some() && !c.corrected);
-        let demands = decided.map(|c| (c.id.as_str(), c.text.as_str(), c.check.as_ref())).collect();
         let query = pair.prompt.last().map_or("", |message| message.content.as_str());
-        let question = Question { query, response: &pair.chosen, demands };
-        match question.decide(self.model.as_ref(), self.repairs, &self.checks, replies)? {
-            Step::Ask(request) => out.request(request),
-            Step::Decided(verdicts) => match verdicts.iter().find(|v| v.satisfied == Some(false)) {
-                Some(verdict) => {
-                    return Err(Error(format!("the chosen response violates `{}` of x_S", verdict.constraint)));
-                }
-                None => out.emit(pair),
-            },
+        let question = Question { query, response: &pair.chosen, demands: decided.map(Demand::from).collect() };
+        let Some(verdicts) = question.decide(&self.0, &mut out.talk(replies))? else { return Ok(()) };
+        if let Some(verdict) = verdicts.iter().find(|verdict| verdict.satisfied == Some(false)) {
+            return Err(Error(format!("the chosen response violates `{}` of x_S", verdict.constraint)));
         }
+        out.emit(pair);
         Ok(())
     }
 }

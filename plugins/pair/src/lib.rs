@@ -2,9 +2,9 @@
 
 mod case;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use obvert_api::record::{Constraint, Judged, Pair, PairConstraint, Reversal, Verdict, id_of};
+use obvert_api::record::{Constraint, Judged, Pair, PairConstraint, Profile, Reversal, Verdict, id_of};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Group, Output, Reply, plugin};
@@ -115,23 +115,35 @@ fn out_direction(
     });
 }
 
-/// The reversals of what the chosen response violates; `None` if one is missing, or if a constraint would be reversed
-/// without one that it depends on.
+/// The reversals of what the chosen response violates, and of what depends on that; `None` if one is missing.
 fn replaced<'a>(
     chosen: &Judged,
     reversals: &BTreeMap<&str, &'a Reversal>,
 ) -> Option<BTreeMap<&'a str, &'a Constraint>> {
     let profile = &chosen.response.turn.session.profile;
-    let violated = chosen.verdicts.iter().filter(|v| v.satisfied == Some(false));
-    let replaced = violated
-        .map(|verdict| {
-            let reversal = reversals.get(verdict.constraint.as_str())?;
-            let current = profile.constraint(&verdict.constraint)? == &reversal.original;
-            current.then_some((reversal.original.id.as_str(), &reversal.reversed))
-        })
-        .collect::<Option<BTreeMap<_, _>>>()?;
-    let torn = replaced.values().any(|c| c.depends.iter().any(|other| !replaced.contains_key(other.as_str())));
-    (!torn).then_some(replaced)
+    let violated = chosen.verdicts.iter().filter(|v| v.satisfied == Some(false)).map(|v| v.constraint.as_str());
+    let reversed = together(profile, violated).into_iter().map(|id| {
+        let reversal = reversals.get(id)?;
+        let current = profile.constraint(id)? == &reversal.original;
+        current.then_some((reversal.original.id.as_str(), &reversal.reversed))
+    });
+    reversed.collect()
+}
+
+/// The constraints with all that depend on them, or that they depend on, however indirectly.
+fn together<'p>(profile: &'p Profile, ids: impl Iterator<Item = &'p str>) -> BTreeSet<&'p str> {
+    let mut all: BTreeSet<&str> = ids.collect();
+    loop {
+        let touches =
+            |c: &&Constraint| all.contains(c.id.as_str()) || c.depends.iter().any(|id| all.contains(id.as_str()));
+        let tied = profile.constraints.iter().filter(|c| !c.depends.is_empty()).filter(touches);
+        let more: Vec<&str> = tied.flat_map(|c| c.depends.iter().chain([&c.id])).map(String::as_str).collect();
+        let before = all.len();
+        all.extend(more);
+        if all.len() == before {
+            return all;
+        }
+    }
 }
 
 fn shown(

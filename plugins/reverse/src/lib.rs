@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::form::{Form, Step, unfenced};
+use obvert_api::form::{Form, unfenced};
+use obvert_api::prompt::{Language, fill};
 use obvert_api::record::{Constraint, Message, Profile, Reversal};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::de::{Error as _, MapAccess, Visitor};
@@ -20,6 +21,8 @@ struct Reverse {
     /// How often a malformed reply is sent back with its error before the profile is set aside.
     #[serde(default = "obvert_api::form::repairs")]
     repairs: usize,
+    /// The language of the question; that of the constraints, unless it is set.
+    language: Option<Language>,
 }
 
 impl Map for Reverse {
@@ -28,18 +31,14 @@ impl Map for Reverse {
     type Out = Reversal;
 
     fn map(&self, profile: Profile, replies: &[Reply], out: &mut Output<Reversal>) -> Result<(), Error> {
+        sound(&profile)?;
         let asked: Vec<&Constraint> = profile.constraints.iter().filter(|c| c.check.is_none()).collect();
         let mut worded = BTreeMap::new();
         if !asked.is_empty() {
-            let (read, repairs) = (|text: &str| read(text, &asked), self.repairs);
-            let form = Form { what: "the reversals are", request: self.request(&asked)?, read: &read, repairs };
-            match form.step(replies)? {
-                Step::Ask(request) => {
-                    out.request(request);
-                    return Ok(());
-                }
-                Step::Read(texts) => worded = texts,
-            }
+            let (request, read) = (self.request(&asked)?, |text: &str| read(text, &asked));
+            let form = Form { what: "the reversals are", request, read: &read, repairs: self.repairs };
+            let Some(texts) = out.talk(replies).ask(form)? else { return Ok(()) };
+            worded = texts;
         }
         for original in &profile.constraints {
             let reversed = match &original.check {
@@ -50,6 +49,20 @@ impl Map for Reverse {
         }
         Ok(())
     }
+}
+
+/// Ids are there once, and those that constraints depend on are there.
+fn sound(profile: &Profile) -> Result<(), Error> {
+    for (index, constraint) in profile.constraints.iter().enumerate() {
+        let id = &constraint.id;
+        if profile.constraints[..index].iter().any(|other| other.id == *id) {
+            return Err(Error(format!("two constraints of the profile have the id `{id}`")));
+        }
+        if let Some(other) = constraint.depends.iter().find(|other| profile.constraint(other).is_none()) {
+            return Err(Error(format!("constraint `{id}` depends on `{other}`, which is not in the profile")));
+        }
+    }
+    Ok(())
 }
 
 fn exact(original: &Constraint, check: &Json) -> Result<Constraint, Error> {
@@ -65,12 +78,11 @@ impl Reverse {
             Error(format!("no program reverses `{}` and the stage has no `model` to ask", asked[0].id))
         })?;
         let demands: String = asked.iter().map(|c| format!("{}: {}\n", c.id, c.text)).collect();
-        let text = format!(
-            "Write the opposite of each demand below. Every answer that violates a demand must satisfy its opposite and \
-             the other way round (the opposite of \"at least 3\" is \"at most 2\"), and the opposite must be a definite \
-             demand (\"must not mention X\", never \"need not\" or \"may\").\n{demands}\n\
-             Reply with a JSON object only: each id with the text of its opposite."
-        );
+        let template = self
+            .language
+            .unwrap_or_else(|| Language::of(&demands))
+            .pick(include_str!("../prompts/reverse.en.txt"), include_str!("../prompts/reverse.zh.txt"));
+        let text = fill(template, &[("demands", &demands)]);
         let mut request = Request::new(&model.0, vec![Message::new("user", text)]);
         request.schema = Some(Json(schema(asked)));
         Ok(request)

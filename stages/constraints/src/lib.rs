@@ -35,6 +35,7 @@ mod loose;
 mod pattern;
 mod plain;
 mod python;
+mod recognise;
 mod rule;
 mod translate;
 mod wording;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::side_by_side::under_both;
 use super::{CASES, Case, Error, PairsSummary, template};
+use crate::diversity::Diversity;
 use chart::Chart;
 
 /// What one stage did.
@@ -94,6 +95,8 @@ pub struct ReportFacts {
     pub metrics: Vec<BTreeMap<String, f64>>,
     /// Before first, after last.
     pub scores: Vec<ScoreRow>,
+    /// How varied dialogues are, if a stage looked at that.
+    pub diversity: Option<Diversity>,
     /// One entry per model.
     pub models: Vec<ModelUse>,
 }
@@ -113,6 +116,7 @@ struct View<'a> {
     example: Option<Example<'a>>,
     charts: Vec<Chart>,
     scores: &'a [ScoreRow],
+    diversity: Option<&'a Diversity>,
     models: &'a [ModelUse],
 }
 
@@ -155,6 +159,7 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
         example: facts.example.as_ref().map(example),
         charts: chart::charts(&facts.metrics),
         scores: &facts.scores,
+        diversity: facts.diversity.as_ref(),
         models: &facts.models,
     };
     template::write(path, "report.html", include_str!("report.html"), view)

@@ -1,6 +1,9 @@
 //! Models that follow their instructions: a policy, a judge, and one that words opposites. Demands are `must contain the word X` and
 //! `must not contain the word X`, so a program can tell whether they do.
 
+#[path = "author.rs"]
+mod author;
+
 use serde_json::{Value, json};
 
 /// Words that demands are about.
@@ -22,6 +25,12 @@ pub fn falls(parts: &[&str], permille: u64) -> bool {
 
 /// Whether a text satisfies a demand.
 pub fn satisfies(demand: &str, text: &str) -> bool {
+    if let Some((_, most)) = demand.split_once("rite at most ") {
+        return text.split_whitespace().count() <= most.split(' ').next().unwrap().parse().unwrap();
+    }
+    if let Some((_, least)) = demand.split_once("rite at least ") {
+        return text.split_whitespace().count() >= least.split(' ').next().unwrap().parse().unwrap();
+    }
     let (wanted, word) = match demand.split_once("must not contain the word ") {
         Some((_, word)) => (false, word),
         None => (true, demand.rsplit("must contain the word ").next().unwrap()),
@@ -31,19 +40,35 @@ pub fn satisfies(demand: &str, text: &str) -> bool {
 
 /// The answer to a chat; so many in a thousand of a judge's verdicts are lies.
 pub fn answer(body: &Value, lies: u64) -> String {
-    let prompt = body["messages"].as_array().unwrap().iter().find(|message| message["role"] == "user");
-    let prompt = prompt.unwrap()["content"].as_str().unwrap();
+    let messages = body["messages"].as_array().unwrap();
+    let said = |role: &str| messages.iter().find(|message| message["role"] == role);
+    let prompt = said("user").unwrap()["content"].as_str().unwrap();
     match prompt {
         text if text.contains("Does the answer satisfy") => judge(text, lies),
         text if text.contains("Write the opposite") => reverse(text),
+        text if text.contains("Write its profile") => author::profile(text),
+        text if text.contains("Look at each of them") => author::review(text),
+        text if text.contains("cannot stay as they are") => author::mend(text),
+        text if text.contains("Here is someone in one line") => author::persona(text),
+        text if text.contains("Rewrite the answer") => author::revise(text),
+        text if text.contains("Which of these conditions") => author::triggers(text),
+        _ if said("system").is_some_and(|system| system["content"].as_str().unwrap().contains("Play this user")) => {
+            author::query(body)
+        }
         _ => respond(body),
     }
 }
 
-/// Half of the words, and a number that no other answer has.
+/// Half of the words, and a number that no other answer has. Who is told what is in force does most of it.
 fn respond(body: &Value) -> String {
     let seed = body.to_string();
-    let words = WORDS.into_iter().filter(|word| falls(&[&seed, word], 500)).collect::<Vec<_>>().join(" ");
+    let last = body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
+    let told = |word: &str| {
+        let rule = last.lines().find(|line| line.contains(&format!("the word {word}")))?;
+        Some(!rule.contains("must not") != falls(&[&seed, word, "slip"], 150))
+    };
+    let said = |word: &&str| told(word).unwrap_or_else(|| falls(&[&seed, word], 500));
+    let words = WORDS.into_iter().filter(said).collect::<Vec<_>>().join(" ");
     format!("{words} {:x}", number(&[&seed]))
 }
 

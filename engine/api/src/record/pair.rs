@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Message, Record};
-use crate::Json;
+use crate::{Error, Json};
 
 /// One constraint of a pair's instruction x_S, with both verdicts on the original.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,24 @@ pub struct Pair {
 
 impl Record for Pair {
     const NAME: &'static str = "Pair";
+}
+
+impl Pair {
+    /// Whether by its own verdicts the chosen response satisfies all of `prompt`, as far as it is decided.
+    ///
+    /// # Errors
+    /// It does not; names a constraint that it violates. Constraints that depend on each other are reversed together, so it may
+    /// satisfy the original of one that had to be reversed.
+    pub fn clean(&self) -> Result<(), Error> {
+        let violates = |constraint: &&PairConstraint| constraint.chosen == Some(constraint.reversed);
+        match self.constraints.iter().find(violates) {
+            None => Ok(()),
+            Some(PairConstraint { id, reversed: true, .. }) => Err(Error(format!(
+                "`{id}` had to be reversed with what depends on it, and the chosen response satisfies the original"
+            ))),
+            Some(PairConstraint { id, .. }) => Err(Error(format!("the chosen response violates `{id}` of x_S"))),
+        }
+    }
 }
 
 /// A version of the adapter that a trainer made.

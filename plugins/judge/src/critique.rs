@@ -1,0 +1,141 @@
+//! Has the best response of a turn revised while it satisfies too little: the revisions join the responses.
+//!
+//! For the history it makes an answer that is worth going on from, for candidates it makes vectors that differ.
+
+use obvert_api::prompt::{Language, fill};
+use obvert_api::record::{Judged, Message, Response, Verdict};
+use obvert_api::schemars::JsonSchema;
+use obvert_api::serde::Deserialize;
+use obvert_api::{Error, Group, ModelName, Nothing, Output, Reply, Request, Sampling};
+
+use crate::Judge;
+use crate::ask::Demand;
+use crate::demands;
+
+/// Settings of the stage.
+#[derive(Deserialize, JsonSchema)]
+#[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+#[schemars(crate = "obvert_api::schemars")]
+pub(crate) struct Critique {
+    /// The model that revises.
+    model: ModelName,
+    /// Who judges the revisions: settings as those of the stage `judge`.
+    #[serde(default)]
+    judge: Judge,
+    /// Share of the active constraints decided that is enough: with a response that satisfies it nothing is revised.
+    #[serde(default = "enough")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    min_satisfied: f64,
+    /// Revisions at most, each of the best response so far.
+    #[serde(default = "three")]
+    revisions: u32,
+    /// Longest revision, in tokens.
+    #[serde(default = "max_tokens")]
+    #[schemars(range(min = 1))]
+    max_tokens: u32,
+}
+
+fn enough() -> f64 {
+    0.7
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn max_tokens() -> u32 {
+    1024
+}
+
+impl Group for Critique {
+    const NAME: &'static str = "critique";
+    type In = Judged;
+    type With = Nothing;
+    type Out = Judged;
+    const WITHIN_ROW: bool = true;
+
+    fn validate(&self) -> Result<(), Error> {
+        self.judge.check()
+    }
+
+    fn key(&self, judged: &Judged) -> String {
+        judged.response.turn.id()
+    }
+
+    fn group(
+        &self,
+        _: &str,
+        mut pool: Vec<Judged>,
+        _: Vec<Nothing>,
+        replies: &[Reply],
+        out: &mut Output<Judged>,
+    ) -> Result<(), Error> {
+        let mut talk = out.talk(replies);
+        for _ in 0..self.revisions {
+            let Some(poor) = best(&pool).filter(|best| share(best) < self.min_satisfied) else { break };
+            let Some(text) = talk.say(self.request(poor)?) else { return Ok(()) };
+            let sample = pool.iter().map(|judged| judged.response.sample + 1).max().unwrap_or_default();
+            let revised = self.revised(poor, sample, text);
+            match self.judge.judge(revised, &mut talk)? {
+                Some(judged) => pool.push(judged),
+                None => return Ok(()),
+            }
+        }
+        pool.into_iter().for_each(|judged| out.emit(judged));
+        Ok(())
+    }
+}
+
+/// The first sampled of those that satisfy most.
+fn best(pool: &[Judged]) -> Option<&Judged> {
+    pool.iter().min_by_key(|judged| (std::cmp::Reverse(judged.score()), judged.response.sample))
+}
+
+/// Share of the constraints decided that a response satisfies; all of none.
+fn share(judged: &Judged) -> f64 {
+    match judged.verdicts.iter().filter(|verdict| verdict.satisfied.is_some()).count() {
+        0 => 1.0,
+        decided => judged.score() as f64 / decided as f64,
+    }
+}
+
+impl Critique {
+    fn request(&self, poor: &Judged) -> Result<Request, Error> {
+        let turn = &poor.response.turn;
+        let demands = demands(turn)?;
+        let of = |satisfied| demands.iter().zip(&poor.verdicts).filter(move |(_, v)| v.satisfied == Some(satisfied));
+        let (missing, kept): (String, String) = (of(false).map(missing).collect(), of(true).map(kept).collect());
+        let template = self
+            .judge
+            .language
+            .unwrap_or_else(|| Language::of(&missing))
+            .pick(include_str!("../prompts/critique.en.txt"), include_str!("../prompts/critique.zh.txt"));
+        let response = poor.response.text.as_str();
+        let places = [("query", turn.query.as_str()), ("response", response), ("demands", &missing), ("kept", &kept)];
+        let mut request = Request::new(&self.model.0, vec![Message::new("user", fill(template, &places))]);
+        request.sampling = Sampling { max_tokens: self.max_tokens, ..Sampling::default() };
+        Ok(request)
+    }
+
+    /// A revision as one more sample of the turn.
+    fn revised(&self, poor: &Judged, sample: u32, reply: &Reply) -> Response {
+        Response {
+            sample,
+            text: reply.text.clone(),
+            model: format!("{}@critique", self.model.0),
+            finished: reply.finished,
+            turn: poor.response.turn.clone(),
+        }
+    }
+}
+
+fn missing((demand, verdict): (&Demand, &Verdict)) -> String {
+    match verdict.reason.is_empty() {
+        true => format!("- {}\n", demand.text),
+        false => format!("- {} ({})\n", demand.text, verdict.reason),
+    }
+}
+
+fn kept((demand, _): (&Demand, &Verdict)) -> String {
+    format!("- {}\n", demand.text)
+}

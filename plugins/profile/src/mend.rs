@@ -1,0 +1,80 @@
+//! Constraints in place of those that cannot stay, by a model.
+
+use obvert_api::form::unfenced;
+use obvert_api::prompt::Language;
+use obvert_api::record::{Constraint, Profile};
+use obvert_api::serde::Deserialize;
+use obvert_api::serde_json::{self, Value, json};
+
+use crate::draft::sound;
+use crate::expand::{filled, listed};
+use crate::review::Wrong;
+
+/// A constraint written anew.
+#[derive(Deserialize)]
+#[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+pub(crate) struct Row {
+    id: String,
+    text: String,
+    when: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(crate = "obvert_api::serde", deny_unknown_fields)]
+struct Rows {
+    constraints: Vec<Row>,
+}
+
+/// The question and the form of its reply.
+pub(crate) fn prompt(profile: &Profile, wrong: &[Wrong], language: Language) -> (String, Value) {
+    let shown = format!("{}\n{}", profile.description, listed(&profile.constraints));
+    let what: String = wrong.iter().map(|wrong| format!("{}: {}\n", wrong.id, wrong.why)).collect();
+    let templates = [include_str!("../prompts/mend.en.txt"), include_str!("../prompts/mend.zh.txt")];
+    (filled(language, templates, &[("profile", &shown), ("wrong", &what)]), schema(wrong))
+}
+
+fn schema(wrong: &[Wrong]) -> Value {
+    let ids: Vec<&str> = wrong.iter().map(|wrong| wrong.id.as_str()).collect();
+    let row = json!({
+        "type": "object",
+        "properties": {
+            "id": { "enum": ids },
+            "text": { "type": "string" },
+            "when": { "type": ["string", "null"] },
+        },
+        "required": ["id", "text", "when"],
+        "additionalProperties": false,
+    });
+    json!({
+        "type": "object",
+        "properties": { "constraints": { "type": "array", "items": row, "minItems": ids.len(), "maxItems": ids.len() } },
+        "required": ["constraints"],
+        "additionalProperties": false,
+    })
+}
+
+/// The constraints of a reply: one of each id that was asked for.
+pub(crate) fn read(wrong: &[Wrong], reply: &str) -> Result<Vec<Row>, String> {
+    let Rows { constraints: rows } = serde_json::from_str(unfenced(reply)).map_err(|e| e.to_string())?;
+    for (index, row) in rows.iter().enumerate() {
+        if !wrong.iter().any(|wrong| wrong.id == row.id) {
+            return Err(format!("`{}` was not asked for", row.id));
+        }
+        if rows[..index].iter().any(|other| other.id == row.id) {
+            return Err(format!("`{}` is there twice", row.id));
+        }
+        sound(&row.text, row.when.as_deref()).map_err(|wrong| format!("`{}` {wrong}", row.id))?;
+    }
+    match wrong.iter().find(|wrong| !rows.iter().any(|row| row.id == wrong.id)) {
+        Some(wrong) => Err(format!("`{}` is missing", wrong.id)),
+        None => Ok(rows),
+    }
+}
+
+/// A constraint as it was written anew, if it was.
+pub(crate) fn put_right(constraint: &mut Constraint, rows: &[Row]) {
+    if let Some(row) = rows.iter().find(|row| row.id == constraint.id) {
+        constraint.text.clone_from(&row.text);
+        constraint.when.clone_from(&row.when);
+    }
+}

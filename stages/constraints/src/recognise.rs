@@ -1,0 +1,123 @@
+//! Demands in plain English that a program can decide, recognised by their wording.
+//!
+//! Only what is understood to its last word is recognised: "Write at most 50 words." is, "Write at most 50 words per paragraph." is
+//! not. What is missed is left to a judge; what were recognised wrongly would be judged wrongly for ever.
+
+use std::sync::LazyLock;
+
+use fancy_regex::{Captures, Regex};
+use serde_json::{Value, json};
+
+use crate::constraint::Constraint;
+
+/// What may stand before a demand without changing it.
+const LEAD: &str = r"(?:please |always |you (?:must|should) |(?:the|your|each|every) (?:answer|response|reply) (?:must|should) |make sure to |be sure to )*";
+const NUMBER: &str = "(?<n>[0-9]{1,6}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)";
+const ANSWER: &str = "(?:(?:the|your|each|every) (?:entire |whole )?(?:answer|response|reply) )?";
+const QUOTED: &str = "[\"\u{201c}](?<word>[^\"\u{201c}\u{201d}]+)[\"\u{201d}]";
+
+/// A wording, and the constraint that it is; `None` where it turns out to be another.
+struct Rule(Regex, fn(&Captures) -> Option<Value>);
+
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    let not = "(?<not>do not |don't |never |not )?";
+    let verb = "(?:write|use|have|contain|be|answer (?:with|in)|respond (?:with|in)|reply (?:with|in))";
+    let least = "at least|no fewer than|no less than|a minimum of|more than|over";
+    let most = "at most|no more than|not more than|a maximum of|up to|fewer than|less than|under";
+    let bound = format!(
+        "(?:{verb} |keep {ANSWER}(?:to |under )?|limit {ANSWER}to )?(?:(?<least>{least})|(?<most>{most})) {NUMBER}"
+    );
+    let mark = "(?<mark>commas?|digits?|numerals?|exclamation marks?|question marks?)";
+    let rules: [(String, fn(&Captures) -> Option<Value>); 12] = [
+        (format!("{bound} (?<unit>word|sentence|line)s?(?: long| in total| in all)?"), counted),
+        (format!("(?:(?:do not|don't|never|not) (?:use|contain|include)|avoid(?: using)?|use no|contain no)(?: any)? {mark}"), |found| mark_of(found, true)),
+        (format!("(?:use|include|contain) at least (?:one|1) {mark}"), |found| mark_of(found, false)),
+        ("(?:(?<not>do not|don't|never) )?ask (?:any questions?|at least (?:one|1) question|a question|questions)".into(), |found| Some(flagged("question", found))),
+        (format!("{not}(?:use|include|contain|mention) the (?:exact )?(?:word|keyword) (?:{QUOTED}|(?<bare>\\w+))"), |found| worded("contains", "word", found)),
+        (format!("{not}(?:begin|start|open) {ANSWER}with the (?:exact )?word {QUOTED}"), |found| worded("begins_with", "word", found)),
+        (format!("{not}(?:end|finish|close|conclude) {ANSWER}with the (?:exact )?(?:words?|phrase) {QUOTED}"), |found| worded("ends_with", "phrase", found)),
+        ("(?:write|answer|respond|reply|be)(?: only| entirely)? (?:in|with) (?:all )?(?:lower ?case|small)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "lower_case" }))),
+        ("(?:write|answer|respond|reply|be)(?: only| entirely)? (?:in|with) (?:all )?(?:upper ?case|capital|caps)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "upper_case" }))),
+        (format!("(?:give|write|wrap|return) {ANSWER}(?:as|in) valid json"), |_| Some(json!({ "type": "detectable_format:json_format" }))),
+        (format!("wrap {ANSWER}in double quotation marks"), |_| Some(json!({ "type": "startend:quotation" }))),
+        (format!("{verb} exactly {NUMBER} (?:markdown )?bullet points?"), |found| Some(json!({ "type": "detectable_format:number_bullet_lists", "num_bullets": number(found)? }))),
+    ];
+    let build =
+        |(wording, build): (String, _)| Some(Rule(Regex::new(&format!("^(?i:{LEAD}{wording})[.!]?$")).ok()?, build));
+    rules.into_iter().filter_map(build).collect()
+});
+
+impl Constraint {
+    /// The constraint that a demand in plain English is, if it is one that a program can decide and is understood to its last word.
+    ///
+    /// ```
+    /// use obvert_constraints::Constraint;
+    ///
+    /// let found = Constraint::recognise("Your answer must contain at most 50 words.").expect("it is a limit of words");
+    /// assert_eq!(found.to_json(), serde_json::json!({"type": "words", "at_most": 50}));
+    /// assert_eq!(Constraint::recognise("Use at most 50 words per paragraph."), None);
+    /// ```
+    pub fn recognise(demand: &str) -> Option<Self> {
+        let demand = demand.trim();
+        let form = RULES.iter().find_map(|Rule(wording, build)| build(&wording.captures(demand).ok()??))?;
+        Self::from_json(&form).ok()
+    }
+
+    /// Whether no text satisfies both, as far as their forms tell: the one is the other's reverse, or their bounds leave nothing.
+    pub fn contradicts(&self, other: &Self) -> bool {
+        let (one, two) = (self.to_json(), other.to_json());
+        let crossed = |low: &Value, high: &Value| match (low["at_least"].as_u64(), high["at_most"].as_u64()) {
+            (Some(least), Some(most)) => least > most,
+            _ => false,
+        };
+        self.reverse() == *other || one["type"] == two["type"] && (crossed(&one, &two) || crossed(&two, &one))
+    }
+}
+
+fn number(found: &Captures) -> Option<u64> {
+    const WORDS: [&str; 12] =
+        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+    let text = found.name("n")?.as_str().to_lowercase();
+    let word = WORDS.iter().position(|word| *word == text).map(|index| index as u64 + 1);
+    word.or_else(|| text.parse().ok())
+}
+
+fn counted(found: &Captures) -> Option<Value> {
+    let (n, unit) = (number(found)?, found.name("unit")?.as_str().to_lowercase());
+    let strict = |group: &str| found.name(group).map(|bound| bound.as_str().to_lowercase());
+    let (field, n) = match (strict("least"), strict("most")) {
+        (Some(bound), _) if ["more than", "over"].contains(&bound.as_str()) => ("at_least", n + 1),
+        (Some(_), _) => ("at_least", n),
+        (_, Some(bound)) if ["fewer than", "less than", "under"].contains(&bound.as_str()) => {
+            ("at_most", n.checked_sub(1)?)
+        }
+        _ => ("at_most", n),
+    };
+    Some(json!({ "type": unit + "s", field: n }))
+}
+
+fn mark_of(found: &Captures, negated: bool) -> Option<Value> {
+    let mark = found.name("mark")?.as_str().to_lowercase();
+    let kind = match mark.trim_end_matches('s') {
+        "comma" => "comma",
+        "digit" | "numeral" => "digit",
+        "exclamation mark" => "exclamation",
+        "question mark" => "question",
+        _ => return None,
+    };
+    Some(if negated { json!({ "type": kind, "negated": true }) } else { json!({ "type": kind }) })
+}
+
+fn flagged(kind: &str, found: &Captures) -> Value {
+    match found.name("not") {
+        Some(_) => json!({ "type": kind, "negated": true }),
+        None => json!({ "type": kind }),
+    }
+}
+
+fn worded(kind: &str, field: &str, found: &Captures) -> Option<Value> {
+    let word = found.name("word").or_else(|| found.name("bare"))?.as_str();
+    let mut form = flagged(kind, found);
+    form[field] = word.into();
+    Some(form)
+}
