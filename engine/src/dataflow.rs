@@ -13,6 +13,7 @@ mod chain;
 mod credit;
 mod ending;
 mod fuse;
+mod gate;
 mod group;
 mod item;
 mod keyed;
@@ -20,6 +21,7 @@ mod ledger;
 mod members;
 mod port;
 mod settle;
+mod version;
 mod view;
 
 pub(crate) use apply::{Applied, Asked, Trace, Within};
@@ -29,7 +31,7 @@ pub(crate) use ending::Ending;
 pub(crate) use item::{Busy, Item, Place, Rejected, Rejection};
 pub(crate) use settle::Settlement;
 pub(crate) use view::OnFailure;
-pub use view::{Change, Poll, Settled, View, Waker};
+pub use view::{Change, Poll, Settled, Version, View, Waker};
 
 /// The engine's clock: a counter, never wall time.
 pub(crate) type Tick = u64;

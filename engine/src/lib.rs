@@ -17,7 +17,7 @@ pub mod stage;
 
 pub use context::{RunContext, ToJson};
 pub use count::{Counts, StageCount};
-pub use dataflow::{Change, Poll, Settled, View, Waker};
+pub use dataflow::{Change, Poll, Settled, Version, View, Waker};
 pub use registry::Registry;
 pub use run::{Beside, Explained, Options, Outcome, Progress, explain, run, run_beside};
 

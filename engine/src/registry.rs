@@ -93,6 +93,9 @@ pub struct Entry {
     pub closes_loop: bool,
     /// Its records begin dialogues and wait to be let in.
     pub admits: bool,
+    /// Its side input is the view that stands downstream of it: each record waits for, and gets, the version that the view has made
+    /// of rows at least so many before its own. How many, by its settings.
+    pub lag: Option<fn(&Value) -> u64>,
     /// Where it is from, for listings.
     pub origin: String,
 }
@@ -307,6 +310,7 @@ impl Entry {
             to_json: None,
             closes_loop: false,
             admits: false,
+            lag: None,
             origin: "built in".into(),
         }
     }
@@ -380,6 +384,7 @@ impl Catalog for Registry {
             with: entry.with.as_deref(),
             output: entry.output.as_deref(),
             closes_loop: entry.closes_loop,
+            in_step: entry.lag.is_some(),
             schema: &entry.schema,
         })
     }

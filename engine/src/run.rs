@@ -98,6 +98,8 @@ struct Prepared {
     /// Its records are more than side records of others.
     primary: bool,
     closes_loop: bool,
+    /// See [`crate::registry::Entry::lag`].
+    lag: Option<u64>,
     admits: bool,
 }
 
@@ -217,6 +219,7 @@ impl Shared {
             counts: Arc::clone(&stage.counts),
             closes_loop: stage.closes_loop,
             admits: stage.admits,
+            lag: stage.lag,
         };
         Graph {
             nodes: self.stages.iter().map(node).collect(),

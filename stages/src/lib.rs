@@ -8,6 +8,7 @@ mod findings;
 mod ifeval;
 mod jsonl;
 mod next;
+mod online;
 pub mod output;
 mod pair_set;
 mod pairs;
@@ -25,6 +26,8 @@ pub use findings::{Findings, Found, Skipped};
 pub use policy::{Policy, Shelf};
 pub use source::add_source;
 
+use std::sync::Arc;
+
 use obvert_api::erased::{create_group, create_map, group_manifest, map_manifest};
 use obvert_api::{Group, Map};
 use obvert_engine::Registry;
@@ -38,6 +41,9 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     add_map::<respond::Respond>(registry);
     add_group::<next::Next>(registry).closes_loop = true;
     add_group::<exam::Exam>(registry);
+    let online = add_group::<online::Online>(registry);
+    online.lag = Some(online::lag);
+    online.check = Some(Arc::new(online::check));
     add_map::<ifeval::IfevalSessions>(registry).admits = true;
     add_map::<session_profile::SessionProfile>(registry);
     add_map::<sysbench::SysbenchProfiles>(registry);

@@ -12,6 +12,7 @@ mod held;
 mod learner;
 mod ledger;
 mod mirrors;
+mod refreshed;
 mod replay;
 mod sequence;
 mod settings;
@@ -31,7 +32,7 @@ use obvert_api::erased::{decode, encode};
 use obvert_api::record::{Adapter, Pair};
 use obvert_engine::pipeline::Plan;
 use obvert_engine::registry::Entry;
-use obvert_engine::{Change, Poll, Registry, RunContext, Settled, View, Waker};
+use obvert_engine::{Change, Poll, Registry, RunContext, Settled, Version, View, Waker};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -39,7 +40,7 @@ use crate::findings::Findings;
 use crate::output::Error;
 use crate::pair_set::Lent;
 use crate::policy::{Settings, Shelf, settings_of};
-use learner::{Learner, Signals};
+use learner::{Learner, Made, Signals};
 use ledger::{Difference, Withdrawn};
 use sequence::Sequence;
 use settings::Train;
@@ -52,7 +53,7 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
         settings.seed = settings.seed.wrapping_add(context.plan.run.seed);
         let learner = open_learner(&settings, context, &shelf, &findings)?;
         let sequence = Sequence::open(&context.out.join("state")).map_err(|e| e.to_string())?;
-        Ok(Box::new(Trainee::new(learner, sequence, settings.withdrawn)))
+        Ok(Box::new(Trainee::new(learner, sequence, &settings)))
     };
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Train).to_value(), Arc::new(open));
     entry.output = Some(Adapter::NAME.into());
@@ -79,8 +80,10 @@ fn model_of(settings: &Train, plan: &Plan) -> Result<Settings, String> {
 
 /// What the dataflow tells the learner.
 enum Told {
-    /// The next pair in order.
-    Pair(Lent),
+    /// The next pair in order, and its root.
+    Pair(u64, Lent),
+    /// No other pair with a root below this one comes, unless an input is edited.
+    Below(u64),
     /// What was told is not what holds now.
     Differs(Vec<Difference>),
     /// The pairs are told again from the first, as they hold now.
@@ -94,9 +97,11 @@ struct Trainee {
     learner: Option<Learner>,
     thread: Option<JoinHandle<()>>,
     to: Option<Sender<Told>>,
-    made: Option<Receiver<Result<Adapter, String>>>,
+    made: Option<Receiver<Result<Made, String>>>,
     sequence: Sequence,
     policy: Withdrawn,
+    /// Whether adapters on the way are handed out.
+    refreshes: bool,
     signals: Signals,
     /// Roots of the pairs that the learner was told and has not taken yet, in order, and how many it took before them: their rows'
     /// credits wait, so that a slow learner slows the sources.
@@ -113,14 +118,15 @@ struct Trainee {
 }
 
 impl Trainee {
-    fn new(learner: Learner, sequence: Sequence, policy: Withdrawn) -> Self {
+    fn new(learner: Learner, sequence: Sequence, settings: &Train) -> Self {
         Trainee {
             learner: Some(learner),
             thread: None,
             to: None,
             made: None,
             sequence,
-            policy,
+            policy: settings.withdrawn,
+            refreshes: settings.refresh_every.is_some(),
             signals: Signals::default(),
             told: VecDeque::new(),
             taken: 0,
@@ -155,10 +161,14 @@ impl Trainee {
             self.open = true;
         }
         while let Some((root, pair)) = self.sequence.next(settled)? {
-            self.tell(Told::Pair(pair));
+            self.tell(Told::Pair(root, pair));
             self.told.push_back(root);
             self.new.push(root);
             self.open = true;
+        }
+        match settled {
+            Settled::Below(root) if self.refreshes => self.tell(Told::Below(root)),
+            _ => {}
         }
         if settled == Settled::All && self.open {
             self.tell(Told::End);
@@ -170,6 +180,17 @@ impl Trainee {
     fn tell(&self, told: Told) {
         // Fails only when the learner has failed; `poll` reports why.
         let _ = self.to.as_ref().map(|to| to.send(told));
+    }
+
+    /// Takes the base, or an adapter that was made at an end.
+    fn take(&mut self, record: &[u8], base: bool, poll: &mut Poll) {
+        if base {
+            poll.versions.push(Version { below: 0, record: record.to_vec() });
+            poll.records.push(record.to_vec());
+        } else {
+            self.ends -= 1;
+            self.replace(record.to_vec(), poll);
+        }
     }
 
     /// An adapter takes the place of the one before.
@@ -194,6 +215,10 @@ impl Trainee {
     }
 }
 
+fn encoded(adapter: &Adapter) -> Result<Vec<u8>, String> {
+    encode(adapter).map_err(|e| e.0)
+}
+
 impl View for Trainee {
     fn accepts(&self, record: &[u8]) -> Result<(), String> {
         decode::<Pair>(record).and_then(|pair| pair.clean()).map_err(|e| e.0)
@@ -203,7 +228,7 @@ impl View for Trainee {
         let (to, told) = channel();
         let (made_to, made) = channel();
         if let Some(learner) = self.learner.take() {
-            let tell = move |made: Result<Adapter, String>| {
+            let tell = move |made: Result<Made, String>| {
                 let _ = made_to.send(made);
                 waker.wake();
             };
@@ -223,13 +248,12 @@ impl View for Trainee {
     fn poll(&mut self) -> Result<Poll, String> {
         let mut poll = Poll::default();
         while let Some(made) = self.made.as_ref().and_then(|made| made.try_recv().ok()) {
-            let adapter = made?;
-            let record = encode(&adapter).map_err(|e| e.0)?;
-            if adapter.version == versions::BASE {
-                poll.records.push(record);
-            } else {
-                self.ends -= 1;
-                self.replace(record, &mut poll);
+            match made? {
+                Made::Adapter(adapter) => self.take(&encoded(&adapter)?, adapter.version == versions::BASE, &mut poll),
+                Made::Version(below, adapter) => {
+                    poll.versions.push(Version { below, record: encoded(&adapter)? });
+                }
+                Made::Below(root) => poll.below = Some(root),
             }
         }
         poll.busy = self.open || self.ends > 0;

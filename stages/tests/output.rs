@@ -11,6 +11,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use obvert_api::record::{Message, Pair, PairConstraint};
+use obvert_stages::diversity::{Diversity, TypeRow, Variety};
 use obvert_stages::output::card::CardFacts;
 use obvert_stages::output::metrics::MetricsFile;
 use obvert_stages::output::report::{ModelUse, ReportFacts, ScoreRow, StageCount};
@@ -476,6 +477,13 @@ fn the_card_describes_the_files_beside_it() {
 }
 
 /// Facts in which every text that comes from outside is hostile.
+fn varied() -> Diversity {
+    let texts = Variety { count: 1234, near_duplicates: 1 };
+    let row =
+        TypeRow { name: HOSTILE.into(), coverage: 0.5, constraints: 3, satisfied: 2, violated: 1, not_applicable: 0 };
+    Diversity { profiles: texts.clone(), queries: texts, types: vec![row] }
+}
+
 fn report_facts() -> ReportFacts {
     let row = |step: u32| {
         let mut row = values(1.0 / f64::from(step));
@@ -491,6 +499,7 @@ fn report_facts() -> ReportFacts {
         date: HOSTILE.into(),
         elapsed: 3725.0,
         pipeline: HOSTILE.into(),
+        diversity: Some(varied()),
         stages: vec![stage],
         pairs: summary(&pairs()),
         example: Some(Pair {

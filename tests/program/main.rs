@@ -17,6 +17,7 @@ mod foreign;
 mod looked_at;
 mod memo;
 mod merge;
+mod online;
 mod own;
 mod quickstart;
 mod refused;

@@ -95,11 +95,16 @@ pub fn prepared() -> TempDir {
 
 /// With more settings of `train`.
 pub fn prepared_with(settings: &str) -> TempDir {
+    changed(|pipeline| pipeline + settings)
+}
+
+/// With another pipeline made of it.
+pub fn changed(change: impl Fn(String) -> String) -> TempDir {
     let path = |path: &str| repository(path).display().to_string();
     let pipeline = PIPELINE
         .replace("MODEL", &path("pipelines/quickstart/model"))
         .replace("PROFILES", &path("pipelines/quickstart/profiles.jsonl"));
-    let pipeline = pipeline + settings;
+    let pipeline = change(pipeline);
     let persona = r#"{"id": "u1", "queries": ["What is bread?", "And tea?", "And the sea?"]}"#;
     folder(&[("slow.toml", &pipeline), ("personas.jsonl", persona)])
 }

@@ -1,6 +1,6 @@
 //! Connects the operators as the plan says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use super::group::{Grouping, group};
 use super::item::{Busy, Bytes, Item, Place, Rejected, Rejection};
 use super::keyed::{Ask, KeyedRecords, keyed};
 use super::settle::{Settlement, settle};
+use super::version::{Versions, in_step};
 use super::view::{OnFailure, View, Watched, watch};
 use super::{Busys, Items, Made, Rejects, Tick, Update};
 use crate::count::Counts;
@@ -46,9 +47,16 @@ pub(crate) struct Node {
     pub(crate) closes_loop: bool,
     /// Its records begin dialogues and wait to be let in.
     pub(crate) admits: bool,
+    /// Its records are made in step with the view that is its side input, with so many rows under way.
+    pub(crate) lag: Option<u64>,
 }
 
 impl Node {
+    /// The nodes that come before it in the dataflow: versions come back to what is made with them beside it.
+    fn inputs(&self) -> impl Iterator<Item = &usize> {
+        self.from.iter().chain(self.with.iter().filter(|_| self.lag.is_none()))
+    }
+
     /// Whether it has to know of everything that is at work upstream.
     fn waits_for_all(&self) -> bool {
         match &self.operator {
@@ -130,6 +138,8 @@ struct Builder<'s> {
     loops: Vec<Option<Loop<'s>>>,
     all_busy: Vec<Busys<'s>>,
     rejections: Vec<Items<'s>>,
+    /// The versions of views, by their nodes.
+    versions: HashMap<usize, Arc<Versions>>,
     sources: Vec<Source>,
     probe: Handle<Tick>,
 }
@@ -147,6 +157,7 @@ impl<'s> Builder<'s> {
             loops: nodes.iter().map(looped).collect(),
             all_busy: Vec::new(),
             rejections: Vec::new(),
+            versions: HashMap::new(),
             sources: Vec::new(),
             probe: Handle::new(),
         }
@@ -156,6 +167,12 @@ impl<'s> Builder<'s> {
         let (closes_loop, admits) = (node.closes_loop, node.admits);
         let made = match node.operator {
             Operator::Source => self.source(index),
+            Operator::Apply(applied) if node.lag.is_some() => {
+                let (input, ending) = (self.inputs(&node.from), self.graph.ending.clone());
+                let versions = node.with.first().map(|view| self.versions(*view)).unwrap_or_default();
+                let invocations = in_step(input, versions, node.lag.unwrap_or_default(), ending);
+                invocations.then(|invocations| apply(invocations, applied))
+            }
             Operator::Apply(applied) if applied.grouped.is_some() => {
                 let members = self.members(&node.from, node.before, &applied);
                 let groups = self.grouped(members, &node.with, &applied, upstream);
@@ -168,7 +185,8 @@ impl<'s> Builder<'s> {
                 Made { items, busy, rejected: self.set_aside(nodes, rejected) }
             }
             Operator::Watch(view) => {
-                let watched = self.watched(node.name, view, node.counts);
+                let versions = self.versions(index);
+                let watched = Watched { versions, ..self.watched(node.name, view, node.counts) };
                 watch(self.inputs(&node.from), self.busy_of(upstream), watched)
             }
         };
@@ -245,8 +263,13 @@ impl<'s> Builder<'s> {
         self.outputs[index] = Some(output);
     }
 
+    fn versions(&mut self, view: usize) -> Arc<Versions> {
+        Arc::clone(self.versions.entry(view).or_default())
+    }
+
     fn watched(&self, name: String, view: Option<Box<dyn View>>, counts: Arc<Counts>) -> Watched {
-        Watched { name, view, counts, ending: self.graph.ending.clone(), fail: Arc::clone(&self.graph.fail) }
+        let (versions, ending, fail) = (Arc::default(), self.graph.ending.clone(), Arc::clone(&self.graph.fail));
+        Watched { name, view, counts, versions, ending, fail }
     }
 
     /// Leads the next laps back. What is under way between two ticks is at work: else a dialogue would look finished
@@ -310,7 +333,7 @@ fn order(nodes: &[Option<Node>], upstream: &[BTreeSet<usize>]) -> Vec<usize> {
         let loops = |from: &usize| nodes[*from].as_ref().is_some_and(|node| node.closes_loop);
         let gone = |from: &usize| nodes[*from].is_none();
         let ready = |(i, node): &(usize, &Node)| {
-            let mut inputs = node.from.iter().chain(&node.with);
+            let mut inputs = node.inputs();
             !built(i)
                 && inputs.all(|from| built(from) || loops(from))
                 && (!node.waits_for_all() || upstream[*i].iter().all(|from| built(from) || gone(from)))
@@ -329,7 +352,7 @@ fn upstream(nodes: &[Node], node: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut open = vec![node];
     while let Some(at) = open.pop() {
-        for &from in nodes[at].from.iter().chain(&nodes[at].with) {
+        for &from in nodes[at].inputs() {
             if from != node && found.insert(from) {
                 open.push(from);
             }

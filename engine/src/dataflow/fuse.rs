@@ -32,7 +32,7 @@ fn taker(nodes: &[Option<Node>], index: usize) -> Option<usize> {
     let (node, (at, taker)) = (nodes[index].as_ref()?, only_taker(nodes, index)?);
     let (own, last) = (applied(node)?, applied(taker)?);
     let grouped = last.grouped.is_some();
-    if node.closes_loop || !own.is_plain() || (!grouped && !last.is_plain()) {
+    if taker.lag.is_some() || node.closes_loop || !own.is_plain() || (!grouped && !last.is_plain()) {
         return None;
     }
     let before = |node: &Node| node.before.iter().map(|(_, stage)| Arc::clone(&stage.runner)).collect::<Vec<_>>();

@@ -12,6 +12,7 @@ use super::ending::Ending;
 use super::item::{Busy, Bytes, Item, Place};
 use super::ledger::Ledger;
 use super::port::{Emitted, Ports, gather, lowest, open_tick};
+use super::version::Versions;
 use super::{Busys, Items, Made, Tick, Update};
 use crate::count::Counts;
 use obvert_api::abi::reason_of;
@@ -48,6 +49,19 @@ pub struct Poll {
     /// Records by root that it began to work on (> 0) or is done with (< 0): their rows' credits wait for it, so that a slow
     /// view slows the sources.
     pub work: Vec<(u64, isize)>,
+    /// New versions, each made of more than those before it.
+    pub versions: Vec<Version>,
+    /// All records whose roots are below this one have been taken in: no more of them makes a version.
+    pub below: Option<u64>,
+}
+
+/// A record for what is made in step with the view (see [`crate::registry::Entry::lag`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// It was made of nothing but records whose roots are below this one.
+    pub below: u64,
+    /// The record.
+    pub record: Vec<u8>,
 }
 
 /// Wakes a view's operator from any thread.
@@ -103,6 +117,8 @@ pub(crate) struct Watched {
     /// Present on the first worker only.
     pub(crate) view: Option<Box<dyn View>>,
     pub(crate) counts: Arc<Counts>,
+    /// Where its versions go.
+    pub(super) versions: Arc<Versions>,
     pub(crate) ending: Ending,
     pub(crate) fail: OnFailure,
 }
@@ -137,6 +153,7 @@ struct Watch {
     /// Gone once it has finished, failed or was abandoned.
     view: Option<Box<dyn View>>,
     counts: Arc<Counts>,
+    versions: Arc<Versions>,
     ending: Ending,
     fail: OnFailure,
     changes: Vec<Update<Item>>,
@@ -161,12 +178,13 @@ const AT_WORK: Busy = Busy { place: Place { root: u64::MAX, lap: 0 }, what: 0, c
 
 impl Watch {
     fn new(watched: Watched) -> Self {
-        let Watched { name, view, counts, ending, fail } = watched;
+        let Watched { name, view, counts, versions, ending, fail } = watched;
         let (changes, ledger) = (Vec::new(), Ledger::default());
         Watch {
             name,
             view,
             counts,
+            versions,
             ending,
             fail,
             changes,
@@ -262,6 +280,7 @@ impl Watch {
         for (root, net) in poll.work {
             self.work_on(root, net, front);
         }
+        self.versions.tell(poll.versions, poll.below);
     }
 
     /// A row stands for each root that the view is at work on, however many records of it.

@@ -25,6 +25,8 @@ pub struct StageKind<'a> {
     pub output: Option<&'a str>,
     /// Whether a cycle may pass through the stage.
     pub closes_loop: bool,
+    /// Whether its side input is a view downstream of it, whose versions come back to it.
+    pub in_step: bool,
     /// The JSON schema of the stage's settings.
     pub schema: &'a Value,
 }

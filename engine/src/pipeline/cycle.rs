@@ -41,7 +41,7 @@ impl Search<'_, '_> {
                 self.states[stage] = State::OnPath;
                 self.path.push(stage);
                 let drafts = self.drafts;
-                drafts[stage].inputs().for_each(|(_, input)| self.visit(input));
+                drafts[stage].flows().for_each(|(_, input)| self.visit(input));
                 self.path.pop();
                 self.states[stage] = State::Done;
             }
@@ -64,7 +64,7 @@ fn problem(drafts: &[Draft<'_>], cycle: &[usize]) -> Option<Problem> {
     // Records flow against the order of reading.
     let flow = std::iter::once(first).chain(cycle.iter().rev().copied());
     let names: Vec<&str> = flow.filter_map(|index| drafts.get(index)).map(|draft| draft.name).collect();
-    let (place, _) = drafts.get(first)?.inputs().find(|(_, input)| *input == last)?;
+    let (place, _) = drafts.get(first)?.flows().find(|(_, input)| *input == last)?;
     let message = format!("the cycle {} passes through no stage that closes loops", names.join(" -> "));
     Some(Problem::new(place, message))
 }

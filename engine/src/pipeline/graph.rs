@@ -33,7 +33,8 @@ fn edges(plan: &Plan, catalog: &dyn Catalog) -> Vec<Edge> {
             let Some(kind) = plan.stages.get(source).and_then(|stage| catalog.stage(&stage.kind)) else {
                 continue;
             };
-            let back = kind.closes_loop && reads(plan, source, target);
+            let in_step = side && catalog.stage(&stage.kind).is_some_and(|kind| kind.in_step);
+            let back = in_step || kind.closes_loop && reads(plan, source, target);
             let record = kind.output.unwrap_or_default().to_owned();
             edges.push(Edge { source, target, record, side, back });
         }

@@ -29,6 +29,12 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
+    /// The stages whose records flow into this one, each with its place: versions come back beside the flow.
+    pub fn flows(&self) -> impl Iterator<Item = (&'a Place, usize)> {
+        let with = self.with.iter().filter(|_| self.kind.is_none_or(|kind| !kind.in_step));
+        self.from.iter().chain(with).filter_map(|(place, index)| Some((*place, (*index)?)))
+    }
+
     /// All stages that this one reads, each with its place.
     pub fn inputs(&self) -> impl Iterator<Item = (&'a Place, usize)> {
         self.from.iter().chain(&self.with).filter_map(|(place, index)| Some((*place, (*index)?)))

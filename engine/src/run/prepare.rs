@@ -74,6 +74,7 @@ pub(super) fn prepare(
         stages[node].view = Mutex::new(view);
     }
     mark_primary(&mut stages);
+    admit_behind(&mut stages);
     let reader = |applied: &Applied| (Arc::clone(&applied.runner), applied.grouped.is_some());
     let readers = stages.iter().map(|stage| (stage.plan.name.clone(), stage.applied.as_ref().map(reader)));
     let rejected = Rejections::new(options.out.join("rejected.jsonl"), readers.collect());
@@ -102,6 +103,18 @@ fn mark_primary(stages: &mut [Prepared]) {
     while let Some(node) = open.pop() {
         if !std::mem::replace(&mut stages[node].primary, true) {
             open.extend(&stages[node].plan.from);
+        }
+    }
+}
+
+/// What waits for versions is let in behind that: a dialogue that holds a credit must not wait for one that has none.
+fn admit_behind(stages: &mut [Prepared]) {
+    for node in 0..stages.len() {
+        if stages[node].lag.is_some() {
+            stages[node].admits = true;
+            for from in stages[node].plan.from.clone() {
+                stages[from].admits = false;
+            }
         }
     }
 }
@@ -143,7 +156,8 @@ impl Preparing<'_> {
             _ => None,
         };
         let (closes_loop, admits, view) = (entry.closes_loop, entry.admits, Mutex::new(None));
-        Ok(Prepared { plan: stage.clone(), counts, applied, view, source, primary: false, closes_loop, admits })
+        let (plan, lag) = (stage.clone(), entry.lag.map(|lag| lag(&stage.settings)));
+        Ok(Prepared { plan, counts, applied, view, source, primary: false, closes_loop, lag, admits })
     }
 
     /// The view of a stage, if it is one and is wanted.

@@ -10,6 +10,7 @@ use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::transport::DefaultConnector;
 
+use crate::adapters::Loaded;
 use crate::names::Names;
 use crate::{Settings, Structured, failure, probe, reply, request};
 
@@ -33,6 +34,8 @@ pub struct Client {
     known: AtomicBool,
     /// Which of [`WAYS`] it has not refused.
     way: AtomicUsize,
+    /// The adapters that it has been handed.
+    loaded: Loaded,
 }
 
 impl Client {
@@ -55,6 +58,7 @@ impl Client {
             agent: Agent::with_parts(config.build(), DefaultConnector::default(), Names::default()),
             known: AtomicBool::new(false),
             way: AtomicUsize::new(0),
+            loaded: Loaded::default(),
         })
     }
 
@@ -88,14 +92,15 @@ impl Client {
     }
 
     pub(crate) fn answer(&self, request: &Request, within: Duration) -> Result<Reply, Failure> {
-        if let Some(adapter) = &request.adapter {
-            return Err(Failure::new(format!("the server is not handed adapters, such as {adapter}"), Then::Leave));
-        }
         let begin = Instant::now();
+        let model = match &request.adapter {
+            Some(folder) => self.loaded.name(self, folder, within)?,
+            None => self.settings.model.clone(),
+        };
         loop {
             let (way, structured) = self.structured();
             let left = within.saturating_sub(begin.elapsed());
-            match self.answer_in(structured, request, left) {
+            match self.answer_in(&model, structured, request, left) {
                 // Another call may have found that out already.
                 Err((_, true)) if self.settings.structured == Structured::Auto && structured != Structured::None => {
                     let _ = self.way.compare_exchange(way, way + 1, Relaxed, Relaxed);
@@ -112,14 +117,26 @@ impl Client {
     }
 
     /// The reply; or why there is none, and whether that is because of the form that was asked for.
-    fn answer_in(&self, structured: Structured, request: &Request, within: Duration) -> Result<Reply, (Failure, bool)> {
+    fn answer_in(
+        &self,
+        model: &str,
+        structured: Structured,
+        request: &Request,
+        within: Duration,
+    ) -> Result<Reply, (Failure, bool)> {
         let plain = |failure| (failure, false);
-        let body = Value::Object(request::body(&self.settings, structured, request));
+        let body = Value::Object(request::body(&self.settings, model, structured, request));
         let answer = self.send("chat/completions", Some(&body), within).map_err(plain)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         if !status.is_success() {
             // A body that cannot be read is no reason to forget what the status says.
             let body = self.cleaned(bytes(answer, LONGEST, within).unwrap_or_default());
+            if request.adapter.is_some() && status == StatusCode::NOT_FOUND {
+                // A server that has begun anew has none.
+                self.loaded.forget(model);
+                let gone = failure::of_status(status, &headers, &body, true);
+                return Err(plain(Failure { then: Then::Again, ..gone }));
+            }
             let formed = request.schema.is_some() && failure::is_about_form(status, &body);
             return Err((failure::of_status(status, &headers, &body, self.known.load(Relaxed)), formed));
         }

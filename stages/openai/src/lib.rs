@@ -1,5 +1,6 @@
 //! Servers that speak as OpenAI's does (chat completions), as models of a pipeline.
 
+mod adapters;
 mod client;
 mod failure;
 mod names;
@@ -14,7 +15,7 @@ use obvert_engine::Registry;
 use obvert_engine::model::Model;
 
 pub use client::Client;
-pub use settings::{Settings, Structured};
+pub use settings::{Adapters, Settings, Structured};
 
 /// Adds the model kind `openai`.
 pub fn register(registry: &mut Registry) {

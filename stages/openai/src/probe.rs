@@ -7,7 +7,7 @@ use obvert_api::{Json, Request};
 use obvert_engine::model::{Failure, Finding};
 use serde_json::{Value, json};
 
-use crate::{Client, Structured};
+use crate::{Adapters, Client, Structured};
 
 const WITHIN: Duration = Duration::from_secs(60);
 /// What no model says by itself.
@@ -94,7 +94,13 @@ fn adapters(client: &Client) -> Finding {
     };
     // It names none, so nothing is loaded.
     if there(client.ask("load_lora_adapter", Some(&json!({})), WITHIN)) {
-        return Finding::good("could be handed adapters; this program hands it none".into());
+        return match client.settings.adapters {
+            Adapters::Vllm => Finding::good("can be handed adapters".into()),
+            Adapters::None => Finding::good("could be handed adapters: set adapters = \"vllm\"".into()),
+        };
     }
-    Finding::good("cannot be handed adapters".into())
+    match client.settings.adapters {
+        Adapters::Vllm => Finding::poor("cannot be handed adapters".into()),
+        Adapters::None => Finding::good("cannot be handed adapters".into()),
+    }
 }

@@ -5,12 +5,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{Settings, Structured};
 
-/// The body of a call, the form of its reply told in this way.
-pub(crate) fn body(settings: &Settings, structured: Structured, request: &Request) -> Map<String, Value> {
+/// The body of a call to a model of the server, the form of its reply told in this way.
+pub(crate) fn body(settings: &Settings, model: &str, structured: Structured, request: &Request) -> Map<String, Value> {
     let sampling = &request.sampling;
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_string(), value));
-    put("model", json!(settings.model));
+    put("model", json!(model));
     put("messages", json!(request.messages));
     put("temperature", json!(shortest(sampling.temperature)));
     put(&settings.max_tokens_field, json!(sampling.max_tokens));
@@ -67,7 +67,7 @@ mod tests {
         let mut request = Request::new("judge", vec![Message::new("user", "yes?")]);
         let sent = |more: Value, request: &Request| {
             let settings = settings(more);
-            Value::Object(body(&settings, settings.structured, request))
+            Value::Object(body(&settings, &settings.model, settings.structured, request))
         };
         let plain = json!({ "model": "m", "messages": [{ "role": "user", "content": "yes?" }], "temperature": 0.0, "max_tokens": 1024 });
         assert_eq!(sent(json!({}), &request), plain);

@@ -19,6 +19,9 @@ pub struct Settings {
     /// How a reply is held to the form that a stage wants. It is looked at in any case.
     #[serde(default)]
     pub structured: Structured,
+    /// How the server is handed a LoRA adapter to answer with, such as the one that is being trained.
+    #[serde(default)]
+    pub adapters: Adapters,
     /// The field that bounds a reply's length: some servers want `max_completion_tokens`.
     #[serde(default = "max_tokens")]
     pub max_tokens_field: String,
@@ -43,6 +46,18 @@ pub enum Structured {
     JsonObject,
     /// By the prompt alone.
     None,
+}
+
+/// How a server is handed adapters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Adapters {
+    /// Not at all.
+    #[default]
+    None,
+    /// By `load_lora_adapter`, as vLLM takes them with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora: it reads the folder,
+    /// so it has to see the same disk.
+    Vllm,
 }
 
 fn max_tokens() -> String {

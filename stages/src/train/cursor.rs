@@ -31,7 +31,7 @@ pub(super) struct Cursor {
     pub(super) unused: u64,
     /// What the adapter depends on besides the pairs.
     #[serde(default)]
-    settings: String,
+    pub(super) settings: String,
 }
 
 impl Cursor {

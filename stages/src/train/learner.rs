@@ -24,6 +24,7 @@ use super::diary::{Diary, Update};
 use super::encode::Encoder;
 use super::ledger::{Difference, Ledger, Withdrawn};
 use super::mirrors::Unit;
+use super::refreshed::Refreshed;
 use super::replay::Batch;
 use super::settings::Train;
 use super::stream::Stream;
@@ -42,11 +43,17 @@ pub(super) struct Learner {
     stream: Stream,
     /// Where the trainer stands in the stream.
     cursor: Cursor,
-    /// Set while the sequence of pairs, told from its beginning, is still behind a resumed trainer: the batches so far,
-    /// and where they end.
-    passed: Option<(Vec<Batch<Unit>>, Cursor)>,
+    /// Set while the sequence of pairs, told from its beginning, is still behind a resumed trainer.
+    passed: Option<Passed>,
+    /// All pairs that were told have roots below this one.
+    below: u64,
     checkpoints: Checkpoints,
     versions: Versions,
+    refreshed: Refreshed,
+    /// What has been made and not been told.
+    made: Vec<Made>,
+    /// Whether it takes what is left at an end: what is made of that comes too late for any dialogue.
+    at_end: bool,
     diary: Diary,
     ledger: Ledger,
     /// The first update that a pair was trained in, by the number of its id.
@@ -63,7 +70,26 @@ struct Before {
     cursor: Cursor,
     stream: Stream,
     /// Of a resumed trainer that the sequence had not caught up with.
-    passed: Option<(Vec<Batch<Unit>>, Cursor)>,
+    passed: Option<Passed>,
+}
+
+/// Batches that a resumed trainer has behind it, as far as they were told again.
+#[derive(Clone, Default)]
+struct Passed {
+    batches: Vec<Batch<Unit>>,
+    /// For each the root that all pairs told until then were below.
+    ends: Vec<u64>,
+    cursor: Cursor,
+}
+
+/// What a learner tells the dataflow.
+pub(super) enum Made {
+    /// An adapter: the base, or one at an end.
+    Adapter(Adapter),
+    /// One on the way, made of nothing but pairs whose roots are below this one.
+    Version(u64, Adapter),
+    /// The pairs whose roots are below this one have been taken in.
+    Below(u64),
 }
 
 /// What the dataflow signals to a learner beside the pairs, at once.
@@ -88,7 +114,14 @@ impl Learner {
         let state = context.out.join("state");
         let checkpoints = Checkpoints::open(&state.join(format!("{}.checkpoints", context.stage)));
         let checkpoints = checkpoints.map_err(|e| e.to_string())?;
-        let (trainer, cursor) = resume(settings, &policy, &checkpoints)?;
+        let (mut trainer, mut cursor) = resume(settings, &policy, &checkpoints)?;
+        let handed_out = state.join(format!("{}.versions.jsonl", context.stage));
+        let mut refreshed = Refreshed::open(&handed_out, settings.refresh_every).map_err(|e| e.to_string())?;
+        if refreshed.lacks(trainer.steps()) {
+            tracing::warn!("adapters that dialogues were played with are not there any more: training starts over");
+            (trainer, cursor) = (settings.trainer(&policy)?, Cursor::new(settings, &policy));
+        }
+        refreshed.go_back(trainer.steps()).map_err(|e| e.to_string())?;
         let known = state.join(format!("{}.reference.cache", context.stage));
         let reference = ReferenceCache::open(Some(&known), policy.identity(), &trainer).map_err(|e| e.to_string())?;
         Ok(Learner {
@@ -99,7 +132,11 @@ impl Learner {
             stream: Stream::new(settings),
             passed: (cursor.pairs > 0).then(Default::default),
             cursor,
+            below: 0,
             checkpoints,
+            refreshed,
+            made: Vec::new(),
+            at_end: false,
             versions: Versions::new(path, context),
             diary: Diary::open(context.folder(), trainer.steps(), findings)?,
             ledger: Ledger::open(&state.join(format!("{}.ledger.jsonl", context.stage)), settings.withdrawn)
@@ -113,33 +150,36 @@ impl Learner {
 
     /// Learns until it is told to stop, or until nobody tells it anything any more; each time that it is told the end it makes an
     /// adapter.
-    pub(super) fn learn(mut self, told: Receiver<Told>, signals: Signals, tell: impl Fn(Result<Adapter, String>)) {
+    pub(super) fn learn(mut self, told: Receiver<Told>, signals: Signals, tell: impl Fn(Result<Made, String>)) {
         self.signals = signals;
-        tell(Ok(Versions::base()));
+        tell(Ok(Made::Adapter(Versions::base())));
         let learned = catch_unwind(AssertUnwindSafe(|| self.follow(told, &tell)));
         if let Err(cause) = learned.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()).0)) {
             tell(Err(cause));
         }
     }
 
-    fn follow(&mut self, told: Receiver<Told>, tell: &impl Fn(Result<Adapter, String>)) -> Result<(), String> {
+    fn follow(&mut self, told: Receiver<Told>, tell: &impl Fn(Result<Made, String>)) -> Result<(), String> {
         while let (false, Ok(message)) = (self.stopped(), told.recv()) {
             match message {
-                Told::Pair(pair) => {
+                Told::Pair(root, pair) => {
                     self.go_back()?;
+                    self.below = self.below.max(root + 1);
                     let pair = Arc::new(pair.pair().map_err(|e| e.to_string())?);
                     self.stream.push(pair, &self.encoder).map_or(Ok(()), |batch| self.take(batch))?;
                     self.signals.taken.fetch_add(1, Relaxed);
                 }
+                Told::Below(root) => self.made.push(Made::Below(root)),
                 Told::Differs(differences) => self.differ(&differences)?,
                 Told::Again => self.begin_again()?,
                 Told::End => {
                     if !self.drain()? {
                         break;
                     }
-                    tell(Ok(self.versions.save(&self.trainer)?));
+                    self.made.push(Made::Adapter(self.versions.save(&self.trainer)?));
                 }
             }
+            self.made.drain(..).for_each(|made| tell(Ok(made)));
         }
         // At the end a checkpoint was saved before the last batch.
         if self.before_end.is_none() { self.save() } else { Ok(()) }
@@ -162,6 +202,7 @@ impl Learner {
         let Some(Before { state, cursor, stream, passed }) = self.before_end.take() else { return Ok(()) };
         let step = state.step;
         self.trainer.resume(state).map_err(|e| e.to_string())?;
+        self.refreshed.go_back(step).map_err(|e| e.to_string())?;
         (self.cursor, self.stream, self.passed) = (cursor, stream, passed);
         self.diary.go_back(step)
     }
@@ -172,6 +213,13 @@ impl Learner {
 
     /// Takes what is left in the stream; whether it came to the end of it.
     fn drain(&mut self) -> Result<bool, String> {
+        self.at_end = true;
+        let drained = self.take_rest();
+        self.at_end = false;
+        drained
+    }
+
+    fn take_rest(&mut self) -> Result<bool, String> {
         let state = self.trainer.state().map_err(|e| e.to_string())?;
         let (cursor, stream, passed) = (self.cursor.clone(), self.stream.clone(), self.passed.clone());
         let before = Before { state, cursor, stream, passed };
@@ -200,12 +248,23 @@ impl Learner {
         Ok(true)
     }
 
-    /// One update on a whole batch, and a checkpoint where it is time for one.
-    fn advance(&mut self, batch: &Batch<Unit>) -> Result<(), String> {
+    /// One update on a whole batch, the last of the pairs below a root; an adapter and a checkpoint where it is time for them.
+    fn advance(&mut self, batch: &Batch<Unit>, below: u64) -> Result<(), String> {
         let before = self.trainer.steps();
         self.update(batch)?;
         let step = self.trainer.steps();
+        if step > before && self.refreshed.is_due(step) {
+            let adapter = self.versions.keep(&self.trainer)?;
+            self.refreshed.note(&self.cursor, &adapter).map_err(|e| e.to_string())?;
+            self.hand_out(below, adapter);
+        }
         if step > before && step.is_multiple_of(self.settings.checkpoint_every) { self.save() } else { Ok(()) }
+    }
+
+    fn hand_out(&mut self, below: u64, adapter: Adapter) {
+        if !self.at_end {
+            self.made.push(Made::Version(below, adapter));
+        }
     }
 
     /// One update on a batch.

@@ -56,6 +56,10 @@ pub(super) struct Train {
     #[serde(default = "checkpoint_every")]
     #[schemars(range(min = 1))]
     pub(super) checkpoint_every: u64,
+    /// Updates after which the adapter is handed to the stages `online` that are in step with this one. Without it nothing is.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub(super) refresh_every: Option<u64>,
     /// Seed of the new adapter.
     #[serde(default)]
     pub(super) seed: u64,
@@ -108,6 +112,11 @@ impl Train {
         share("replay.ratio", ratio)?;
         if !batch_size.is_multiple_of(unit) {
             return Err(wrong("batch_size", format!("{batch_size} must be even: iopo takes pairs two by two")));
+        }
+        if self.refresh_every.is_some() && self.withdrawn == Withdrawn::Rollback {
+            let cause =
+                "cannot be \"rollback\" beside `refresh_every`: what was answered by an adapter stays".to_owned();
+            return Err(wrong("withdrawn", cause));
         }
         self.training().check().and_then(|()| self.lora().check()).map_err(|error| match error {
             // The trainer's name for `updates`.

@@ -32,16 +32,21 @@ impl Versions {
         Adapter { version: BASE.into(), path: String::new(), steps: 0 }
     }
 
-    /// Saves the trainer's adapter.
+    /// Saves the trainer's adapter, as the newest.
     pub(super) fn save(&self, trainer: &Trainer<f32>) -> Result<Adapter, String> {
+        let adapter = trainer.adapter().map_err(|e| e.to_string())?;
+        peft::save(&self.newest, &adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
+        self.keep(trainer)
+    }
+
+    /// Saves the trainer's adapter as one of several.
+    pub(super) fn keep(&self, trainer: &Trainer<f32>) -> Result<Adapter, String> {
         let adapter = trainer.adapter().map_err(|e| e.to_string())?;
         let weights: Vec<u8> =
             adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
         let version = blake3::hash(&weights).to_hex()[..16].to_string();
         let folder = self.by_hash.join(&version);
-        for folder in [&folder, &self.newest] {
-            peft::save(folder, &adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
-        }
+        peft::save(&folder, &adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
         Ok(Adapter { version, path: folder.to_string_lossy().into_owned(), steps: trainer.steps() })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{WORDS, falls, number, satisfies};
+use super::{WORDS, falls, number};
 
 /// A profile for a role: four words to say, one of them only when it is asked for, a limit, and now and then what cannot stay.
 pub fn profile(prompt: &str) -> String {
@@ -61,10 +61,7 @@ pub fn revise(prompt: &str) -> String {
     let (_, rest) = prompt.split_once("An assistant answered:\n").unwrap();
     let (text, rest) = rest.split_once("\n\nThe answer does not do").unwrap();
     let (missing, _) = rest.split_once("Rewrite the answer").unwrap();
-    let mut text = text.to_owned();
-    for line in missing.lines().filter(|line| line.contains("must contain the word ") && !satisfies(line, &text)) {
-        let word = line.split("the word ").nth(1).unwrap().split('.').next().unwrap();
-        text = format!("{word} {text}");
-    }
-    text
+    let words = missing.lines().filter_map(|line| line.split_once("must contain the word ")?.1.split('.').next());
+    let missed: Vec<&str> = words.filter(|word| !text.contains(word)).collect();
+    format!("{} {text}", missed.join(" "))
 }

@@ -161,7 +161,14 @@ impl Default for TestCatalog {
 impl Catalog for TestCatalog {
     fn stage(&self, kind: &str) -> Option<StageKind<'_>> {
         let Type { input, with, output, closes_loop, schema } = self.stages.get(kind)?;
-        Some(StageKind { input: *input, with: *with, output: *output, closes_loop: *closes_loop, schema })
+        Some(StageKind {
+            input: *input,
+            with: *with,
+            output: *output,
+            closes_loop: *closes_loop,
+            in_step: false,
+            schema,
+        })
     }
 
     fn stage_kinds(&self) -> Vec<String> {

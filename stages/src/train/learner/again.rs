@@ -3,9 +3,10 @@
 
 use super::super::cursor::{Cursor, find_on};
 use super::super::mirrors::Unit;
+use super::super::refreshed::Met;
 use super::super::replay::Batch;
 use super::super::stream::Stream;
-use super::Learner;
+use super::{Learner, Passed};
 use crate::pair_set::number;
 
 impl Learner {
@@ -14,24 +15,33 @@ impl Learner {
         self.go_back()?;
         self.stream = Stream::new(&self.settings);
         self.passed = (self.cursor.pairs > 0).then(Default::default);
+        self.refreshed.begin_again();
         self.trained.clear();
         Ok(())
     }
 
     /// Takes the next batch: as long as it is behind the trainer, to compare it.
     pub(super) fn take(&mut self, batch: Batch<Unit>) -> Result<(), String> {
-        let Some((batches, passed)) = &mut self.passed else { return self.advance(&batch) };
-        passed.pass(batch.new.iter().flatten());
+        let below = self.below;
+        let Some(Passed { batches, ends, cursor }) = &mut self.passed else { return self.advance(&batch, below) };
+        cursor.pass(batch.new.iter().flatten());
         // As good as every batch has a pair that can be trained on, and is an update.
         let update = batches.len() as u64 + 1;
         if update <= self.settings.updates {
             self.trained.extend(batch.new.iter().flatten().map(|pair| (number(&pair.id), update)));
         }
         batches.push(batch);
-        if passed.pairs < self.cursor.pairs {
+        ends.push(below);
+        let (pairs, agrees) = (cursor.pairs, cursor.chain == self.cursor.chain);
+        match self.refreshed.meet(cursor) {
+            Met::Nothing => {}
+            Met::Again(adapter) => self.hand_out(below, adapter),
+            Met::Others => return self.restart("the inputs now make other pairs"),
+        }
+        if pairs < self.cursor.pairs {
             return Ok(());
         }
-        if passed.chain != self.cursor.chain {
+        if !agrees {
             return self.restart("the inputs now make other pairs");
         }
         self.passed = None;
@@ -41,16 +51,17 @@ impl Learner {
 
     /// Begins again where the batches so far agree with a checkpoint, or from nothing, and learns them from there.
     pub(super) fn restart(&mut self, why: &str) -> Result<(), String> {
-        let (batches, _) = self.passed.take().unwrap_or_default();
+        let Passed { batches, ends, .. } = self.passed.take().unwrap_or_default();
         let learned = self.agree(&batches)?;
         let step = self.trainer.steps();
+        self.refreshed.go_back(step).map_err(|e| e.to_string())?;
         tracing::warn!(why, after_update = step, "training starts over");
         self.diary.go_back(step)?;
-        for batch in batches.iter().skip(learned) {
+        for (batch, below) in batches.iter().zip(ends).skip(learned) {
             if self.stopped() {
                 break;
             }
-            self.advance(batch)?;
+            self.advance(batch, below)?;
         }
         Ok(())
     }

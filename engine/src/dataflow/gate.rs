@@ -1,0 +1,67 @@
+//! What waits to be let through: an effect like any other, the item waits and lands late.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::item::{Busy, Item, Place};
+use super::port::Emitted;
+use super::{Tick, Update};
+
+/// Items before a gate, and those inside with what they were let in by: a withdrawal withdraws what was made of that.
+pub(super) struct Gate<P> {
+    waiting: BTreeMap<Item, (Tick, isize)>,
+    /// Passes and copies of those inside, by place and hash.
+    inside: HashMap<(Place, u64), (P, isize)>,
+    /// What is made of an item and its pass.
+    make: fn(Item, &P) -> Result<Item, String>,
+    pub(super) emitted: Emitted,
+}
+
+impl<P> Gate<P> {
+    pub(super) fn new(make: fn(Item, &P) -> Result<Item, String>) -> Self {
+        Gate { waiting: BTreeMap::new(), inside: HashMap::new(), make, emitted: Emitted::default() }
+    }
+
+    /// Takes in what comes and goes before the gate.
+    pub(super) fn change(&mut self, mut changes: Vec<Update<Item>>) {
+        differential_dataflow::consolidation::consolidate_updates(&mut changes);
+        for (item, at, net) in changes {
+            let known = (item.place, item.hash());
+            if let Some((pass, inside)) = self.inside.get_mut(&known) {
+                *inside += net;
+                emit(&mut self.emitted, (self.make)(item.clone(), pass), item, at, net);
+                if *inside == 0 {
+                    self.inside.remove(&known);
+                }
+                continue;
+            }
+            let (since, copies) = self.waiting.entry(item.clone()).or_insert((at, 0));
+            (*since, *copies) = ((*since).max(at), *copies + net);
+            if *copies == net {
+                self.emitted.busy.push((Busy::with(&item), at, 1));
+            }
+            if *copies == 0 {
+                self.waiting.remove(&item);
+                self.emitted.busy.push((Busy::with(&item), at, -1));
+            }
+        }
+    }
+
+    /// Lets waiting items in, in order, up to the first for which there is no pass.
+    pub(super) fn open(&mut self, front: Tick, pass: impl Fn(&Item, Tick) -> Option<P>) {
+        while let Some(next) = self.waiting.first_entry() {
+            let at = next.get().0.max(front);
+            let Some(pass) = pass(next.key(), at) else { return };
+            let (item, (_, net)) = next.remove_entry();
+            self.emitted.busy.push((Busy::with(&item), at, -1));
+            emit(&mut self.emitted, (self.make)(item.clone(), &pass), item.clone(), at, net);
+            self.inside.insert((item.place, item.hash()), (pass, net));
+        }
+    }
+}
+
+fn emit(emitted: &mut Emitted, made: Result<Item, String>, item: Item, at: Tick, net: isize) {
+    match made {
+        Ok(made) => emitted.items.push((made, at, net)),
+        Err(reason) => emitted.rejected.push(((item, reason), at, net)),
+    }
+}

@@ -1,0 +1,98 @@
+//! `online`: gives each session the adapter as training has it by then, so that the policy that answers is the one that learns.
+//!
+//! A session of row n gets the adapter that was made of the pairs of rows up to n − `staleness`, and waits until those have been
+//! trained on. So a run makes the same of the same however fast its calls are, and so many rows are played beside each other.
+
+use obvert_api::record::{Adapter, Session};
+use obvert_api::{Error, Group, Output, Reply};
+use obvert_engine::pipeline::{Plan, StagePlan};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Settings of `online`. Its `with` is the stage `train` downstream of it, with `refresh_every`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Online {
+    /// Rows of the source that a session may be ahead of what its adapter was trained on.
+    #[serde(default = "staleness")]
+    #[schemars(range(min = 1))]
+    staleness: u64,
+}
+
+fn staleness() -> u64 {
+    64
+}
+
+/// The setting, of settings that are checked.
+pub(crate) fn lag(settings: &Value) -> u64 {
+    Online::deserialize(settings).map_or_else(|_| staleness(), |online| online.staleness)
+}
+
+impl Group for Online {
+    const NAME: &'static str = "online";
+    type In = Session;
+    type With = Adapter;
+    type Out = Session;
+    const WITHIN_ROW: bool = true;
+
+    fn key(&self, session: &Session) -> String {
+        session.dialogue.clone()
+    }
+
+    fn group(
+        &self,
+        _: &str,
+        sessions: Vec<Session>,
+        adapters: Vec<Adapter>,
+        _: &[Reply],
+        out: &mut Output<Session>,
+    ) -> Result<(), Error> {
+        let [adapter] = &adapters[..] else {
+            return Err(Error(format!("there are {} adapters, not one", adapters.len())));
+        };
+        for session in sessions {
+            out.emit(Session { adapter: Some(adapter.clone()), ..session });
+        }
+        Ok(())
+    }
+}
+
+/// Whether every `online` of a plan stands between what begins dialogues and the training that it is in step with.
+pub(crate) fn check(_: &Value, plan: &Plan) -> Result<(), (String, String)> {
+    plan.stages.iter().filter(|stage| stage.kind == Online::NAME).try_for_each(|stage| placed(stage, plan))
+}
+
+fn placed(stage: &StagePlan, plan: &Plan) -> Result<(), (String, String)> {
+    let wrong = |field: &str, cause: String| Err((field.to_owned(), cause));
+    let [train] = stage.with[..] else {
+        return wrong("with", "one stage `train` is needed".into());
+    };
+    let train = &plan.stages[train];
+    if train.kind != "train" || train.settings.get("refresh_every").is_none_or(Value::is_null) {
+        return wrong("with", format!("`{}` is not of type `train` with `refresh_every`", train.name));
+    }
+    for from in &stage.from {
+        let reads = |other: &&StagePlan| other.name != stage.name && other.from.contains(from);
+        if let Some(other) = plan.stages.iter().find(reads) {
+            let cause =
+                format!("`{}` is read by `{}` too: its dialogues would not wait", plan.stages[*from].name, other.name);
+            return wrong("from", cause);
+        }
+    }
+    match is_upstream(plan, &stage.name, train) {
+        true => Ok(()),
+        false => wrong("with", format!("no pair of `{}` comes of what it makes", train.name)),
+    }
+}
+
+/// Whether what comes of a stage reaches another one.
+fn is_upstream(plan: &Plan, name: &str, of: &StagePlan) -> bool {
+    let (mut open, mut seen) = (of.from.clone(), vec![false; plan.stages.len()]);
+    while let Some(node) = open.pop() {
+        if !std::mem::replace(&mut seen[node], true) {
+            open.extend(&plan.stages[node].from);
+        }
+    }
+    plan.stages.iter().zip(seen).any(|(stage, seen)| seen && stage.name == name)
+}

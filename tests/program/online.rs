@@ -1,0 +1,112 @@
+//! The policy that answers is the one that learns: its adapters come back to the dialogues, and a run makes the same whatever
+//! happens to it on the way.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::common::{Ran, assert_accounted, done, obvert, rows};
+use crate::slow::{changed, results, start, wait_for};
+
+/// The slow pipeline, answered by the model that is trained.
+fn prepared(staleness: u64) -> TempDir {
+    let online =
+        format!("[stage.online]\ntype = \"online\"\nfrom = \"session\"\nwith = \"train\"\nstaleness = {staleness}\n\n");
+    changed(|pipeline| {
+        pipeline
+            .replace("from = [\"session\", \"next\"]", "from = [\"online\", \"next\"]")
+            .replace("from = \"play\"\nmodel = \"policy\"", "from = \"play\"\nmodel = \"tiny\"\nmax_tokens = 40")
+            .replace("[stage.play]", &(online.clone() + "[stage.play]"))
+            .replace("updates = 6", "updates = 60\nrefresh_every = 3")
+    })
+}
+
+fn run(folder: &Path, more: &[&str]) -> Ran {
+    done(folder, &[&["run", "slow.toml", "--out", "out"], more].concat())
+}
+
+/// The adapter that answered in each dialogue, in the order of their rows, as the number of updates that it had.
+fn versions(folder: &Path) -> Vec<u64> {
+    let made = rows(&folder.join("out/state/train.versions.jsonl"));
+    let steps: BTreeMap<&str, u64> = made
+        .iter()
+        .map(|row| (row["adapter"]["version"].as_str().unwrap(), row["adapter"]["steps"].as_u64().unwrap()))
+        .chain([("base", 0)])
+        .collect();
+    let mut by_row: BTreeMap<usize, u64> = BTreeMap::new();
+    let profiles: Vec<String> = rows(&crate::common::repository("pipelines/quickstart/profiles.jsonl"))
+        .iter()
+        .map(|row| row["id"].as_str().unwrap().to_owned())
+        .collect();
+    for pair in rows(&folder.join("out/pairs/pairs.jsonl")) {
+        let row = profiles.iter().position(|id| *id == pair["profile"].as_str().unwrap()).unwrap();
+        let (_, version) = pair["provenance"]["chosen_model"].as_str().unwrap().split_once('@').unwrap();
+        let known = by_row.insert(row, steps[version]);
+        assert!(known.is_none_or(|known| known == steps[version]), "a dialogue was answered by two adapters");
+    }
+    by_row.into_values().collect()
+}
+
+#[test]
+fn dialogues_are_answered_by_the_adapter_that_the_rows_before_them_made() {
+    let folder = prepared(2);
+    let ran = run(folder.path(), &[]);
+    assert_accounted(&ran);
+    let answered = versions(folder.path());
+    assert_eq!(answered[..2], [0, 0]);
+    assert!(answered.is_sorted() && answered.last() > Some(&12), "{answered:?}");
+    // Neither the number of workers nor that of dialogues in play matters.
+    let other = prepared(2);
+    run(other.path(), &["--workers", "2", "--set", "run.dialogues=8"]);
+    assert_eq!(versions(other.path()), answered);
+    assert!(results(other.path()) == results(folder.path()), "workers changed the results");
+    // Who may be less stale is.
+    let fresh = prepared(1);
+    run(fresh.path(), &[]);
+    let answered_fresh = versions(fresh.path());
+    assert!(answered_fresh[1] > 0 && answered_fresh.iter().zip(&answered).all(|(fresh, stale)| fresh >= stale));
+}
+
+#[test]
+fn a_killed_online_run_goes_on_with_the_same_adapters() {
+    let expected = prepared(2);
+    run(expected.path(), &[]);
+    let folder = prepared(2);
+    for (file, lines) in [("out/metrics.jsonl", 1), ("out/state/train.versions.jsonl", 1), ("out/metrics.jsonl", 8)] {
+        let mut child = start(folder.path());
+        wait_for(&mut child, &folder.path().join(file), lines);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ran = run(folder.path(), &[]);
+    assert_eq!(versions(folder.path()), versions(expected.path()));
+    assert!(results(folder.path()) == results(expected.path()), "the kills changed the results");
+    // A run of it all asks for nothing.
+    let again = run(folder.path(), &[]);
+    assert_eq!(crate::common::counts(&again, "respond")[4], 0, "{}", ran.out);
+    assert!(results(folder.path()) == results(expected.path()));
+    // An adapter that is gone is made again.
+    fs::remove_dir_all(folder.path().join("out/state/adapters")).unwrap();
+    run(folder.path(), &[]);
+    assert!(results(folder.path()) == results(expected.path()));
+}
+
+#[test]
+fn an_online_stage_that_is_not_in_step_is_refused() {
+    let refused = |from: &str, to: &str, said: &str| {
+        let folder = prepared(2);
+        let path = folder.path().join("slow.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from));
+        fs::write(&path, text.replace(from, to)).unwrap();
+        let ran = obvert(folder.path(), &["check", "slow.toml"]);
+        assert!(ran.code == 2 && ran.err.contains(said), "{said} is not in {}", ran.err);
+    };
+    refused("refresh_every = 3", "", "`train` is not of type `train` with `refresh_every`");
+    refused("[\"online\", \"next\"]", "[\"online\", \"session\", \"next\"]", "`session` is read by `play` too");
+    refused("[\"online\", \"next\"]", "[\"next\"]", "no pair of `train` comes of what it makes");
+    refused("refresh_every = 3", "refresh_every = 3\nwithdrawn = \"rollback\"", "cannot be \"rollback\" beside");
+    refused("staleness = 2", "staleness = 0", "staleness");
+}
