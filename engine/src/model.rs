@@ -29,6 +29,10 @@ pub trait Model: Send + Sync {
     fn batch(&self) -> usize {
         1
     }
+    /// Whether a call may take a request beside its first one.
+    fn joins(&self, _first: &Request, _next: &Request) -> bool {
+        true
+    }
     /// How often a call that failed is made again, where the pipeline does not say.
     fn retries(&self) -> u32 {
         0

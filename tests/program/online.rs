@@ -7,7 +7,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::common::{Ran, assert_accounted, done, obvert, rows};
+use crate::common::{Ran, assert_accounted, done, obvert, program, rows};
+use crate::served::server::{KEY, Manner, Server};
 use crate::slow::{changed, results, start, wait_for};
 
 /// The slow pipeline, answered by the model that is trained.
@@ -91,6 +92,39 @@ fn a_killed_online_run_goes_on_with_the_same_adapters() {
     fs::remove_dir_all(folder.path().join("out/state/adapters")).unwrap();
     run(folder.path(), &[]);
     assert!(results(folder.path()) == results(expected.path()));
+}
+
+/// A server is handed each adapter once, and again where it has forgotten it.
+#[test]
+fn a_server_answers_with_the_adapters_that_it_is_handed() {
+    const SAID: [&str; 4] = ["Bread is good.", "bread is good", "Bread, is it good? 5 say so!", "well, 3 loaves"];
+    let server = Server::start(Manner { says: &SAID, ..Manner::default() });
+    let folder = prepared(2);
+    let path = folder.path().join("slow.toml");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("[model.policy]").unwrap();
+    let (_, rest) = rest.split_once("[stage.profiles]").unwrap();
+    let served = format!(
+        "[model.policy]\nkind = \"openai\"\nbase_url = \"{}\"\nmodel = \"good\"\nkey = \"${{env:OBVERT_TEST_KEY}}\"\n\
+         adapters = \"vllm\"\n\n",
+        server.url
+    );
+    let rest = rest.replace("from = \"play\"\nmodel = \"tiny\"", "from = \"play\"\nmodel = \"policy\"");
+    fs::write(&path, format!("{before}{served}[stage.profiles]{rest}")).unwrap();
+    let mut command = program(folder.path(), &["run", "slow.toml", "--out", "out"]);
+    let ran: Ran = command.env("OBVERT_TEST_KEY", KEY).output().unwrap().into();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let aside = folder.path().join("out/rejected.jsonl");
+    assert!(!aside.exists() || rows(&aside).is_empty(), "{:?}", rows(&aside).first());
+    let answered = versions(folder.path());
+    assert!(answered.is_sorted() && answered.last() > Some(&3), "{answered:?}");
+    let models = server.seen.models.lock().unwrap();
+    let distinct: std::collections::BTreeSet<u64> = answered.iter().copied().collect();
+    assert_eq!(models.len(), distinct.len(), "{models:?}");
+    // Answers to two dialogues, of three turns with five samples each.
+    assert_eq!(models["good"], 30);
+    let loads = server.seen.loads.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(loads >= distinct.len() as u64 - 1, "{loads} adapters were loaded");
 }
 
 #[test]

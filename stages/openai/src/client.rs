@@ -8,11 +8,10 @@ use obvert_engine::model::{Failure, Finding, Model, Then};
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
-use ureq::unversioned::transport::DefaultConnector;
 
 use crate::adapters::Loaded;
 use crate::names::Names;
-use crate::{Settings, Structured, failure, probe, reply, request};
+use crate::{Settings, Structured, failure, probe, reply, request, transport};
 
 /// Bytes of an answer, and of each token of it, at most: one that does not end must not fill the memory.
 const LONGEST: u64 = 1 << 20;
@@ -55,7 +54,7 @@ impl Client {
         Ok(Client {
             settings,
             key,
-            agent: Agent::with_parts(config.build(), DefaultConnector::default(), Names::default()),
+            agent: Agent::with_parts(config.build(), transport::connector(), Names::default()),
             known: AtomicBool::new(false),
             way: AtomicUsize::new(0),
             loaded: Loaded::default(),
@@ -91,7 +90,13 @@ impl Client {
         sent.map_err(|error| failure::of_call(&error, within))
     }
 
+    /// The reply to one request.
     pub(crate) fn answer(&self, request: &Request, within: Duration) -> Result<Reply, Failure> {
+        self.answers(request, 1, within).and_then(|mut replies| replies.remove(0))
+    }
+
+    /// The replies to so many samples of a request, of which this is the first.
+    fn answers(&self, request: &Request, samples: usize, within: Duration) -> Result<Replies, Failure> {
         let begin = Instant::now();
         let model = match &request.adapter {
             Some(folder) => self.loaded.name(self, folder, within)?,
@@ -99,11 +104,17 @@ impl Client {
         };
         loop {
             let (way, structured) = self.structured();
+            let body = request::body(&self.settings, &model, structured, request, samples);
             let left = within.saturating_sub(begin.elapsed());
-            match self.answer_in(&model, structured, request, left) {
+            match self.answer_to(&Value::Object(body), request, samples, left) {
                 // Another call may have found that out already.
                 Err((_, true)) if self.settings.structured == Structured::Auto && structured != Structured::None => {
                     let _ = self.way.compare_exchange(way, way + 1, Relaxed, Relaxed);
+                }
+                Err((failure, _)) if request.adapter.is_some() && failure.then == Then::Again => {
+                    // A server that has begun anew has none.
+                    self.loaded.forget(&model);
+                    return Err(failure);
                 }
                 answered => return answered.map_err(|(failure, _)| failure),
             }
@@ -116,35 +127,30 @@ impl Client {
         (way, if self.settings.structured == Structured::Auto { WAYS[way] } else { self.settings.structured })
     }
 
-    /// The reply; or why there is none, and whether that is because of the form that was asked for.
-    fn answer_in(
+    /// The replies; or why there are none, and whether that is because of the form that was asked for.
+    fn answer_to(
         &self,
-        model: &str,
-        structured: Structured,
+        body: &Value,
         request: &Request,
+        samples: usize,
         within: Duration,
-    ) -> Result<Reply, (Failure, bool)> {
+    ) -> Result<Replies, (Failure, bool)> {
         let plain = |failure| (failure, false);
-        let body = Value::Object(request::body(&self.settings, model, structured, request));
-        let answer = self.send("chat/completions", Some(&body), within).map_err(plain)?;
+        let answer = self.send("chat/completions", Some(body), within).map_err(plain)?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         if !status.is_success() {
             // A body that cannot be read is no reason to forget what the status says.
             let body = self.cleaned(bytes(answer, LONGEST, within).unwrap_or_default());
-            if request.adapter.is_some() && status == StatusCode::NOT_FOUND {
-                // A server that has begun anew has none.
-                self.loaded.forget(model);
-                let gone = failure::of_status(status, &headers, &body, true);
-                return Err(plain(Failure { then: Then::Again, ..gone }));
-            }
             let formed = request.schema.is_some() && failure::is_about_form(status, &body);
-            return Err((failure::of_status(status, &headers, &body, self.known.load(Relaxed)), formed));
+            let failure = failure::of_status(status, &headers, &body, self.known.load(Relaxed));
+            let gone = request.adapter.is_some() && status == StatusCode::NOT_FOUND;
+            return Err((Failure { then: if gone { Then::Again } else { failure.then }, ..failure }, formed));
         }
-        let longest = LONGEST + PER_TOKEN * u64::from(request.sampling.max_tokens);
+        let longest = LONGEST + PER_TOKEN * u64::from(request.sampling.max_tokens) * samples as u64;
         let body = self.cleaned(bytes(answer, longest, within).map_err(plain)?);
-        let reply = reply::read(&body, request).map_err(plain)?;
+        let replies = reply::read(&body, request, samples).map_err(plain)?;
         self.known.store(true, Relaxed);
-        Ok(reply)
+        Ok(replies)
     }
 
     /// What the server has said, without the key: before anything is read of it, or cut.
@@ -153,6 +159,15 @@ impl Client {
         let spelt = key.into_iter().flat_map(|key| [key.to_owned(), key.replace('/', "\\/")]);
         spelt.fold(body, |body, key| if holds(&body, &key) { without(&body, &key) } else { body })
     }
+}
+
+/// A reply, or why there is none, for each sample.
+type Replies = Vec<Result<Reply, Failure>>;
+
+/// What a call has taken is the first sample's.
+fn failed(samples: usize, failure: &Failure) -> Replies {
+    let of = |sample| Err(Failure { used: if sample == 0 { failure.used } else { [0; 2] }, ..failure.clone() });
+    (0..samples).map(of).collect()
 }
 
 fn holds(body: &[u8], key: &str) -> bool {
@@ -177,13 +192,25 @@ impl Model for Client {
         usize::MAX
     }
 
+    fn batch(&self) -> usize {
+        self.settings.n
+    }
+
+    fn joins(&self, first: &Request, next: &Request) -> bool {
+        request::samples_one(first, next)
+    }
+
     fn retries(&self) -> u32 {
         5
     }
 
     fn call(&self, requests: &[Request], within: Option<Duration>) -> Vec<Result<Reply, Failure>> {
         let within = within.unwrap_or(PATIENCE);
-        requests.iter().map(|request| self.answer(request, within)).collect()
+        let answered = requests.first().map(|first| self.answers(first, requests.len(), within));
+        answered
+            .into_iter()
+            .flat_map(|replies| replies.unwrap_or_else(|failure| failed(requests.len(), &failure)))
+            .collect()
     }
 
     fn probe(&self) -> Vec<Finding> {

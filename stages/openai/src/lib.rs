@@ -8,6 +8,7 @@ mod probe;
 mod reply;
 mod request;
 mod settings;
+mod transport;
 
 use std::sync::Arc;
 

@@ -32,15 +32,22 @@ struct Usage {
     completion_tokens: Option<u32>,
 }
 
-/// The reply to a request, from the body of a good answer.
-pub(crate) fn read(body: &[u8], request: &Request) -> Result<Reply, Failure> {
+/// The replies to samples of one request, from the body of a good answer, in which each has a choice.
+///
+/// # Errors
+/// It is no answer. Of the samples one may fail alone.
+pub(crate) fn read(body: &[u8], request: &Request, samples: usize) -> Result<Vec<Result<Reply, Failure>>, Failure> {
     let completion: Completion = serde_json::from_slice(body).map_err(|error| {
         Failure::new(format!("the server's answer is no completion: {error}: {}", excerpt(body)), Then::Again)
     })?;
-    let usage = completion.usage.unwrap_or_default();
+    let (usage, mut choices) = (completion.usage.unwrap_or_default(), completion.choices.into_iter());
+    let reply = |sample| of_choice(choices.next(), &usage.of(sample, samples), request);
+    Ok((0..samples).map(reply).collect())
+}
+
+fn of_choice(choice: Option<Choice>, usage: &Usage, request: &Request) -> Result<Reply, Failure> {
     let guessed = |length: usize| length.div_ceil(CHARACTERS) as u32;
     let asked = || guessed(request.messages.iter().map(|message| message.content.len()).sum());
-    let choice = completion.choices.into_iter().next();
     let finish_reason = choice.as_ref().and_then(|choice| choice.finish_reason.clone());
     let none = || Failure::new("the server's answer has no choices", Then::Again);
     let text = choice.ok_or_else(none).and_then(|choice| text(choice.message, finish_reason.as_deref()));
@@ -53,6 +60,18 @@ pub(crate) fn read(body: &[u8], request: &Request) -> Result<Reply, Failure> {
         finished: finish_reason.as_deref() != Some("length"),
         text,
     })
+}
+
+impl Usage {
+    /// The part of a sample: the prompt is the first one's, what was written is shared evenly.
+    fn of(&self, sample: usize, samples: usize) -> Usage {
+        let (sample, samples) = (sample as u32, samples as u32);
+        let share = |all: u32| all / samples + u32::from(sample < all % samples);
+        Usage {
+            prompt_tokens: self.prompt_tokens.map(|all| if sample == 0 { all } else { 0 }),
+            completion_tokens: self.completion_tokens.map(share),
+        }
+    }
 }
 
 fn text(message: Message, finish_reason: Option<&str>) -> Result<String, Failure> {
@@ -83,10 +102,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn samples_of_a_prompt_share_an_answer() {
+        let request = Request::new("m", Vec::new());
+        let body = r#"{"choices":[{"message":{"content":"a"}},{"message":{"content":null}},{"message":{"content":"c"}}],"usage":{"prompt_tokens":7,"completion_tokens":9}}"#;
+        let replies = read(body.as_bytes(), &request, 4).unwrap();
+        let used = |reply: &Result<Reply, Failure>| match reply {
+            Ok(reply) => (reply.text.clone(), [reply.prompt_tokens, reply.reply_tokens]),
+            Err(failure) => (failure.cause.clone(), failure.used),
+        };
+        let said = |text: &str, used| (text.to_string(), used);
+        assert_eq!(
+            replies.iter().map(used).collect::<Vec<_>>(),
+            [
+                said("a", [7, 3]),
+                said("the server's reply has no text", [0, 2]),
+                said("c", [0, 2]),
+                said("the server's answer has no choices", [0, 2]),
+            ]
+        );
+    }
+
+    #[test]
     fn replies_are_read_or_told_why_not() {
         let mut request = Request::new("m", vec![obvert_api::record::Message::new("user", "12345678")]);
         request.sampling.max_tokens = 9;
-        let read = |body: &str| read(body.as_bytes(), &request);
+        let read = |body: &str| read(body.as_bytes(), &request, 1).and_then(|mut replies| replies.remove(0));
         let whole = read(
             r#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":1}}"#,
         );

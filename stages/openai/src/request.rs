@@ -5,8 +5,19 @@ use serde_json::{Map, Value, json};
 
 use crate::{Settings, Structured};
 
-/// The body of a call to a model of the server, the form of its reply told in this way.
-pub(crate) fn body(settings: &Settings, model: &str, structured: Structured, request: &Request) -> Map<String, Value> {
+/// Whether two requests differ in nothing but their samples.
+pub(crate) fn samples_one(first: &Request, next: &Request) -> bool {
+    Request { sample: first.sample, ..next.clone() } == *first
+}
+
+/// The body of a call for so many samples to a model of the server, the form of its reply told in this way.
+pub(crate) fn body(
+    settings: &Settings,
+    model: &str,
+    structured: Structured,
+    request: &Request,
+    samples: usize,
+) -> Map<String, Value> {
     let sampling = &request.sampling;
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_string(), value));
@@ -19,6 +30,9 @@ pub(crate) fn body(settings: &Settings, model: &str, structured: Structured, req
     }
     if sampling.temperature > 0.0 {
         put("seed", json!(seed(request)));
+    }
+    if samples > 1 {
+        put("n", json!(samples));
     }
     if let Some(format) = format(structured, request) {
         put("response_format", format);
@@ -67,7 +81,7 @@ mod tests {
         let mut request = Request::new("judge", vec![Message::new("user", "yes?")]);
         let sent = |more: Value, request: &Request| {
             let settings = settings(more);
-            Value::Object(body(&settings, &settings.model, settings.structured, request))
+            Value::Object(body(&settings, &settings.model, settings.structured, request, 1))
         };
         let plain = json!({ "model": "m", "messages": [{ "role": "user", "content": "yes?" }], "temperature": 0.0, "max_tokens": 1024 });
         assert_eq!(sent(json!({}), &request), plain);

@@ -22,6 +22,10 @@ pub struct Settings {
     /// How the server is handed a LoRA adapter to answer with, such as the one that is being trained.
     #[serde(default)]
     pub adapters: Adapters,
+    /// Samples of one prompt that a call may ask for at once, where the server knows `n`: the prompt is paid for once.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 128))]
+    pub n: usize,
     /// The field that bounds a reply's length: some servers want `max_completion_tokens`.
     #[serde(default = "max_tokens")]
     pub max_tokens_field: String,
@@ -58,6 +62,10 @@ pub enum Adapters {
     /// By `load_lora_adapter`, as vLLM takes them with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora: it reads the folder,
     /// so it has to see the same disk.
     Vllm,
+}
+
+fn one() -> usize {
+    1
 }
 
 fn max_tokens() -> String {

@@ -16,7 +16,7 @@ use crate::model::{Failure, Model};
 pub(super) fn start(endpoint: &Arc<Endpoint>) {
     let most = endpoint.limits.max_in_flight.max(1);
     let lanes = endpoint.model.lanes().clamp(1, most);
-    let batch = endpoint.model.batch().clamp(1, (most / lanes).max(1));
+    let batch = endpoint.model.batch().clamp(1, most);
     (0..lanes).for_each(|_| start_lane(endpoint, batch));
     if let Some(timeout) = endpoint.limits.timeout() {
         let endpoint = Arc::clone(endpoint);
@@ -60,13 +60,14 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
         if queue.closed {
             return None;
         }
-        let calls = queue.pop(batch);
+        let free = endpoint.limits.max_in_flight.max(1).saturating_sub(queue.in_flight());
+        let calls = queue.pop(batch.min(free), |first, next| endpoint.model.joins(first, next));
         if !calls.is_empty() {
             queue.begun += 1;
             let lane = queue.begun;
             queue.lanes.insert(lane, Running { since: Instant::now(), calls: calls.clone() });
             // One lane is woken for what is due, and wakes the next one.
-            if queue.has_more() {
+            if queue.has_more() && queue.in_flight() < endpoint.limits.max_in_flight {
                 endpoint.wake.notify_one();
             }
             return Some((lane, calls));

@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use obvert_api::Request;
+
 use super::gate::Gate;
 use super::keeper::Done;
 use super::{Call, ReplyTo, Ticket};
@@ -138,21 +140,30 @@ impl Queue {
         self.waiting.remove(key).map(|waiting| waiting.waiters).unwrap_or_default()
     }
 
-    /// The calls that may begin now, up to so many; their attempts are counted.
-    pub(super) fn pop(&mut self, most: usize) -> Vec<Queued> {
+    /// The calls that may begin now, up to so many, and each of the others only if it joins the first; their attempts are counted.
+    pub(super) fn pop(&mut self, most: usize, joins: impl Fn(&Request, &Request) -> bool) -> Vec<Queued> {
         let now = Instant::now();
         while let Some(later) = self.later.first_entry().filter(|later| later.key().0 <= now) {
             let ((_, priority), queued) = later.remove_entry();
             self.queue.insert(priority, queued);
         }
-        let mut begun = Vec::new();
+        let mut begun: Vec<Queued> = Vec::new();
         while begun.len() < most && self.gate.used_up().is_none() && self.gate.due(now).is_none() {
-            let Some((_, mut queued)) = self.queue.pop_first() else { break };
+            let Some(next) = self.queue.first_entry() else { break };
+            if begun.first().is_some_and(|first| !joins(&first.call.request, &next.get().call.request)) {
+                break;
+            }
+            let mut queued = next.remove();
             queued.attempts += 1;
             self.gate.begin(&queued.call.request);
             begun.push(queued);
         }
         begun
+    }
+
+    /// Requests that are with the model.
+    pub(super) fn in_flight(&self) -> usize {
+        self.lanes.values().map(|running| running.calls.len()).sum()
     }
 
     /// Why no call may begin any more, where there are any.

@@ -70,7 +70,7 @@ fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
     let begun = || {
         let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
         queue.push(call.clone(), 1, Arc::new(|_, _, _| ()));
-        let queued = queue.pop(1).remove(0);
+        let queued = queue.pop(1, |_, _| true).remove(0);
         (queue, queued)
     };
     let (mut queue, queued) = begun();
