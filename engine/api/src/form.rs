@@ -5,21 +5,26 @@ use crate::record::Message;
 use crate::{Error, Reply, Request};
 
 /// The questions of a stage on one item. A stage runs again with each reply and goes through its questions anew: those that have
-/// been answered give their answer, the first that has not is asked, and the stage leaves it at that.
+/// been answered give their answer, the first that has not is asked, and [`Stop::Asked`] ends the run.
 ///
 /// ```
-/// use obvert_api::form::{Form, Talk};
+/// use obvert_api::form::{Form, Stop, Talk, answered};
 /// use obvert_api::{Error, Json, Output, Reply, Request};
 /// use obvert_api::record::Message;
 ///
-/// fn longer(replies: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
-///     let mut talk = out.talk(replies);
+/// fn story(talk: &mut Talk) -> Result<Json, Stop> {
 ///     let ask = |text: &str| Request::new("strong", vec![Message::new("user", text)]);
-///     let Some(title) = talk.say(ask("A title for a story, please.")) else { return Ok(()) };
+///     let title = talk.say(ask("A title for a story, please."))?;
 ///     let read = |text: &str| text.trim().parse::<u32>().map_err(|error| error.to_string());
 ///     let pages = Form { what: "the number of pages is", request: ask("How many pages?"), read: &read, repairs: 1 };
-///     let Some(pages) = talk.ask(pages)? else { return Ok(()) };
-///     out.emit(Json(obvert_api::serde_json::json!({ "title": title.text, "pages": pages })));
+///     let pages = talk.ask(pages)?;
+///     Ok(Json(obvert_api::serde_json::json!({ "title": title.text, "pages": pages })))
+/// }
+///
+/// fn longer(replies: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
+///     if let Some(story) = answered(story(&mut out.talk(replies)))? {
+///         out.emit(story);
+///     }
 ///     Ok(())
 /// }
 ///
@@ -34,6 +39,33 @@ pub struct Talk<'r, 'o> {
     /// What was said to the questions that come.
     replies: &'r [Reply],
     asks: &'o mut Vec<Request>,
+}
+
+/// Why a talk does not go on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A question was only asked now: the stage runs again when it is answered.
+    Asked,
+    /// The item cannot be handled.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+/// What a talk came to; `None` as long as a question is open.
+///
+/// # Errors
+/// The item cannot be handled.
+pub fn answered<T>(talk: Result<T, Stop>) -> Result<Option<T>, Error> {
+    match talk {
+        Ok(all) => Ok(Some(all)),
+        Err(Stop::Asked) => Ok(None),
+        Err(Stop::Failed(error)) => Err(error),
+    }
 }
 
 /// A question whose reply is to be of a form.
@@ -53,43 +85,46 @@ impl<'r, 'o> Talk<'r, 'o> {
         Talk { replies, asks }
     }
 
-    /// The reply to a question, whatever it says; `None` when it is only asked now.
-    pub fn say(&mut self, request: Request) -> Option<&'r Reply> {
-        let (reply, rest) = self.replies.split_first().or_else(|| {
-            self.asks.push(request);
-            None
-        })?;
-        self.replies = rest;
-        Some(reply)
-    }
-
-    /// What the reply to a question says; `None` when it is only asked now.
+    /// The reply to a question, whatever it says.
     ///
     /// # Errors
-    /// The reply cannot be read, however often it was sent back; it is quoted.
-    pub fn ask<T>(&mut self, form: Form<'_, T>) -> Result<Option<T>, Error> {
-        Ok(self.ask_times(form, 1)?.and_then(|mut said| said.pop()))
+    /// It is only asked now.
+    pub fn say(&mut self, request: Request) -> Result<&'r Reply, Stop> {
+        let Some((reply, rest)) = self.replies.split_first() else {
+            self.asks.push(request);
+            return Err(Stop::Asked);
+        };
+        self.replies = rest;
+        Ok(reply)
+    }
+
+    /// What the reply to a question says.
+    ///
+    /// # Errors
+    /// It is only asked now; or the reply cannot be read, however often it was sent back: then it is quoted.
+    pub fn ask<T>(&mut self, form: Form<'_, T>) -> Result<T, Stop> {
+        self.ask_times(form, 1)?.pop().ok_or(Stop::Asked)
     }
 
     /// What so many replies to the same question say, each another sample of it.
     ///
     /// # Errors
-    /// One of them cannot be read, however often it was sent back; it is quoted.
-    pub fn ask_times<T>(&mut self, form: Form<'_, T>, times: u32) -> Result<Option<Vec<T>>, Error> {
+    /// As of [`Talk::ask`], for each of them.
+    pub fn ask_times<T>(&mut self, form: Form<'_, T>, times: u32) -> Result<Vec<T>, Stop> {
         // Of each sample what was said so far: every round asks those again whose last reply could not be read, in order.
         let mut said: Vec<Vec<&Reply>> = (0..times).map(|_| Vec::new()).collect();
         let mut open: Vec<usize> = (0..said.len()).collect();
         while !open.is_empty() {
             let Some((round, rest)) = self.replies.split_at_checked(open.len()) else {
                 self.asks.extend(open.into_iter().map(|sample| form.again(sample as u32, &said[sample])));
-                return Ok(None);
+                return Err(Stop::Asked);
             };
             self.replies = rest;
             open.iter().zip(round).for_each(|(sample, reply)| said[*sample].push(reply));
             open.retain(|sample| form.last(&said[*sample]).is_err());
             open.iter().try_for_each(|sample| form.may_be_sent_back(&said[*sample]))?;
         }
-        Ok(Some(said.iter().filter_map(|said| form.last(said).ok()).collect()))
+        Ok(said.iter().filter_map(|said| form.last(said).ok()).collect())
     }
 }
 
@@ -144,7 +179,7 @@ mod tests {
         let reply = |text: &&str| Reply { text: (*text).into(), prompt_tokens: 1, reply_tokens: 1, finished: true };
         let (replies, mut asks): (Vec<Reply>, _) = (replies.iter().map(reply).collect(), Vec::new());
         let mut talk = Talk::new(&replies, &mut asks);
-        let said = talk.ask_times(Form { what: "the number is", request, read: &read, repairs }, times)?;
+        let said = answered(talk.ask_times(Form { what: "the number is", request, read: &read, repairs }, times))?;
         let left = talk.replies.len();
         Ok((said, asks, left))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::form::{Form, Talk, unfenced};
+use obvert_api::form::{Form, Stop, Talk, unfenced};
 use obvert_api::prompt::{Language, fill};
 use obvert_api::record::{Constraint, Message, PairConstraint, Verdict};
 use obvert_api::serde::Deserialize;
@@ -58,10 +58,10 @@ struct Row {
 type Verdicts = BTreeMap<String, Verdict>;
 
 impl Question<'_> {
-    /// One verdict per demand, in order; `None` when the judge model is only asked now.
-    pub(crate) fn decide(&self, judge: &Judge, talk: &mut Talk) -> Result<Option<Vec<Verdict>>, Error> {
+    /// One verdict per demand, in order.
+    pub(crate) fn decide(&self, judge: &Judge, talk: &mut Talk) -> Result<Vec<Verdict>, Stop> {
         let asked: Vec<Demand> = self.demands.iter().filter(|demand| demand.check.is_none()).copied().collect();
-        let Some(mut judged) = self.judged(judge, &asked, talk)? else { return Ok(None) };
+        let mut judged = self.judged(judge, &asked, talk)?;
         let verdict = |demand: &Demand| match demand.check {
             Some(check) => judge.checks.satisfied(check, self.response).map(|satisfied| Verdict {
                 constraint: demand.id.into(),
@@ -71,11 +71,11 @@ impl Question<'_> {
             }),
             None => Ok(judged.remove(demand.id).unwrap_or_else(|| undecided(demand.id))),
         };
-        self.demands.iter().map(verdict).collect::<Result<_, _>>().map(Some)
+        Ok(self.demands.iter().map(verdict).collect::<Result<_, Error>>()?)
     }
 
-    fn judged(&self, judge: &Judge, asked: &[Demand], talk: &mut Talk) -> Result<Option<Verdicts>, Error> {
-        let Some(first) = asked.first() else { return Ok(Some(Verdicts::new())) };
+    fn judged(&self, judge: &Judge, asked: &[Demand], talk: &mut Talk) -> Result<Verdicts, Stop> {
+        let Some(first) = asked.first() else { return Ok(Verdicts::new()) };
         let model = judge
             .model
             .as_ref()
@@ -85,7 +85,7 @@ impl Question<'_> {
         let read = |text: &str| read(text, asked);
         let form = Form { what: "the judge's reply is", request, read: &read, repairs: judge.repairs };
         let votes = talk.ask_times(form, judge.votes)?;
-        Ok(votes.map(|votes| asked.iter().map(|demand| majority(demand.id, &model.0, &votes)).collect()))
+        Ok(asked.iter().map(|demand| majority(demand.id, &model.0, &votes)).collect())
     }
 
     fn request(&self, language: Option<Language>, model: &ModelName, asked: &[Demand]) -> Request {

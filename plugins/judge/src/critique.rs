@@ -2,6 +2,7 @@
 //!
 //! For the history it makes an answer that is worth going on from, for candidates it makes vectors that differ.
 
+use obvert_api::form::{Stop, Talk, answered};
 use obvert_api::prompt::{Language, fill};
 use obvert_api::record::{Judged, Message, Response, Verdict};
 use obvert_api::schemars::JsonSchema;
@@ -70,18 +71,9 @@ impl Group for Critique {
         replies: &[Reply],
         out: &mut Output<Judged>,
     ) -> Result<(), Error> {
-        let mut talk = out.talk(replies);
-        for _ in 0..self.revisions {
-            let Some(poor) = best(&pool).filter(|best| share(best) < self.min_satisfied) else { break };
-            let Some(text) = talk.say(self.request(poor)?) else { return Ok(()) };
-            let sample = pool.iter().map(|judged| judged.response.sample + 1).max().unwrap_or_default();
-            let revised = self.revised(poor, sample, text);
-            match self.judge.judge(revised, &mut talk)? {
-                Some(judged) => pool.push(judged),
-                None => return Ok(()),
-            }
+        if answered(self.revise(&mut pool, &mut out.talk(replies)))?.is_some() {
+            pool.into_iter().for_each(|judged| out.emit(judged));
         }
-        pool.into_iter().for_each(|judged| out.emit(judged));
         Ok(())
     }
 }
@@ -100,6 +92,18 @@ fn share(judged: &Judged) -> f64 {
 }
 
 impl Critique {
+    /// Adds revisions of the best, as long as that is poor.
+    fn revise(&self, pool: &mut Vec<Judged>, talk: &mut Talk) -> Result<(), Stop> {
+        for _ in 0..self.revisions {
+            let Some(poor) = best(pool).filter(|best| share(best) < self.min_satisfied) else { break };
+            let reply = talk.say(self.request(poor)?)?;
+            let sample = pool.iter().map(|judged| judged.response.sample + 1).max().unwrap_or_default();
+            let revised = self.revised(poor, sample, reply);
+            pool.push(self.judge.judge(revised, talk)?);
+        }
+        Ok(())
+    }
+
     fn request(&self, poor: &Judged) -> Result<Request, Error> {
         let turn = &poor.response.turn;
         let demands = demands(turn)?;

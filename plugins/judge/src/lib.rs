@@ -8,7 +8,7 @@ mod check;
 mod critique;
 mod verify;
 
-use obvert_api::form::Talk;
+use obvert_api::form::{Stop, Talk, answered};
 use obvert_api::prompt::Language;
 use obvert_api::record::{Judged, Response, Turn};
 use obvert_api::schemars::JsonSchema;
@@ -67,12 +67,12 @@ impl Judge {
         }
     }
 
-    /// A response with its verdicts; `None` when the judge model is only asked now.
-    fn judge(&self, response: Response, talk: &mut Talk) -> Result<Option<Judged>, Error> {
+    /// A response with its verdicts.
+    fn judge(&self, response: Response, talk: &mut Talk) -> Result<Judged, Stop> {
         let demands = demands(&response.turn)?;
         let question = Question { query: &response.turn.query, response: &response.text, demands };
         let verdicts = question.decide(self, talk)?;
-        Ok(verdicts.map(|verdicts| Judged { response, verdicts }))
+        Ok(Judged { response, verdicts })
     }
 }
 
@@ -96,7 +96,7 @@ impl Map for Judge {
     }
 
     fn map(&self, response: Response, replies: &[Reply], out: &mut Output<Judged>) -> Result<(), Error> {
-        if let Some(judged) = self.judge(response, &mut out.talk(replies))? {
+        if let Some(judged) = answered(self.judge(response, &mut out.talk(replies)))? {
             out.emit(judged);
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Judges a pair's chosen response again, under the reversed instruction: only perfect ones pass. Verdicts that were put right
 //! from outside stand.
 
+use obvert_api::form::answered;
 use obvert_api::record::Pair;
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
@@ -29,7 +30,8 @@ impl Map for Verify {
         let decided = pair.constraints.iter().filter(|c| c.active && c.chosen.is_some() && !c.corrected);
         let query = pair.prompt.last().map_or("", |message| message.content.as_str());
         let question = Question { query, response: &pair.chosen, demands: decided.map(Demand::from).collect() };
-        let Some(verdicts) = question.decide(&self.0, &mut out.talk(replies))? else { return Ok(()) };
+        let verdicts = answered(question.decide(&self.0, &mut out.talk(replies)))?;
+        let Some(verdicts) = verdicts else { return Ok(()) };
         if let Some(verdict) = verdicts.iter().find(|verdict| verdict.satisfied == Some(false)) {
             return Err(Error(format!("the chosen response violates `{}` of x_S", verdict.constraint)));
         }

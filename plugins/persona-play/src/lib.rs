@@ -5,6 +5,7 @@ mod similar;
 mod traits;
 mod triggers;
 
+use obvert_api::form::{Stop, Talk, answered};
 use obvert_api::prompt::Language;
 use obvert_api::record::{Session, Turn};
 use obvert_api::schemars::JsonSchema;
@@ -72,23 +73,26 @@ impl Map for PersonaPlay {
         if !given.is_empty() && session.turn as usize >= given.len() {
             return Ok(());
         }
-        let mut talk = out.talk(replies);
-        let query = match given.get(session.turn as usize) {
-            Some(query) => query.clone(),
-            None => match self.query(&session, &mut talk)? {
-                Some(query) => query,
-                None => return Ok(()),
-            },
-        };
-        let Some(triggered) = self.triggered(&session, &query, &mut talk)? else { return Ok(()) };
-        let active = session.profile.constraints.iter().filter(|c| c.when.is_none() || triggered.contains(&c.id));
-        let active = active.map(|c| c.id.clone()).collect();
-        out.emit(Turn { session, query, active });
+        if let Some(turn) = answered(self.turn(session, &mut out.talk(replies)))? {
+            out.emit(turn);
+        }
         Ok(())
     }
 }
 
 impl PersonaPlay {
+    /// The next turn of a dialogue.
+    fn turn(&self, session: Session, talk: &mut Talk) -> Result<Turn, Stop> {
+        let query = match session.persona.queries.get(session.turn as usize) {
+            Some(query) => query.clone(),
+            None => self.query(&session, talk)?,
+        };
+        let triggered = self.triggered(&session, &query, talk)?;
+        let active = session.profile.constraints.iter().filter(|c| c.when.is_none() || triggered.contains(&c.id));
+        let active = active.map(|c| c.id.clone()).collect();
+        Ok(Turn { session, query, active })
+    }
+
     fn language(&self, session: &Session) -> Language {
         self.language.unwrap_or_else(|| Language::of(&session.profile.system()))
     }

@@ -1,6 +1,6 @@
 //! The user's next message, by a model that plays the user.
 
-use obvert_api::form::Talk;
+use obvert_api::form::{Stop, Talk};
 use obvert_api::prompt::fill;
 use obvert_api::record::{Message, Session, id_of};
 use obvert_api::{Error, ModelName, Reply, Request, Sampling};
@@ -13,18 +13,16 @@ use crate::traits::traits_of;
 const REMEMBERED: usize = 10;
 
 impl PersonaPlay {
-    /// What the user says; one that resembles what was said before is asked for again, once. `None` when it is only asked now.
-    pub(crate) fn query(&self, session: &Session, talk: &mut Talk) -> Result<Option<String>, Error> {
+    /// What the user says; what resembles something that was said before is asked for again, once.
+    pub(crate) fn query(&self, session: &Session, talk: &mut Talk) -> Result<String, Stop> {
         let request = self.ask_query(session)?;
-        let Some(reply) = talk.say(request.clone()) else { return Ok(None) };
-        let query = said(reply)?;
+        let query = said(talk.say(request.clone())?)?;
         let earlier = session.history.iter().filter(|message| message.role == "user");
         let Some(earlier) = earlier.map(|message| &message.content).find(|earlier| self.resembles(earlier, &query))
         else {
-            return Ok(Some(query));
+            return Ok(query);
         };
-        let Some(reply) = talk.say(self.ask_again(session, request, &query, earlier)) else { return Ok(None) };
-        said(reply).map(Some)
+        Ok(said(talk.say(self.ask_again(session, request, &query, earlier))?)?)
     }
 
     fn resembles(&self, earlier: &str, query: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Which conditional constraints a query triggers, by a judge.
 
-use obvert_api::form::{Form, Talk, unfenced};
+use obvert_api::form::{Form, Stop, Talk, unfenced};
 use obvert_api::prompt::fill;
 use obvert_api::record::{Message, Session};
 use obvert_api::{Error, Request, serde_json};
@@ -8,15 +8,10 @@ use obvert_api::{Error, Request, serde_json};
 use crate::PersonaPlay;
 
 impl PersonaPlay {
-    /// Ids of the conditional constraints that the query triggers; `None` when that is only asked now.
-    pub(crate) fn triggered(
-        &self,
-        session: &Session,
-        query: &str,
-        talk: &mut Talk,
-    ) -> Result<Option<Vec<String>>, Error> {
+    /// Ids of the conditional constraints that the query triggers.
+    pub(crate) fn triggered(&self, session: &Session, query: &str, talk: &mut Talk) -> Result<Vec<String>, Stop> {
         if session.profile.constraints.iter().all(|c| c.when.is_none()) {
-            return Ok(Some(Vec::new()));
+            return Ok(Vec::new());
         }
         let (request, read) = (self.ask_triggers(session, query)?, |text: &str| read(session, text));
         let what = "the judge's list of triggered constraints is";

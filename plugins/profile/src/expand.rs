@@ -1,6 +1,6 @@
 //! Writes a profile for a role: description, skills and constraints, which are looked through and put right one by one.
 
-use obvert_api::form::{Form, Talk};
+use obvert_api::form::{Form, Stop, Talk, answered};
 use obvert_api::prompt::{Language, fill};
 use obvert_api::record::{Constraint, Message, Profile};
 use obvert_api::schemars::JsonSchema;
@@ -78,50 +78,51 @@ impl Map for ExpandProfile {
     }
 
     fn map(&self, role: Profile, replies: &[Reply], out: &mut Output<Profile>) -> Result<(), Error> {
-        let profile = if role.constraints.is_empty() {
-            match self.expanded(role, &mut out.talk(replies))? {
-                Some(profile) => profile,
-                None => return Ok(()),
-            }
-        } else {
-            role
+        let profile = match role.constraints.is_empty() {
+            true => answered(self.expanded(role, &mut out.talk(replies)))?,
+            false => Some(role),
         };
-        out.emit(recognised(profile));
+        if let Some(profile) = profile {
+            out.emit(recognised(profile));
+        }
         Ok(())
     }
 }
 
 impl ExpandProfile {
-    fn expanded(&self, role: Profile, talk: &mut Talk) -> Result<Option<Profile>, Error> {
+    fn expanded(&self, role: Profile, talk: &mut Talk) -> Result<Profile, Stop> {
         let language = self.language.unwrap_or_else(|| Language::of(&role.description));
         let read = |text: &str| draft::read(self, text);
-        let Some(draft) = talk.ask(self.form("the profile is", draft::prompt(self, &role, language), &read))? else {
-            return Ok(None);
-        };
+        let draft = talk.ask(self.form("the profile is", draft::prompt(self, &role, language), &read))?;
         let mut profile = draft.of(role);
-        for round in 0.. {
-            let Some(wrong) = self.wrong(&mut profile, language, talk)? else { return Ok(None) };
+        for _ in 0..self.rounds {
+            let wrong = self.wrong(&mut profile, language, talk)?;
             if wrong.is_empty() {
-                break;
+                return Ok(profile);
             }
-            if round == self.rounds {
-                leave_out(&mut profile, &wrong);
-                break;
-            }
-            let Some(mended) = self.mended(&profile, &wrong, language, talk)? else { return Ok(None) };
+            let mended = self.mended(&profile, &wrong, language, talk)?;
             profile.constraints.iter_mut().for_each(|constraint| mend::put_right(constraint, &mended));
         }
-        match profile.constraints.len() {
-            few if few < self.min_constraints => Err(Error(format!(
-                "of the constraints that were written {few} can stay; there have to be {}",
-                self.min_constraints
-            ))),
-            _ => Ok(Some(profile)),
+        let wrong = self.wrong(&mut profile, language, talk)?;
+        Ok(self.without(profile, &wrong)?)
+    }
+
+    /// The profile without what cannot stay, if enough is left.
+    fn without(&self, mut profile: Profile, wrong: &[Wrong]) -> Result<Profile, Error> {
+        let stays = |id: &String| !wrong.iter().any(|wrong| wrong.id == *id);
+        profile.constraints.retain(|constraint| stays(&constraint.id));
+        profile.constraints.iter_mut().for_each(|constraint| constraint.depends.retain(stays));
+        let (left, least) = (profile.constraints.len(), self.min_constraints);
+        match left < least {
+            true => {
+                Err(Error(format!("of the constraints that were written {left} can stay; there have to be {least}")))
+            }
+            false => Ok(profile),
         }
     }
 
     /// The constraints that cannot stay; the others learn what they depend on.
-    fn wrong(&self, profile: &mut Profile, language: Language, talk: &mut Talk) -> Result<Option<Vec<Wrong>>, Error> {
+    fn wrong(&self, profile: &mut Profile, language: Language, talk: &mut Talk) -> Result<Vec<Wrong>, Stop> {
         let constraints = &profile.constraints;
         let read = |text: &str| review::read(constraints, text);
         let mut form = self.form("the review of the constraints is", review::prompt(constraints, language), &read);
@@ -130,7 +131,7 @@ impl ExpandProfile {
         }
         form.request.sampling.temperature = 0.0;
         let reviews = talk.ask(form)?;
-        Ok(reviews.map(|reviews| review::take(profile, reviews)))
+        Ok(review::take(profile, reviews))
     }
 
     fn mended(
@@ -139,7 +140,7 @@ impl ExpandProfile {
         wrong: &[Wrong],
         language: Language,
         talk: &mut Talk,
-    ) -> Result<Option<Vec<mend::Row>>, Error> {
+    ) -> Result<Vec<mend::Row>, Stop> {
         let read = |text: &str| mend::read(wrong, text);
         talk.ask(self.form("the constraints written anew are", mend::prompt(profile, wrong, language), &read))
     }
@@ -156,12 +157,6 @@ impl ExpandProfile {
             Sampling { temperature: self.temperature, seed: self.seed, max_tokens: 4096, ..Sampling::default() };
         Form { what, request, read, repairs: self.repairs }
     }
-}
-
-fn leave_out(profile: &mut Profile, wrong: &[Wrong]) {
-    let stays = |id: &String| !wrong.iter().any(|wrong| wrong.id == *id);
-    profile.constraints.retain(|constraint| stays(&constraint.id));
-    profile.constraints.iter_mut().for_each(|constraint| constraint.depends.retain(stays));
 }
 
 /// The lines by which a prompt shows constraints.

@@ -1,5 +1,6 @@
 //! Makes a vivid persona of a line.
 
+use obvert_api::form::answered;
 use obvert_api::prompt::Language;
 use obvert_api::record::{Message, Persona};
 use obvert_api::schemars::JsonSchema;
@@ -36,7 +37,7 @@ impl Map for ExpandPersona {
 
     fn map(&self, mut persona: Persona, replies: &[Reply], out: &mut Output<Persona>) -> Result<(), Error> {
         if persona.queries.is_empty() {
-            let Some(reply) = out.talk(replies).say(self.request(&persona)) else { return Ok(()) };
+            let Some(reply) = answered(out.talk(replies).say(self.request(&persona)))? else { return Ok(()) };
             persona.text = match reply.text.trim() {
                 "" => return Err(Error::new("the model wrote nothing")),
                 _ if !reply.finished => return Err(Error::new("the model did not come to an end")),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::form::{Form, unfenced};
+use obvert_api::form::{Form, answered, unfenced};
 use obvert_api::prompt::{Language, fill};
 use obvert_api::record::{Constraint, Message, Profile, Reversal};
 use obvert_api::schemars::JsonSchema;
@@ -37,7 +37,7 @@ impl Map for Reverse {
         if !asked.is_empty() {
             let (request, read) = (self.request(&asked)?, |text: &str| read(text, &asked));
             let form = Form { what: "the reversals are", request, read: &read, repairs: self.repairs };
-            let Some(texts) = out.talk(replies).ask(form)? else { return Ok(()) };
+            let Some(texts) = answered(out.talk(replies).ask(form))? else { return Ok(()) };
             worded = texts;
         }
         for original in &profile.constraints {

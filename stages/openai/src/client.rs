@@ -1,5 +1,6 @@
 //! One server, asked over connections that are kept.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -7,17 +8,21 @@ use obvert_api::{Reply, Request};
 use obvert_engine::model::{Failure, Finding, Model, Then};
 use serde_json::Value;
 use ureq::Agent;
-use ureq::http::{Response, StatusCode};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ureq::http::{HeaderValue, Method, Response, StatusCode, Uri};
+use ureq::unversioned::transport::DefaultConnector;
 
 use crate::adapters::Loaded;
 use crate::names::Names;
-use crate::{Settings, Structured, failure, probe, reply, request, transport};
+use crate::{Settings, Structured, failure, probe, reply, request};
 
 /// Bytes of an answer, and of each token of it, at most: one that does not end must not fill the memory.
 const LONGEST: u64 = 1 << 20;
 const PER_TOKEN: u64 = 256;
 /// How long a call may take where the pipeline does not say.
 const PATIENCE: Duration = Duration::from_secs(600);
+const COMPLETIONS: &str = "chat/completions";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Connections that are kept while nobody uses them.
 const IDLE: usize = 1024;
 
@@ -28,7 +33,12 @@ const WAYS: [Structured; 3] = [Structured::JsonSchema, Structured::JsonObject, S
 pub struct Client {
     pub(crate) settings: Settings,
     key: Option<String>,
-    agent: Agent,
+    /// What goes with every call.
+    bearer: Option<HeaderValue>,
+    /// Where completions are.
+    completions: Uri,
+    /// Made for what the first call may take, as most calls may.
+    agent: OnceLock<Agent>,
     /// Whether the server has answered well.
     known: AtomicBool,
     /// Which of [`WAYS`] it has not refused.
@@ -44,17 +54,18 @@ impl Client {
     /// The environment has no key.
     pub fn open(settings: Settings) -> Result<Self, String> {
         let key = settings.key.as_ref().map(|key| key.reveal()).transpose().map_err(|error| error.0)?;
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_idle_connections(IDLE)
-            .max_idle_connections_per_host(IDLE)
-            .max_idle_age(Duration::from_secs(30))
-            .user_agent(concat!("obvert/", env!("CARGO_PKG_VERSION")));
+        let bearer = key.as_ref().map(|key| HeaderValue::try_from(format!("Bearer {key}"))).transpose();
+        let hidden = |mut bearer: HeaderValue| {
+            bearer.set_sensitive(true);
+            bearer
+        };
+        let completions = Uri::try_from(format!("{}/{COMPLETIONS}", settings.base_url));
         Ok(Client {
+            completions: completions.map_err(|error| format!("`base_url`: {error}"))?,
+            bearer: bearer.map_err(|_| "the key holds what no header may")?.map(hidden),
             settings,
             key,
-            agent: Agent::with_parts(config.build(), transport::connector(), Names::default()),
+            agent: OnceLock::new(),
             known: AtomicBool::new(false),
             way: AtomicUsize::new(0),
             loaded: Loaded::default(),
@@ -68,24 +79,24 @@ impl Client {
         body: Option<&Value>,
         within: Duration,
     ) -> Result<(StatusCode, Vec<u8>), Failure> {
-        let answer = self.send(path, body, within)?;
+        let uri = Uri::try_from(format!("{}/{path}", self.settings.base_url));
+        let answer = self.send(uri.map_err(|error| Failure::new(error, Then::End))?, body, within)?;
         let (status, body) = (answer.status(), self.cleaned(bytes(answer, LONGEST, within)?));
         Ok((status, body))
     }
 
-    fn send(&self, path: &str, body: Option<&Value>, within: Duration) -> Result<Response<ureq::Body>, Failure> {
-        let url = format!("{}/{path}", self.settings.base_url);
-        let bearer = self.key.as_ref().map(|key| format!("Bearer {key}"));
+    fn send(&self, to: Uri, body: Option<&Value>, within: Duration) -> Result<Response<ureq::Body>, Failure> {
+        let agent = self.agent.get_or_init(|| agent(within));
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let call = ureq::http::Request::builder().method(method).uri(to);
+        let call = self.bearer.iter().fold(call, |call, bearer| call.header(AUTHORIZATION, bearer));
         let sent = match body {
-            None => {
-                let call = self.agent.get(url).config().timeout_global(Some(within)).build();
-                bearer.iter().fold(call, |call, bearer| call.header("authorization", bearer)).call()
-            }
-            Some(body) => {
-                let call = self.agent.post(url).config().timeout_global(Some(within)).build();
-                let call = call.header("content-type", "application/json");
-                bearer.iter().fold(call, |call, bearer| call.header("authorization", bearer)).send(body.to_string())
-            }
+            None => call.body(()).map_err(ureq::Error::from).and_then(|call| agent.run(of_time(agent, call, within))),
+            Some(body) => call
+                .header(CONTENT_TYPE, JSON)
+                .body(body.to_string())
+                .map_err(ureq::Error::from)
+                .and_then(|call| agent.run(of_time(agent, call, within))),
         };
         sent.map_err(|error| failure::of_call(&error, within))
     }
@@ -97,7 +108,7 @@ impl Client {
 
     /// The replies to so many samples of a request, of which this is the first.
     fn answers(&self, request: &Request, samples: usize, within: Duration) -> Result<Replies, Failure> {
-        let begin = Instant::now();
+        let (begin, mut left) = (Instant::now(), within);
         let model = match &request.adapter {
             Some(folder) => self.loaded.name(self, folder, within)?,
             None => self.settings.model.clone(),
@@ -105,11 +116,11 @@ impl Client {
         loop {
             let (way, structured) = self.structured();
             let body = request::body(&self.settings, &model, structured, request, samples);
-            let left = within.saturating_sub(begin.elapsed());
             match self.answer_to(&Value::Object(body), request, samples, left) {
                 // Another call may have found that out already.
                 Err((_, true)) if self.settings.structured == Structured::Auto && structured != Structured::None => {
                     let _ = self.way.compare_exchange(way, way + 1, Relaxed, Relaxed);
+                    left = within.saturating_sub(begin.elapsed());
                 }
                 Err((failure, _)) if request.adapter.is_some() && failure.then == Then::Again => {
                     // A server that has begun anew has none.
@@ -136,9 +147,10 @@ impl Client {
         within: Duration,
     ) -> Result<Replies, (Failure, bool)> {
         let plain = |failure| (failure, false);
-        let answer = self.send("chat/completions", Some(body), within).map_err(plain)?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let answer = self.send(self.completions.clone(), Some(body), within).map_err(plain)?;
+        let status = answer.status();
         if !status.is_success() {
+            let headers = answer.headers().clone();
             // A body that cannot be read is no reason to forget what the status says.
             let body = self.cleaned(bytes(answer, LONGEST, within).unwrap_or_default());
             let formed = request.schema.is_some() && failure::is_about_form(status, &body);
@@ -158,6 +170,30 @@ impl Client {
         let key = self.key.as_deref().filter(|key| !key.is_empty());
         let spelt = key.into_iter().flat_map(|key| [key.to_owned(), key.replace('/', "\\/")]);
         spelt.fold(body, |body, key| if holds(&body, &key) { without(&body, &key) } else { body })
+    }
+}
+
+fn agent(within: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_idle_connections(IDLE)
+        .max_idle_connections_per_host(IDLE)
+        .max_idle_age(Duration::from_secs(30))
+        .timeout_global(Some(within))
+        .user_agent(concat!("obvert/", env!("CARGO_PKG_VERSION")));
+    Agent::with_parts(config.build(), DefaultConnector::default(), Names::default())
+}
+
+/// A call that may take so long.
+fn of_time<B: ureq::AsSendBody>(
+    agent: &Agent,
+    call: ureq::http::Request<B>,
+    within: Duration,
+) -> ureq::http::Request<B> {
+    match agent.config().timeouts().global == Some(within) {
+        true => call,
+        false => agent.configure_request(call).timeout_global(Some(within)).build(),
     }
 }
 

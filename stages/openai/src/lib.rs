@@ -8,7 +8,6 @@ mod probe;
 mod reply;
 mod request;
 mod settings;
-mod transport;
 
 use std::sync::Arc;
 
