@@ -51,8 +51,23 @@ pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
         let pairs = Pairs::open(&folder, &state, &findings).map_err(|e| e.to_string())?;
         Ok(Box::new(pairs) as Box<dyn View>)
     };
-    let entry = Entry::view(Pair::NAME, schemars::schema_for!(Terms).to_value(), Arc::new(open));
+    let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Terms).to_value(), Arc::new(open));
+    entry.check =
+        Some(Arc::new(|settings, _| Terms::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?.check()));
     registry.add("pairs", entry);
+}
+
+impl Terms {
+    /// Names the setting that the hub could not read.
+    fn check(&self) -> Result<(), (String, String)> {
+        let license = self.license.iter().map(|code| ("license", code));
+        let mut all = license.chain(self.languages.iter().map(|code| ("languages", code)));
+        let is_code = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let wrong = all.find(|(_, code)| code.is_empty() || !code.chars().all(is_code));
+        wrong.map_or(Ok(()), |(key, code)| {
+            Err((key.into(), format!("`{code}` is not an identifier, such as `apache-2.0`, `en`")))
+        })
+    }
 }
 
 struct Pairs {

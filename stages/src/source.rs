@@ -171,6 +171,35 @@ mod tests {
     }
 
     #[test]
+    fn nulls_are_nothing_where_a_record_has_no_place_for_them() {
+        let text = br#"{"id": "u1", "text": "likes tea", "queries": null}"#;
+        assert_eq!(rows::<Persona>("personas.jsonl", text)[0].as_ref().unwrap().queries.len(), 0);
+        let kept = rows::<Json>("rows.jsonl", text);
+        assert!(
+            kept[0].as_ref().unwrap().0["queries"].is_null() && kept[0].as_ref().unwrap().0.get("queries").is_some()
+        );
+    }
+
+    /// What is read changes with the files of the split, the card, and files that come.
+    #[test]
+    fn a_stamp_is_that_of_the_files_that_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        write("data/train-00000-of-00001.parquet", "a");
+        let source = open::<Json>(&serde_json::json!({ "path": folder.path() })).unwrap();
+        let mut before = source.stamp();
+        let mut changed = |name: &str, text: &str| {
+            write(name, text);
+            std::mem::replace(&mut before, source.stamp()) != before
+        };
+        assert!(changed("data/train-00000-of-00001.parquet", "ab"));
+        assert!(!changed("data/test-00000-of-00001.parquet", "a") && !changed("README.md", "# Data"));
+        assert!(changed("README.md", "---\nconfigs:\n- config_name: x\n  data_files: data/*\n---\n"));
+        assert!(changed("data/more.parquet", "a"));
+    }
+
+    #[test]
     fn a_damaged_gzip_file_is_a_bad_row() {
         let found = rows::<Json>("rows.jsonl.gz", &[0x1f, 0x8b, 8, 0, 1, 2, 3]);
         assert!(found.len() == 1 && found[0].is_err(), "{found:?}");

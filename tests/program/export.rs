@@ -172,10 +172,24 @@ fn a_folder_is_one_tools_and_what_cannot_be_exported_says_so() {
     assert_eq!(names(&folder.path().join("openrlhf")), ["README.md", "out", "pairs.jsonl", "train.sh"]);
 }
 
+/// Reads the pairs of a run as a Hugging Face data set.
+const BACK: &str = r#"
+name = "back"
+
+[stage.pairs]
+type = "rows"
+path = "out/pairs"
+
+[stage.kept]
+type = "jsonl"
+from = "pairs"
+"#;
+
 /// The pairs of a run, from its folder or theirs, in one file or several; and what the card says of them.
 #[test]
 fn a_runs_pairs_are_exported() {
     let folder = prepared();
+    fs::write(folder.path().join("back.toml"), BACK).unwrap();
     let set = ["pairs.license=mit", "pairs.languages=[\"en\", \"de\"]", "train.updates=1"];
     let set: Vec<&str> = set.iter().flat_map(|value| ["--set", value]).collect();
     done(folder.path(), &[&["run", "slow.toml", "--out", "out"], &set[..]].concat());
@@ -183,7 +197,12 @@ fn a_runs_pairs_are_exported() {
     for text in ["license: \"mit\"\nlanguage:\n- \"en\"\n- \"de\"\n", "obvert export --to trl . --out DIR"] {
         assert!(card.contains(text), "{card}");
     }
+    let refused = obvert(folder.path(), &["check", "slow.toml", "--set", "pairs.license=Apache 2"]);
+    assert!(refused.code == 2 && refused.err.contains("`Apache 2` is not an identifier"), "{}", refused.err);
     let expected = rows(&folder.path().join("out/pairs/pairs.jsonl"));
+    // Data set in: what the card names is Parquet.
+    done(folder.path(), &["run", "back.toml", "--out", "back"]);
+    assert_eq!(rows(&folder.path().join("back/kept.jsonl")), expected);
     for pairs in ["out", "out/pairs", "out/pairs/pairs.jsonl"] {
         let ran = export(folder.path(), pairs, "openrlhf", &[]);
         let found = data(folder.path(), "openrlhf");
