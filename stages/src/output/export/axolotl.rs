@@ -1,4 +1,4 @@
-//! Axolotl 0.21: `axolotl/prompt_strategies/dpo/chat_template.py`, `axolotl/utils/data/rl.py`.
+//! Axolotl 0.19: `axolotl/prompt_strategies/dpo/chat_template.py`, `axolotl/utils/data/rl.py`.
 //!
 //! A response is rendered behind a stand-in for the user's message, and then cut out of that where its text is found first. Where
 //! a template strips texts, one with space around it is not found, and all but its last character is lost; one that is found
