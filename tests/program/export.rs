@@ -166,6 +166,8 @@ fn a_folder_is_one_tools_and_what_cannot_be_exported_says_so() {
     told(&nothing, 1, "bad.jsonl: no row can be exported to openrlhf");
     assert!(nothing.out.starts_with("in 2 = out 0 + rejected 2\n"), "{}", nothing.out);
     assert_eq!(names(&folder.path().join("openrlhf")), ["rejected.jsonl"]);
+    fs::write(folder.path().join("odd.jsonl"), [good().to_string().as_bytes(), b"\n\"\xff\"\n"].concat()).unwrap();
+    assert!(ran("odd.jsonl", "openrlhf").out.starts_with("in 2 = out 1 + rejected 1\n"));
     // What is there of the same tool is replaced, and what it made stays.
     fs::create_dir(folder.path().join("openrlhf/out")).unwrap();
     assert_eq!(ran("pairs.jsonl", "openrlhf").code, 0);

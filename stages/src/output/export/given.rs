@@ -1,7 +1,7 @@
 //! The rows that are given, those left out that break a rule.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader, Split};
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use super::{Counts, Error};
 pub(super) struct Given<'a, F> {
     files: std::slice::Iter<'a, PathBuf>,
     /// The file that is read, its lines, and how many of them were.
-    open: Option<(&'a PathBuf, Lines<BufReader<File>>, usize)>,
+    open: Option<(&'a PathBuf, Split<BufReader<File>>, usize)>,
     check: fn(&Row) -> Result<(), String>,
     counts: &'a mut Counts,
     set_aside: F,
@@ -49,11 +49,11 @@ impl<'a, F: FnMut(&Value) -> Result<(), Error>> Given<'a, F> {
     }
 
     /// The next line that holds something, with its place.
-    fn line(&mut self) -> Result<Option<(&'a PathBuf, usize, String)>, Error> {
+    fn line(&mut self) -> Result<Option<(&'a PathBuf, usize, Vec<u8>)>, Error> {
         loop {
             let Some((path, lines, count)) = &mut self.open else {
                 let Some(path) = self.files.next() else { return Ok(None) };
-                self.open = Some((path, BufReader::new(File::open(path).map_err(Error::io(path))?).lines(), 0));
+                self.open = Some((path, BufReader::new(File::open(path).map_err(Error::io(path))?).split(b'\n'), 0));
                 continue;
             };
             let Some(text) = lines.next().transpose().map_err(Error::io(path))? else {
@@ -61,7 +61,7 @@ impl<'a, F: FnMut(&Value) -> Result<(), Error>> Given<'a, F> {
                 continue;
             };
             *count += 1;
-            if !text.trim().is_empty() {
+            if !text.trim_ascii().is_empty() {
                 return Ok(Some((*path, *count, text)));
             }
         }

@@ -23,8 +23,8 @@ impl Row {
     ///
     /// # Errors
     /// Names the field that is not what it should be.
-    pub(super) fn read(line: &str) -> Result<Self, String> {
-        let row: Value = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
+    pub(super) fn read(line: &[u8]) -> Result<Self, String> {
+        let row: Value = serde_json::from_slice(line).map_err(|e| format!("not JSON: {e}"))?;
         Ok(Row {
             prompt: messages(&row, "prompt")?,
             chosen: messages(&row, "chosen")?,
