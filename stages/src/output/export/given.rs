@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Split};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -19,6 +19,13 @@ pub(super) struct Given<'a, F> {
     set_aside: F,
 }
 
+/// A line and its place.
+struct Line<'a> {
+    file: &'a Path,
+    number: usize,
+    text: Vec<u8>,
+}
+
 impl<'a, F: FnMut(&Value) -> Result<(), Error>> Given<'a, F> {
     pub(super) fn new(
         files: &'a [PathBuf],
@@ -31,7 +38,7 @@ impl<'a, F: FnMut(&Value) -> Result<(), Error>> Given<'a, F> {
 
     /// The next row that passes. What does not is set aside with its place and the rule.
     fn advance(&mut self) -> Result<Option<Row>, Error> {
-        while let Some((path, line, text)) = self.line()? {
+        while let Some(Line { file, number, text }) = self.line()? {
             match Row::read(&text).and_then(|row| (self.check)(&row).map(|()| row)) {
                 Ok(row) => {
                     self.counts.exported += 1;
@@ -40,16 +47,16 @@ impl<'a, F: FnMut(&Value) -> Result<(), Error>> Given<'a, F> {
                 }
                 Err(rule) => {
                     self.counts.rejected += 1;
-                    let file = path.file_name().unwrap_or_default().to_string_lossy();
-                    (self.set_aside)(&json!({"file": file, "line": line, "rule": rule}))?;
+                    let file = file.file_name().unwrap_or_default().to_string_lossy();
+                    (self.set_aside)(&json!({"file": file, "line": number, "rule": rule}))?;
                 }
             }
         }
         Ok(None)
     }
 
-    /// The next line that holds something, with its place.
-    fn line(&mut self) -> Result<Option<(&'a PathBuf, usize, Vec<u8>)>, Error> {
+    /// The next line that holds something.
+    fn line(&mut self) -> Result<Option<Line<'a>>, Error> {
         loop {
             let Some((path, lines, count)) = &mut self.open else {
                 let Some(path) = self.files.next() else { return Ok(None) };
@@ -62,7 +69,7 @@ impl<'a, F: FnMut(&Value) -> Result<(), Error>> Given<'a, F> {
             };
             *count += 1;
             if !text.trim_ascii().is_empty() {
-                return Ok(Some((*path, *count, text)));
+                return Ok(Some(Line { file: path, number: *count, text }));
             }
         }
     }
