@@ -30,7 +30,7 @@ const BEFORE: [&str; 5] = [
      <|start_header_id|>assistant<|end_header_id|>\n\n",
     "<bos><start_of_turn>user\n[[dummy_message]]<end_of_turn>\n<start_of_turn>model\n",
     "<s> [INST] [[dummy_message]] [/INST] ",
-    "<|system|>\nYou are a helpful AI assistant.<|end|>\n<|user|>\n[[dummy_message]]<|end|>\n<|assistant|>\n",
+    "<|user|>\n[[dummy_message]]<|end|>\n<|assistant|>\n",
 ];
 
 fn check(row: &Row) -> Result<(), String> {
