@@ -82,6 +82,8 @@ enum Verb {
     Memory(verbs::memory::Arguments),
     /// Print the log-probs of a batch of pairs under a model and its adapter, as JSON.
     Logprobs(verbs::logprobs::Arguments),
+    /// Write pairs as another trainer reads them, each checked by its rules, with a configuration that trains on them.
+    Export(verbs::export::Arguments),
     /// Write a model with its adapter merged into its weights.
     Merge(verbs::merge::Arguments),
 }
@@ -120,6 +122,7 @@ fn main() -> ExitCode {
         Verb::Train(arguments) => verbs::train::train(&arguments),
         Verb::Memory(arguments) => verbs::memory::memory(&arguments),
         Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),
+        Verb::Export(arguments) => verbs::export::export(&arguments),
         Verb::Merge(arguments) => verbs::merge::merge(&arguments),
     };
     match done {

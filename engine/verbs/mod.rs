@@ -3,6 +3,7 @@
 mod beside;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod graph;
 pub mod logprobs;
 pub mod memo;

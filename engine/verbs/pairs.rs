@@ -107,24 +107,32 @@ pub fn read(path: &Path, model_path: &Path, limits: &Limits<'_>, margins: bool) 
     Ok(read)
 }
 
-/// The text of a file, or of a run's folder of pairs: the lines of its files are counted through.
+/// The text of a file, or of a run's pairs: the lines of its files are counted through.
 fn text(path: &Path) -> anyhow::Result<String> {
-    if !path.is_dir() {
-        return Ok(std::fs::read_to_string(path)?);
-    }
-    let files = shards::found(path, "pairs", "jsonl")?;
-    let Some((first, _)) = files.first() else { bail!("no pairs.jsonl in it, nor its parts") };
-    if files.iter().any(|(shard, _)| shard.of != first.of) {
-        bail!("the pairs in it are being split anew: run the pipeline to its end");
-    }
     let mut text = String::new();
-    for (_, file) in files {
+    for file in files(path)? {
         text += &std::fs::read_to_string(file)?;
         if !text.ends_with('\n') {
             text.push('\n');
         }
     }
     Ok(text)
+}
+
+/// The file, or the files that a run's folder or its folder `pairs` has.
+pub fn files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = shards::found(path, "pairs", "jsonl")?;
+    if files.is_empty() && path.join("pairs").is_dir() {
+        files = shards::found(&path.join("pairs"), "pairs", "jsonl")?;
+    }
+    let Some((first, _)) = files.first() else { bail!("no pairs.jsonl in it, nor its parts") };
+    if files.iter().any(|(shard, _)| shard.of != first.of) {
+        bail!("the pairs in it are being split anew: run the pipeline to its end");
+    }
+    Ok(files.into_iter().map(|(_, file)| file).collect())
 }
 
 fn token_ids(tokens: TokenPair, limits: &Limits<'_>) -> anyhow::Result<(String, Fitted)> {

@@ -24,7 +24,7 @@ pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     /// Pairs: a batch.json of token ids or JSONL in TRL's preference format, for kto also in its unpaired one; or a folder with such
-    /// files named pairs*.jsonl.
+    /// files named pairs*.jsonl, or a run's.
     #[arg(long)]
     pairs: PathBuf,
     #[command(flatten)]

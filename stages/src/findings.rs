@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diversity::Diversity;
 use crate::output::{PairsSummary, report::ScoreRow};
+use crate::pairs::Terms;
 
 /// Shared by the views of one run.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Found {
     pub pairs: PairsSummary,
     /// A pair worth showing.
     pub example: Option<Pair>,
+    /// What is said of the pairs in the pipeline.
+    pub terms: Terms,
     /// One row per update.
     pub metrics: Vec<BTreeMap<String, f64>>,
     /// One row per model that was examined.

@@ -23,6 +23,7 @@ mod train;
 mod veto;
 
 pub use findings::{Findings, Found, Skipped};
+pub use pairs::Terms;
 pub use policy::{Policy, Shelf};
 pub use source::add_source;
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod atomic;
 pub mod card;
+pub mod export;
 pub(crate) mod growing;
 pub mod jsonl;
 pub mod llama_factory;

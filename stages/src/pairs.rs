@@ -31,21 +31,43 @@ use changelog::Changelog;
 use commits::Name;
 use replacing::{Changed, Replacing};
 
-/// `pairs` has no settings: it writes every format. Up to 65,536 rows are one file (`pairs.jsonl`), more are as many as hold 8,192
-/// or fewer on average (`pairs-00003-of-00064.jsonl`), each with all pairs of its dialogues.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
+/// What the card says of the pairs beside what a run knows. Every format is written. Up to 65,536 rows are one file
+/// (`pairs.jsonl`), more are as many as hold 8,192 or fewer on average (`pairs-00003-of-00064.jsonl`), each with all pairs of its
+/// dialogues.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Terms {
+    /// The licence of the pairs, by its identifier on the hub, such as `apache-2.0`.
+    pub license: Option<String>,
+    /// The languages of the dialogues, by their codes, such as `en`.
+    pub languages: Vec<String>,
+}
 
 pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
-    let open = move |_: &serde_json::Value, context: &obvert_engine::RunContext| {
+    let open = move |settings: &serde_json::Value, context: &obvert_engine::RunContext| {
+        findings.lock().terms = Terms::deserialize(settings).map_err(|e| e.to_string())?;
         let (folder, state) = (context.folder().join("pairs"), context.out.join("state").join(&context.stage));
         let pairs = Pairs::open(&folder, &state, &findings).map_err(|e| e.to_string())?;
         Ok(Box::new(pairs) as Box<dyn View>)
     };
-    let entry = Entry::view(Pair::NAME, schemars::schema_for!(Settings).to_value(), Arc::new(open));
+    let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Terms).to_value(), Arc::new(open));
+    entry.check =
+        Some(Arc::new(|settings, _| Terms::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?.check()));
     registry.add("pairs", entry);
+}
+
+impl Terms {
+    /// Names the setting that the hub could not read.
+    fn check(&self) -> Result<(), (String, String)> {
+        let license = self.license.iter().map(|code| ("license", code));
+        let mut all = license.chain(self.languages.iter().map(|code| ("languages", code)));
+        let is_code = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let wrong = all.find(|(_, code)| code.is_empty() || !code.chars().all(is_code));
+        wrong.map_or(Ok(()), |(key, code)| {
+            Err((key.into(), format!("`{code}` is not an identifier, such as `apache-2.0`, `en`")))
+        })
+    }
 }
 
 struct Pairs {

@@ -1,28 +1,33 @@
 //! Sources: files of rows, as records of one type.
 //!
-//! A path is a `.jsonl` or `.csv` file, either of them gzipped, or a folder: there every `.jsonl` and `.csv` file is read
-//! in the order of the names, and every `.txt` and `.md` file is one row `{"id": stem, "text": content}`.
+//! A path is a `.jsonl`, `.csv` or `.parquet` file, the first two gzipped or not, or a folder. In a folder that is laid out as a
+//! Hugging Face data set the files of one split are read; in any other every `.jsonl` and `.csv` file in the order of the names,
+//! and every `.txt` and `.md` file is one row `{"id": stem, "text": content}`.
 
+mod card;
+mod file;
+mod folder;
+mod glob;
 mod known;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod row;
 
 use std::collections::hash_map::DefaultHasher;
-use std::fs::File;
 use std::hash::{Hash, Hasher};
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use flate2::read::MultiGzDecoder;
 use obvert_api::record::{Correction, Persona, Profile, Veto};
 use obvert_api::{Json, PathSetting, Record};
 use obvert_engine::Registry;
 use obvert_engine::registry::{BadRow, Entry, Row as Keyed, Rows, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use row::{At, Place, Row, keyed};
+use file::Format;
+use row::{Row, keyed};
 
 /// Settings of every file source.
 #[derive(Deserialize, JsonSchema)]
@@ -30,11 +35,30 @@ use row::{At, Place, Row, keyed};
 struct Files {
     /// The file or folder to read.
     path: PathSetting,
+    /// The split of a folder that is laid out as a Hugging Face data set; `train` by default, where there are splits.
+    split: Option<String>,
+    /// The configuration of such a folder's card, where that has several.
+    config: Option<String>,
     /// Rows to read at most.
     limit: Option<usize>,
     /// Rows to skip first.
     #[serde(default)]
     skip: usize,
+}
+
+impl Files {
+    /// The file, or those of the folder that are meant.
+    fn files(&self) -> Result<Vec<PathBuf>, String> {
+        let path = &self.path.0;
+        let failed = |cause: String| format!("{}: {cause}", path.display());
+        if std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.is_dir() {
+            return folder::files(path, self.split.as_deref(), self.config.as_deref());
+        }
+        if self.split.is_some() || self.config.is_some() {
+            return Err(failed("`split` and `config` are settings for a folder".into()));
+        }
+        Format::of(path).map(|_| vec![path.clone()]).ok_or_else(|| failed(format!("not a {} file", file::KNOWN)))
+    }
 }
 
 /// Adds the sources `profiles`, `personas`, `corrections`, `vetoes` and `rows` (any JSON).
@@ -65,136 +89,20 @@ struct FileSource {
 
 impl Source for FileSource {
     fn rows(&self) -> Result<Rows, String> {
-        let (files, read) = (files(&self.settings.path.0)?, self.read);
-        let rows = files.into_iter().flat_map(|file| self::read(&file).unwrap_or_else(|e| one(unreadable(&file, e))));
+        let (files, read) = (self.settings.files()?, self.read);
+        let rows = files.into_iter().flat_map(|file| file::read(&file));
         let rows = rows.skip(self.settings.skip).take(self.settings.limit.unwrap_or(usize::MAX));
         Ok(Box::new(rows.map(read)))
     }
 
     fn stamp(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for file in files(&self.settings.path.0).unwrap_or_default() {
+        for file in self.settings.files().unwrap_or_default() {
             let known = std::fs::metadata(&file).map(|known| (known.len(), known.modified().ok()));
             (file, known.ok()).hash(&mut hasher);
         }
         hasher.finish()
     }
-}
-
-/// The rows of one file.
-type FileRows = Box<dyn Iterator<Item = Result<Row, BadRow>> + Send>;
-
-fn one(row: Result<Row, BadRow>) -> FileRows {
-    Box::new(std::iter::once(row))
-}
-
-fn unreadable(path: &Path, error: std::io::Error) -> Result<Row, BadRow> {
-    Err((String::new(), format!("{}: {error}", path.display())))
-}
-
-/// The file, or a folder's files of known formats in the order of their names.
-fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let unknown = || format!("{}: not a .jsonl, .csv, .txt or .md file (or one of them gzipped)", path.display());
-    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
-        return format(path).map(|_| vec![path.to_path_buf()]).ok_or_else(unknown);
-    }
-    let entries = std::fs::read_dir(path).map_err(failed)?;
-    let mut files = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    files.retain(|file| file.is_file() && format(file).is_some());
-    files.sort();
-    if files.is_empty() {
-        Err(format!("{}: no .jsonl, .csv, .txt or .md file in it", path.display()))
-    } else {
-        Ok(files)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Format {
-    Jsonl,
-    Csv,
-    Text,
-}
-
-fn format(path: &Path) -> Option<Format> {
-    let name = path.file_name()?.to_str()?;
-    let name = name.strip_suffix(".gz").unwrap_or(name);
-    match name.rsplit_once('.')?.1 {
-        "jsonl" | "json" | "ndjson" => Some(Format::Jsonl),
-        "csv" => Some(Format::Csv),
-        "txt" | "md" => Some(Format::Text),
-        _ => None,
-    }
-}
-
-fn read(path: &Path) -> std::io::Result<FileRows> {
-    let reader = reader(path)?;
-    match format(path) {
-        Some(Format::Csv) => Ok(read_csv(path, reader)),
-        Some(Format::Text) => read_text(path, reader),
-        Some(Format::Jsonl) | None => Ok(read_jsonl(path, reader)),
-    }
-}
-
-/// The file's text, unpacked if it begins as gzip does, without a byte order mark.
-fn reader(path: &Path) -> std::io::Result<Box<dyn BufRead + Send>> {
-    let mut file = BufReader::new(File::open(path)?);
-    let zipped = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    let mut text: Box<dyn BufRead + Send> =
-        if zipped { Box::new(BufReader::new(MultiGzDecoder::new(file))) } else { Box::new(file) };
-    if text.fill_buf()?.starts_with(b"\xef\xbb\xbf") {
-        text.consume(3);
-    }
-    Ok(text)
-}
-
-fn read_jsonl(path: &Path, reader: Box<dyn BufRead + Send>) -> FileRows {
-    let path: Arc<Path> = path.into();
-    let rows = until_error(reader.split(b'\n')).enumerate().filter_map(move |(index, line)| match line {
-        Ok(line) if line.trim_ascii().is_empty() => None,
-        Ok(line) => Some(text_row(line, At { path: Arc::clone(&path), place: Place::Line(index + 1) })),
-        Err(error) => Some(unreadable(&path, error)),
-    });
-    Box::new(rows)
-}
-
-/// Everything up to the first error, which is the last: a reader that has failed once may fail for ever.
-fn until_error<T, E>(items: impl Iterator<Item = Result<T, E>>) -> impl Iterator<Item = Result<T, E>> {
-    let mut failed = false;
-    items.take_while(move |item| !std::mem::replace(&mut failed, item.is_err()))
-}
-
-fn text_row(line: Vec<u8>, at: At) -> Result<Row, BadRow> {
-    let text = String::from_utf8(line)
-        .map_err(|e| (String::from_utf8_lossy(e.as_bytes()).into_owned(), format!("{at}: not UTF-8: {e}")))?;
-    Ok(Row { text, value: None, at })
-}
-
-fn read_csv(path: &Path, reader: Box<dyn BufRead + Send>) -> FileRows {
-    let mut csv = csv::Reader::from_reader(reader);
-    let headers = csv.headers().cloned();
-    let path: Arc<Path> = path.into();
-    let headers = match headers {
-        Ok(headers) => headers,
-        Err(error) => return one(Err((String::new(), format!("{}: {error}", path.display())))),
-    };
-    Box::new(csv.into_records().enumerate().map(move |(index, record)| {
-        let at = At { path: Arc::clone(&path), place: Place::Table(index + 1) };
-        let record = record.map_err(|e| (String::new(), format!("{at}: {e}")))?;
-        let fields = headers.iter().zip(&record).map(|(h, v)| (h.to_string(), Value::String(v.to_string())));
-        let value = Value::Object(fields.collect::<Map<_, _>>());
-        Ok(Row { text: value.to_string(), value: Some(value), at })
-    }))
-}
-
-fn read_text(path: &Path, mut reader: Box<dyn BufRead + Send>) -> std::io::Result<FileRows> {
-    let mut text = String::new();
-    reader.read_to_string(&mut text)?;
-    let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let value = serde_json::json!({ "id": id, "text": text });
-    let at = At { path: path.into(), place: Place::Whole };
-    Ok(one(Ok(Row { text, value: Some(value), at })))
 }
 
 #[cfg(test)]
@@ -260,6 +168,35 @@ mod tests {
         assert!(opened("/nowhere/rows.jsonl").starts_with("/nowhere/rows.jsonl: "));
         let folder = tempfile::tempdir().unwrap();
         assert!(opened(folder.path().to_str().unwrap()).contains("no .jsonl"));
+    }
+
+    #[test]
+    fn nulls_are_nothing_where_a_record_has_no_place_for_them() {
+        let text = br#"{"id": "u1", "text": "likes tea", "queries": null}"#;
+        assert_eq!(rows::<Persona>("personas.jsonl", text)[0].as_ref().unwrap().queries.len(), 0);
+        let kept = rows::<Json>("rows.jsonl", text);
+        assert!(
+            kept[0].as_ref().unwrap().0["queries"].is_null() && kept[0].as_ref().unwrap().0.get("queries").is_some()
+        );
+    }
+
+    /// What is read changes with the files of the split, the card, and files that come.
+    #[test]
+    fn a_stamp_is_that_of_the_files_that_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        write("data/train-00000-of-00001.parquet", "a");
+        let source = open::<Json>(&serde_json::json!({ "path": folder.path() })).unwrap();
+        let mut before = source.stamp();
+        let mut changed = |name: &str, text: &str| {
+            write(name, text);
+            std::mem::replace(&mut before, source.stamp()) != before
+        };
+        assert!(changed("data/train-00000-of-00001.parquet", "ab"));
+        assert!(!changed("data/test-00000-of-00001.parquet", "a") && !changed("README.md", "# Data"));
+        assert!(changed("README.md", "---\nconfigs:\n- config_name: x\n  data_files: data/*\n---\n"));
+        assert!(changed("data/more.parquet", "a"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use obvert_api::record::{Message, Pair, PairConstraint};
+use obvert_stages::Terms;
 use obvert_stages::diversity::{Diversity, TypeRow, Variety};
 use obvert_stages::output::card::CardFacts;
 use obvert_stages::output::metrics::MetricsFile;
@@ -433,7 +434,7 @@ fn tensorboard_events_carry_the_tags_of_trl() {
 fn card_facts() -> CardFacts {
     CardFacts {
         name: "tea: \"time\"".into(),
-        license: Some("apache-2.0".into()),
+        terms: Terms { license: Some("apache-2.0".into()), languages: vec!["en".into(), "de".into()] },
         parquet: "pairs.parquet".into(),
         jsonl: "pairs.jsonl".into(),
         pairs: summary(&pairs()),
@@ -451,7 +452,7 @@ fn the_card_describes_the_files_beside_it() {
     card::write(dir.path(), &card_facts()).unwrap();
     let card = fs::read_to_string(dir.path().join("README.md")).unwrap();
     let wanted = [
-        "---\npretty_name: \"tea: \\\"time\\\"\"\nlicense: \"apache-2.0\"\n",
+        "---\npretty_name: \"tea: \\\"time\\\"\"\nlicense: \"apache-2.0\"\nlanguage:\n- \"en\"\n- \"de\"\n",
         "- n<1K\n",
         "    path: \"pairs.parquet\"\n",
         "3 rows from 2 pairs of responses",

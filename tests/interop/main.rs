@@ -8,5 +8,6 @@ mod chat;
 #[path = "../program/common.rs"]
 #[allow(dead_code)] // what the tests of the program alone need
 mod common;
+mod export;
 mod pairs;
 mod python;

@@ -50,7 +50,7 @@ impl Pages<'_> {
         let file = self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned());
         CardFacts {
             name: self.name.to_string(),
-            license: None,
+            terms: self.found.terms.clone(),
             parquet: "pairs.parquet".into(),
             jsonl: "pairs.jsonl".into(),
             pairs: self.found.pairs.clone(),

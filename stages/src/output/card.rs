@@ -9,14 +9,15 @@ use serde::Serialize;
 use super::row::Row;
 use super::shards::{self, Bounds};
 use super::{CASES, Error, PairsSummary, llama_factory, template};
+use crate::pairs::Terms;
 
 /// What a card says.
 #[derive(Clone, Debug, Default)]
 pub struct CardFacts {
     /// Name of the data set: the pipeline's.
     pub name: String,
-    /// Licence identifier for the front matter, such as `apache-2.0`; left out if the user names none.
-    pub license: Option<String>,
+    /// Licence and languages, left out where none are named.
+    pub terms: Terms,
     /// Name of the Parquet file beside the card, such as `pairs.parquet`; of a large set, of what stands in place of it.
     pub parquet: String,
     /// Name of the JSONL file beside the card; likewise.
@@ -42,6 +43,7 @@ struct View<'a> {
     /// JSON texts are YAML texts.
     quoted_name: String,
     license: Option<String>,
+    languages: Vec<String>,
     size: &'static str,
     parquet: String,
     quoted_parquet: String,
@@ -68,7 +70,8 @@ pub fn write(dir: &Path, facts: &CardFacts) -> Result<(), Error> {
     let view = View {
         name: &facts.name,
         quoted_name: json(&facts.name)?,
-        license: facts.license.as_deref().map(json).transpose()?,
+        license: facts.terms.license.as_deref().map(json).transpose()?,
+        languages: facts.terms.languages.iter().map(|code| json(code)).collect::<Result<_, _>>()?,
         size: size_category(facts.pairs.pairs),
         quoted_parquet: json(&parquet)?,
         parquet,

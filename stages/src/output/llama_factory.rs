@@ -21,7 +21,7 @@ pub const FILE: &str = "rpo.json";
 
 /// One row as it stands in the file; `id` and `g` are for people, the trainer drops them.
 #[derive(Serialize)]
-struct Row<'a> {
+pub(super) struct Row<'a> {
     conversations: Vec<Said<'a>>,
     system: &'a str,
     chosen: Said<'a>,
@@ -113,17 +113,24 @@ fn rows(path: &Path, out: &mut atomic::Out, pairs: impl IntoIterator<Item = Resu
 
 impl<'a> From<&'a Pair> for Row<'a> {
     fn from(pair: &'a Pair) -> Self {
-        let (system, rest) = match pair.prompt.split_first() {
+        Row::new(&pair.prompt, [&pair.chosen, &pair.rejected], &pair.id, pair.g)
+    }
+}
+
+impl<'a> Row<'a> {
+    /// Of a prompt, which may begin with the system's message, and both responses.
+    pub(super) fn new(prompt: &'a [Message], [chosen, rejected]: [&'a str; 2], id: &'a str, g: u32) -> Self {
+        let (system, rest) = match prompt.split_first() {
             Some((first, rest)) if first.role == "system" => (first.content.as_str(), rest),
-            _ => ("", pair.prompt.as_slice()),
+            _ => ("", prompt),
         };
         Row {
             conversations: rest.iter().map(Said::from).collect(),
             system,
-            chosen: Said { from: "gpt", value: &pair.chosen },
-            rejected: Said { from: "gpt", value: &pair.rejected },
-            id: &pair.id,
-            g: pair.g,
+            chosen: Said { from: "gpt", value: chosen },
+            rejected: Said { from: "gpt", value: rejected },
+            id,
+            g,
         }
     }
 }
@@ -141,7 +148,7 @@ impl<'a> From<&'a Message> for Said<'a> {
 }
 
 /// Human and assistant alternate, the human first and last: hence an odd count.
-fn check(row: &Row) -> Result<(), String> {
+pub(super) fn check(row: &Row) -> Result<(), String> {
     for (i, said) in row.conversations.iter().enumerate() {
         let expected = if i % 2 == 0 { "human" } else { "gpt" };
         if said.from != expected {

@@ -25,19 +25,29 @@ const ROW_GROUP_BYTES: usize = 64 << 20;
 /// # Errors
 /// The first pair that could not be read; what the writer or the file system reports.
 pub fn write_pairs(path: &Path, pairs: impl IntoIterator<Item = Result<Pair, Error>>) -> Result<(), Error> {
+    write(path, schema(), pairs, columns)
+}
+
+/// Writes rows of any kind, of which `columns` makes arrays.
+pub(super) fn write<R>(
+    path: &Path,
+    schema: Schema,
+    rows: impl IntoIterator<Item = Result<R, Error>>,
+    columns: impl Fn(&[R]) -> Result<Vec<ArrayRef>, ArrowError>,
+) -> Result<(), Error> {
     let level = ZstdLevel::try_new(3).map_err(Error::parquet(path))?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-    let schema = Arc::new(schema());
+    let schema = Arc::new(schema);
     atomic::write(path, |out| {
         let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(Error::parquet(path))?;
-        let mut pairs = pairs.into_iter();
+        let mut rows = rows.into_iter();
         loop {
-            let rows = pairs.by_ref().take(ROWS_PER_BATCH).collect::<Result<Vec<Pair>, Error>>()?;
-            if rows.is_empty() {
+            let some = rows.by_ref().take(ROWS_PER_BATCH).collect::<Result<Vec<R>, Error>>()?;
+            if some.is_empty() {
                 break;
             }
-            let batch = batch(schema.clone(), &rows).map_err(Error::parquet(path))?;
-            writer.write(&batch).map_err(Error::parquet(path))?;
+            let batch = columns(&some).and_then(|columns| RecordBatch::try_new(schema.clone(), columns));
+            writer.write(&batch.map_err(Error::parquet(path))?).map_err(Error::parquet(path))?;
             if writer.in_progress_size() >= ROW_GROUP_BYTES {
                 writer.flush().map_err(Error::parquet(path))?;
             }
@@ -65,16 +75,16 @@ fn schema() -> Schema {
     ])
 }
 
-fn field(name: &str, of: DataType) -> Field {
+pub(super) fn field(name: &str, of: DataType) -> Field {
     Field::new(name, of, false)
 }
 
 /// `element` is the name that the Parquet format gives to a list's values.
-fn list(of: DataType) -> DataType {
+pub(super) fn list(of: DataType) -> DataType {
     DataType::List(Arc::new(field("element", of)))
 }
 
-fn message() -> DataType {
+pub(super) fn message() -> DataType {
     DataType::Struct(message_fields())
 }
 
@@ -105,10 +115,10 @@ fn provenance_fields() -> Fields {
     ])
 }
 
-fn batch(schema: Arc<Schema>, pairs: &[Pair]) -> Result<RecordBatch, ArrowError> {
+fn columns(pairs: &[Pair]) -> Result<Vec<ArrayRef>, ArrowError> {
     let rows: Vec<Row> = pairs.iter().map(Row::from).collect();
     let prompts = rows.iter().map(|r| r.prompt.iter().map(|m| (m.role.as_str(), m.content.as_str())).collect());
-    let columns = vec![
+    Ok(vec![
         messages(prompts.collect())?,
         messages(rows.iter().map(|r| r.chosen.iter().map(|m| (m.role, m.content)).collect()).collect())?,
         messages(rows.iter().map(|r| r.rejected.iter().map(|m| (m.role, m.content)).collect()).collect())?,
@@ -122,11 +132,10 @@ fn batch(schema: Arc<Schema>, pairs: &[Pair]) -> Result<RecordBatch, ArrowError>
         lists(rows.iter().map(|r| r.reversed.len()), texts(rows.iter().flat_map(|r| r.reversed.iter().copied())))?,
         lists(rows.iter().map(|r| r.constraints.len()), constraints(rows.iter().flat_map(|r| &r.constraints))?)?,
         provenance(rows.iter().map(|r| &r.provenance))?,
-    ];
-    RecordBatch::try_new(schema, columns)
+    ])
 }
 
-fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+pub(super) fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
@@ -136,14 +145,14 @@ fn integers(values: impl Iterator<Item = u32>) -> Result<ArrayRef, ArrowError> {
 }
 
 /// Splits `values` into consecutive lists of the given lengths.
-fn lists(lengths: impl Iterator<Item = usize>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
+pub(super) fn lists(lengths: impl Iterator<Item = usize>, values: ArrayRef) -> Result<ArrayRef, ArrowError> {
     let element = Arc::new(field("element", values.data_type().clone()));
     let offsets = OffsetBuffer::from_lengths(lengths);
     Ok(Arc::new(ListArray::try_new(element, offsets, values, None)?))
 }
 
 /// One list of (role, content) per row.
-fn messages(rows: Vec<Vec<(&str, &str)>>) -> Result<ArrayRef, ArrowError> {
+pub(super) fn messages(rows: Vec<Vec<(&str, &str)>>) -> Result<ArrayRef, ArrowError> {
     let all = || rows.iter().flatten();
     let columns = vec![texts(all().map(|m| m.0)), texts(all().map(|m| m.1))];
     let values = StructArray::try_new(message_fields(), columns, None)?;

@@ -28,6 +28,8 @@ fn render(name: &str, source: &str, facts: impl Serialize) -> Result<String, min
     pages.add_filter("points", |share: f64| format!("{:+.1}", 100.0 * share));
     pages.add_filter("duration", duration);
     pages.add_filter("fence", fence);
+    pages.add_filter("quote", quote);
+    pages.add_filter("shell", |text: String| format!("'{}'", text.replace('\'', "'\\''")));
     pages.add_filter("one_line", |text: String| text.split_whitespace().collect::<Vec<_>>().join(" "));
     pages.add_template(name, source)?;
     pages.get_template(name)?.render(Serde(facts))
@@ -48,6 +50,11 @@ fn duration(seconds: f64) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
+}
+
+/// As JSON, Python and YAML quote a text.
+fn quote(text: String) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// Backticks enough to fence a text that holds backticks itself.

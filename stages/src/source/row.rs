@@ -81,8 +81,9 @@ impl Row {
 
 fn record<R: Record>((text, value, at): (String, Value, At)) -> Result<Vec<u8>, BadRow> {
     // A table's cells are texts; where the record wants more than that, those that hold JSON stand for it, or a number is read.
-    let typed = serde_json::from_value::<R>(value.clone())
-        .or_else(|error| serde_json::from_value(unfolded(value.clone())).ok().or_else(|| cells(&value)).ok_or(error));
+    let typed = serde_json::from_value::<R>(value.clone()).or_else(|error| {
+        serde_json::from_value(full(unfolded(value.clone()))).ok().or_else(|| cells(&value)).ok_or(error)
+    });
     let record = typed.map_err(|e| format!("{at}: not a {}: {e}", R::NAME));
     record.and_then(|record| encode(&record).map_err(|e| format!("{at}: {e}"))).map_err(|cause| (text, cause))
 }
@@ -103,6 +104,17 @@ fn unfolded(value: Value) -> Value {
         _ => value,
     };
     Value::Object(fields.into_iter().map(|(key, value)| (key, cell(value))).collect())
+}
+
+/// Without nulls: tables have every column in every row, and a null where there is nothing.
+fn full(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, full(value))).collect()
+        }
+        Value::Array(values) => values.into_iter().map(full).collect(),
+        other => other,
+    }
 }
 
 /// Python writes a missing number as NaN, which is not JSON; it stands for null. Strings stay as they are.
