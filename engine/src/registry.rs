@@ -93,6 +93,8 @@ pub struct Entry {
     pub closes_loop: bool,
     /// Its records begin dialogues and wait to be let in.
     pub admits: bool,
+    /// Its groups wait until nothing that makes side records is at work: else every one that comes would make it anew.
+    pub sides_first: bool,
     /// Its side input is the view that stands downstream of it: each record waits for, and gets, the version that the view has made
     /// of rows at least so many before its own. How many, by its settings.
     pub lag: Option<fn(&Value) -> u64>,
@@ -310,6 +312,7 @@ impl Entry {
             to_json: None,
             closes_loop: false,
             admits: false,
+            sides_first: false,
             lag: None,
             origin: "built in".into(),
         }

@@ -98,6 +98,8 @@ struct Prepared {
     /// Its records are more than side records of others.
     primary: bool,
     closes_loop: bool,
+    /// See [`crate::registry::Entry::sides_first`].
+    sides_first: bool,
     /// See [`crate::registry::Entry::lag`].
     lag: Option<u64>,
     admits: bool,
@@ -111,6 +113,8 @@ struct Shared {
     interrupt: Arc<AtomicBool>,
     renew: Arc<AtomicBool>,
     rejected: Mutex<Option<Box<dyn View>>>,
+    /// Whether views are there, in this process or another.
+    versions: bool,
     budget: Budget,
     /// Where places of rows are kept.
     state: PathBuf,
@@ -219,6 +223,7 @@ impl Shared {
             counts: Arc::clone(&stage.counts),
             closes_loop: stage.closes_loop,
             admits: stage.admits,
+            sides_first: stage.sides_first,
             lag: stage.lag,
         };
         Graph {
@@ -228,6 +233,7 @@ impl Shared {
             spill: self.spill(),
             fail: self.stop.on_failure(),
             rejected: taken(&self.rejected),
+            versions: self.versions,
         }
     }
 

@@ -18,6 +18,7 @@ const STARTED: &str = "OBVERT_STARTED";
 
 /// Arguments of a command that several processes can work on.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Arguments {
     /// Share the work among so many processes on this machine; with --device auto each takes a GPU of its own.
     #[arg(long, conflicts_with_all = ["hosts", "process"])]

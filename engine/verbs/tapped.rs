@@ -55,10 +55,13 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path) -> anyhow::Result<Tappe
 fn with_taps(plan: &Plan, registry: &Registry) -> Plan {
     let is_view =
         |stage: &StagePlan| registry.entry(&stage.kind).is_none_or(|entry| matches!(entry.body, Body::View(_)));
+    // What is made in step with training does without it.
+    let in_step = |stage: &StagePlan| registry.entry(&stage.kind).is_some_and(|entry| entry.lag.is_some());
+    let sides = |stage: &'_ StagePlan| if in_step(stage) { Vec::new() } else { stage.with.clone() };
     let mut gone: Vec<bool> = plan.stages.iter().map(is_view).collect();
     while let Some(next) = (0..gone.len()).find(|at| {
         let stage = &plan.stages[*at];
-        !gone[*at] && !stage.from.is_empty() && stage.from.iter().chain(&stage.with).any(|from| gone[*from])
+        !gone[*at] && !stage.from.is_empty() && stage.from.iter().chain(&sides(stage)).any(|from| gone[*from])
     }) {
         gone[next] = true;
     }
@@ -67,7 +70,7 @@ fn with_taps(plan: &Plan, registry: &Registry) -> Plan {
     let moved = |inputs: &[usize]| inputs.iter().map(|input| place[*input]).collect::<Vec<_>>();
     let left = plan.stages.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(stage, _)| stage);
     let mut stages: Vec<StagePlan> =
-        left.map(|stage| StagePlan { from: moved(&stage.from), with: moved(&stage.with), ..stage.clone() }).collect();
+        left.map(|stage| StagePlan { from: moved(&stage.from), with: moved(&sides(stage)), ..stage.clone() }).collect();
     let taps: Vec<StagePlan> = stages.iter().enumerate().map(|(from, stage)| tap(from, stage)).collect();
     stages.extend(taps);
     Plan { stages, ..plan.clone() }

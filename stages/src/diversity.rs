@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use obvert_api::Record;
 use obvert_api::erased::decode;
-use obvert_api::record::Judged;
+use obvert_api::record::{Judged, id_of};
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Registry, RunContext, Settled, View};
 use schemars::JsonSchema;
@@ -99,7 +99,8 @@ impl Watched {
         let turn = &judged.response.turn;
         let profile = &turn.session.profile;
         let before = self.profiles.len();
-        count(&mut self.profiles, &profile.system(), &profile.system(), diff);
+        let system = profile.system();
+        count(&mut self.profiles, &id_of(&[&profile.id, &system]), &system, diff);
         let came = self.profiles.len() as i64 - before as i64;
         self.types.profile(profile, came);
         count(&mut self.queries, &turn.id(), &turn.query, diff);

@@ -38,7 +38,8 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     let shelf = Shelf::default();
     policy::register(registry, &shelf);
     source::register(registry);
-    add_group::<session::Sessions>(registry).admits = true;
+    let session = add_group::<session::Sessions>(registry);
+    (session.admits, session.sides_first) = (true, true);
     add_map::<respond::Respond>(registry);
     add_group::<next::Next>(registry).closes_loop = true;
     add_group::<exam::Exam>(registry);

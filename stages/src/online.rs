@@ -1,7 +1,8 @@
 //! `online`: gives each session the adapter as training has it by then, so that the policy that answers is the one that learns.
 //!
-//! A session of row n gets the adapter that was made of the pairs of rows up to n − `staleness`, and waits until those have been
-//! trained on. So a run makes the same of the same however fast its calls are, and so many rows are played beside each other.
+//! A session of row n gets the adapter that training has made of the pairs of rows up to n − `staleness`, and waits until it has taken
+//! those in. So a run makes the same of the same however fast its calls are, and so many rows are played beside each other. Pairs that
+//! lie in training's shuffle window by then, or wait for the next `refresh_every`, are not in that adapter yet.
 
 use obvert_api::record::{Adapter, Session};
 use obvert_api::{Error, Group, Output, Reply};
@@ -14,7 +15,7 @@ use serde_json::Value;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Online {
-    /// Rows of the source that a session may be ahead of what its adapter was trained on.
+    /// A session of row n waits for the pairs of the rows up to n less so many to be taken in, and gets the adapter of then.
     #[serde(default = "staleness")]
     #[schemars(range(min = 1))]
     staleness: u64,
@@ -48,11 +49,9 @@ impl Group for Online {
         _: &[Reply],
         out: &mut Output<Session>,
     ) -> Result<(), Error> {
-        let [adapter] = &adapters[..] else {
-            return Err(Error(format!("there are {} adapters, not one", adapters.len())));
-        };
+        // Where nothing is trained, as in a preview, there is none.
         for session in sessions {
-            out.emit(Session { adapter: Some(adapter.clone()), ..session });
+            out.emit(Session { adapter: adapters.first().cloned(), ..session });
         }
         Ok(())
     }

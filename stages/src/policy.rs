@@ -27,6 +27,9 @@ pub(crate) struct Settings {
     storage: Storage,
 }
 
+/// Adapters that are kept in memory; with more of them all are read again.
+const KEPT: usize = 8;
+
 /// A loaded model with its tokenizer and chat template.
 pub struct Policy {
     /// The frozen weights.
@@ -97,6 +100,9 @@ impl Policy {
         }
         let adapter = peft::load(Path::new(folder), &self.model.config).map_err(|e| e.to_string())?;
         let adapter = Arc::new(adapter);
+        if adapters.len() == KEPT {
+            adapters.clear();
+        }
         adapters.insert(folder.to_string(), Arc::clone(&adapter));
         Ok(adapter)
     }

@@ -1,7 +1,7 @@
 //! `respond`: samples a policy's answers to a turn.
 
 use obvert_api::prompt::Language;
-use obvert_api::record::{Response, Turn};
+use obvert_api::record::{Adapter, Response, Turn};
 use obvert_api::{Error, Map, ModelName, Output, Reply, Request, Sampling};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -30,9 +30,16 @@ pub(crate) struct Respond {
     /// ones. The turn itself stays as it is.
     #[serde(default)]
     remind: bool,
+    /// Whether the session's adapter answers, if it has one; `false` for a model that it is not of.
+    #[serde(default = "yes")]
+    adapted: bool,
     /// Seed of the draws.
     #[serde(default)]
     seed: u64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn five() -> u32 {
@@ -57,9 +64,10 @@ impl Map for Respond {
             (0..self.samples).for_each(|sample| out.request(self.request(&turn, sample)));
             return Ok(());
         }
-        let adapter = turn.session.adapter.as_ref().map_or("base", |adapter| &adapter.version);
+        let adapter = self.adapter(&turn).map_or("base", |adapter| &adapter.version);
+        let model = format!("{}@{adapter}", self.model.0);
         for (sample, reply) in (0..).zip(replies) {
-            let (text, model) = (reply.text.clone(), format!("{}@{adapter}", self.model.0));
+            let (text, model) = (reply.text.clone(), model.clone());
             out.emit(Response { turn: turn.clone(), sample, text, model, finished: reply.finished });
         }
         Ok(())
@@ -67,6 +75,11 @@ impl Map for Respond {
 }
 
 impl Respond {
+    /// The adapter that answers.
+    fn adapter<'t>(&self, turn: &'t Turn) -> Option<&'t Adapter> {
+        turn.session.adapter.as_ref().filter(|_| self.adapted)
+    }
+
     fn request(&self, turn: &Turn, sample: u32) -> Request {
         let mut messages = turn.messages(turn.session.profile.system());
         if let Some(query) = messages.last_mut().filter(|_| self.remind) {
@@ -76,7 +89,7 @@ impl Respond {
         let Respond { temperature, top_p, max_tokens, seed, .. } = *self;
         request.sampling = Sampling { temperature, top_p, max_tokens, seed };
         request.sample = sample;
-        request.adapter = turn.session.adapter.as_ref().map(|a| a.path.clone()).filter(|path| !path.is_empty());
+        request.adapter = self.adapter(turn).map(|adapter| adapter.path.clone()).filter(|path| !path.is_empty());
         request
     }
 }

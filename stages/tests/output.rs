@@ -477,7 +477,6 @@ fn the_card_describes_the_files_beside_it() {
     card::write(dir.path(), &CardFacts::default()).unwrap();
 }
 
-/// Facts in which every text that comes from outside is hostile.
 fn varied() -> Diversity {
     let texts = Variety { count: 1234, near_duplicates: 1 };
     let row =
@@ -485,6 +484,7 @@ fn varied() -> Diversity {
     Diversity { profiles: texts.clone(), queries: texts, types: vec![row] }
 }
 
+/// Facts in which every text that comes from outside is hostile.
 fn report_facts() -> ReportFacts {
     let row = |step: u32| {
         let mut row = values(1.0 / f64::from(step));

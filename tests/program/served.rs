@@ -208,7 +208,7 @@ fn a_server_that_refuses_schemas_is_asked_in_another_way() {
 /// The paper's pipeline as it stands in the repository, asked of a server of its three models.
 #[test]
 fn the_whole_method_makes_clean_pairs_of_roles() {
-    let server = Server::start(Manner::default());
+    let server = Server::start(Manner { latency: Duration::from_millis(2), ..Manner::default() });
     let folder = folder(&[]);
     let urls = ["strong", "judge", "policy"].map(|model| format!("model.{model}.base_url={}", server.url));
     let keys = ["strong", "judge", "policy"].map(|model| format!("model.{model}.key=${{env:OBVERT_TEST_KEY}}"));
@@ -220,6 +220,8 @@ fn the_whole_method_makes_clean_pairs_of_roles() {
     assert_accounted(&ran);
     let aside = folder.path().join("out/rejected.jsonl");
     assert!(!aside.exists() || rows(&aside).is_empty(), "{:?}", rows(&aside).first());
+    // No dialogue was begun and thrown away because another persona came.
+    assert_eq!(counts(&ran, "respond")[4], counts(&ran, "respond")[0] * 5);
     let made = pairs(folder.path());
     assert!(made.len() > 500 && made.values().all(|pair| is_perfect(pair) && differs(pair)), "{}", made.len());
     let some = |what: &dyn Fn(&Value) -> bool| made.values().filter(|pair| what(pair)).count();

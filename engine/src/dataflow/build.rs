@@ -47,6 +47,8 @@ pub(crate) struct Node {
     pub(crate) closes_loop: bool,
     /// Its records begin dialogues and wait to be let in.
     pub(crate) admits: bool,
+    /// Its groups wait until nothing that makes side records is at work.
+    pub(crate) sides_first: bool,
     /// Its records are made in step with the view that is its side input, with so many rows under way.
     pub(crate) lag: Option<u64>,
 }
@@ -77,6 +79,8 @@ pub(crate) struct Graph {
     pub(crate) spill: PathBuf,
     /// Receives rejections on the first worker.
     pub(crate) rejected: Option<Box<dyn View>>,
+    /// Whether views are there, in this process or another, to make versions.
+    pub(crate) versions: bool,
 }
 
 /// What a source is fed through.
@@ -115,7 +119,7 @@ pub(crate) fn build<'s>(scope: Scope<'s, Tick>, mut graph: Graph) -> Built {
     let mut builder = Builder::new(scope, &nodes, graph);
     for index in order {
         if let Some(node) = nodes[index].take() {
-            builder.node(index, node, &upstream[index]);
+            builder.node(index, node, &upstream);
         }
     }
     builder.finish(rejected)
@@ -163,19 +167,23 @@ impl<'s> Builder<'s> {
         }
     }
 
-    fn node(&mut self, index: usize, node: Node, upstream: &BTreeSet<usize>) {
+    fn node(&mut self, index: usize, node: Node, all: &[BTreeSet<usize>]) {
+        let upstream = &all[index];
         let (closes_loop, admits) = (node.closes_loop, node.admits);
         let made = match node.operator {
             Operator::Source => self.source(index),
             Operator::Apply(applied) if node.lag.is_some() => {
                 let (input, ending) = (self.inputs(&node.from), self.graph.ending.clone());
-                let versions = node.with.first().map(|view| self.versions(*view)).unwrap_or_default();
+                let view = node.with.first().filter(|_| self.graph.versions);
+                let versions = view.map_or_else(Versions::absent, |view| self.versions(*view));
                 let invocations = in_step(input, versions, node.lag.unwrap_or_default(), ending);
                 invocations.then(|invocations| apply(invocations, applied))
             }
             Operator::Apply(applied) if applied.grouped.is_some() => {
                 let members = self.members(&node.from, node.before, &applied);
-                let groups = self.grouped(members, &node.with, &applied, upstream);
+                let sides = node.with.iter().filter(|_| node.sides_first);
+                let ahead = sides.flat_map(|with| all[*with].iter().chain([with])).copied().collect();
+                let groups = self.grouped(members, &node.with, &applied, [upstream, &ahead]);
                 groups.then(|invocations| apply(invocations, applied))
             }
             Operator::Apply(applied) => {
@@ -237,17 +245,18 @@ impl<'s> Builder<'s> {
         (members, unknown): Members<'s>,
         with: &[usize],
         applied: &Applied,
-        upstream: &BTreeSet<usize>,
+        [upstream, ahead]: [&BTreeSet<usize>; 2],
     ) -> Made<'s> {
         let (sides, unknown_sides) = keyed(self.inputs(with), Ask::Sides, applied);
         let grouping = Grouping {
             name: applied.name.to_string(),
             within_row: applied.grouped == Some(Within::Row),
+            sides_first: !ahead.is_empty(),
             spill: self.graph.spill.clone(),
             ending: self.graph.ending.clone(),
             fail: Arc::clone(&self.graph.fail),
         };
-        let made = group(members, sides, self.busy_of(upstream), grouping);
+        let made = group(members, sides, [self.busy_of(upstream), self.busy_of(ahead)], grouping);
         Made { rejected: made.rejected.concat(unknown).concat(unknown_sides), ..made }
     }
 

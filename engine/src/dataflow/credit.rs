@@ -1,8 +1,6 @@
 //! Credits: how much may be between a source, or the gate of the turn loop, and the sinks.
 
-use std::collections::VecDeque;
-
-use hashbrown::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::Tick;
 use super::ledger::Ledger;
@@ -15,7 +13,8 @@ pub(crate) struct Limit {
     pub(crate) bytes: u64,
 }
 
-/// What is outstanding. **Invariant**: never more than the limit, but for a single record that is larger.
+/// What is outstanding. **Invariant**: never more than the limit, but for a single record: one that is larger, or one that comes
+/// before all others, which may wait for it.
 ///
 /// A credit is taken for a root and comes back when nothing is at work at it any more, whatever became of the record: however
 /// it was split on the way, filtered or set aside. Going around the turn loop takes none, so the loop cannot starve.
@@ -23,7 +22,7 @@ pub(crate) struct Window {
     limit: Limit,
     /// Roots that one record takes, from a multiple of it on: the n-th dialogue that it begins is n roots further.
     span: u64,
-    taken: HashMap<u64, Taken>,
+    taken: BTreeMap<u64, Taken>,
     bytes: u64,
     /// Roots taken at ticks that are not closed yet: what is at work at them is not known.
     entering: VecDeque<(Tick, u64)>,
@@ -37,7 +36,7 @@ struct Taken {
 
 impl Window {
     pub(crate) fn new(limit: Limit, span: u64) -> Self {
-        Window { limit, span, taken: HashMap::new(), bytes: 0, entering: VecDeque::new() }
+        Window { limit, span, taken: BTreeMap::new(), bytes: 0, entering: VecDeque::new() }
     }
 
     /// Takes a credit, if there is one; a root that has one already needs no other.
@@ -46,7 +45,9 @@ impl Window {
             taken.entering += 1;
         } else {
             let free = self.taken.len() < self.limit.records && self.bytes + bytes <= self.limit.bytes;
-            if !free && !self.taken.is_empty() {
+            let first = self.taken.first_key_value().is_none_or(|(other, _)| root < *other);
+            let is_one_more = self.taken.len() <= self.limit.records && self.bytes <= self.limit.bytes;
+            if !free && !(first && (is_one_more || self.taken.is_empty())) {
                 return false;
             }
             self.bytes += bytes;
@@ -109,6 +110,15 @@ mod tests {
         ledger.take(&mut vec![busy(3, -1, 2)]);
         let ended = ledger.advance(3);
         assert!(window.settle(3, &ended, &ledger));
+        assert_eq!(window.outstanding(), (0, 0));
+    }
+
+    #[test]
+    fn what_comes_before_all_others_is_let_in_one_at_a_time() {
+        let mut window = Window::new(Limit { records: 2, bytes: 100 }, 1);
+        assert!(window.take(7, 1, 1) && window.take(8, 1, 1) && !window.take(9, 1, 1));
+        assert!(window.take(3, 1, 1) && !window.take(2, 1, 1) && !window.take(4, 1, 1));
+        window.settle(2, &[], &Ledger::default());
         assert_eq!(window.outstanding(), (0, 0));
     }
 

@@ -34,23 +34,33 @@ pub(crate) struct Grouping {
     pub(crate) name: String,
     /// All records of a group come from one row.
     pub(crate) within_row: bool,
+    /// No group is run while anything is at work that makes side records.
+    pub(crate) sides_first: bool,
     /// Where members are put that do not fit into memory.
     pub(crate) spill: PathBuf,
     pub(crate) ending: Ending,
     pub(crate) fail: OnFailure,
 }
 
+impl Grouping {
+    /// Whether a group that waits does so for more than what is at work in its place: then a row of its own stands for it.
+    fn stands_for_itself(&self) -> bool {
+        !self.within_row || self.sides_first
+    }
+}
+
 /// Each item of the result is one invocation.
 pub(crate) fn group<'s>(
     members: KeyedRecords<'s>,
     sides: KeyedRecords<'s>,
-    busy: Busys<'s>,
+    [busy, ahead]: [Busys<'s>; 2],
     grouping: Grouping,
 ) -> Made<'s> {
     let mut builder = OperatorBuilder::new(format!("{} groups", grouping.name), members.scope());
     let mut members = builder.new_input(members.inner, Exchange::new(|(keyed, _, _): &Update<Keyed>| hash(&keyed.key)));
     let mut sides = builder.new_input(sides.inner.broadcast(), Pipeline);
     let mut busy = builder.new_input(busy.inner.broadcast(), Pipeline);
+    let mut ahead = builder.new_input(ahead.inner.broadcast(), Pipeline);
     let (ports, made) = Ports::new(&mut builder);
     let again = made.items.scope().activator_for(builder.operator_info().address);
     builder.build(move |mut capabilities| {
@@ -60,6 +70,7 @@ pub(crate) fn group<'s>(
             members.for_each(|_, data| state.put_off(data, |change| &mut change.members));
             sides.for_each(|_, data| state.put_off(data, |change| &mut change.sides));
             busy.for_each(|_, data| state.ledger.take(data));
+            ahead.for_each(|_, data| state.ahead.take(data));
             let Some(front) = ports.front() else { return };
             let next = lowest(frontiers);
             if next.is_none_or(|next| next > front) || !state.ready.is_empty() {
@@ -101,6 +112,8 @@ struct State {
     grouping: Grouping,
     groups: Groups,
     ledger: Ledger,
+    /// What is at work on side records, where groups wait for it.
+    ahead: Ledger,
     changes: BTreeMap<Tick, Change>,
     dirty: HashMap<Id, Dirty>,
     /// Dirty groups that span rows and are complete, if nothing has begun to work since; the next one comes last.
@@ -112,7 +125,7 @@ impl State {
     fn new(grouping: Grouping) -> Self {
         let groups = Groups::new(&grouping.spill, IN_MEMORY);
         let (ledger, changes, dirty, ready) = (Ledger::default(), BTreeMap::new(), HashMap::new(), Vec::new());
-        State { grouping, groups, ledger, changes, dirty, ready, emitted: Emitted::default() }
+        State { grouping, groups, ledger, ahead: Ledger::default(), changes, dirty, ready, emitted: Emitted::default() }
     }
 
     /// Keeps changes until their tick is closed; most come with others of the same.
@@ -134,6 +147,7 @@ impl State {
         let last = due.keys().next_back().copied().unwrap_or(front);
         let done = due.into_iter().try_for_each(|(at, change)| self.take_in(at, change)).and_then(|()| {
             self.ledger.advance(closed);
+            self.ahead.advance(closed);
             let at = next.map_or(last.max(front), |next| (next - 1).max(front));
             if self.grouping.within_row { self.run(at) } else { self.run_ready(at, next.is_none()) }
         });
@@ -163,7 +177,7 @@ impl State {
             Some(_) => place,
             None => {
                 let was = self.groups.invocation(id)?;
-                let place = place.or(was.as_ref().map(|item| item.place).filter(|_| !self.grouping.within_row));
+                let place = place.or(was.as_ref().map(|item| item.place).filter(|_| self.grouping.stands_for_itself()));
                 self.emitted.items.extend(was.map(|item| (item, at, -1)));
                 place
             }
@@ -172,8 +186,7 @@ impl State {
         Ok(())
     }
 
-    /// Notes that a group has changed in a place. Of one that spans rows only whether anything is at work counts: a row stands
-    /// for it as soon as it has a place.
+    /// Notes that a group has changed in a place. Where more than that place counts a row stands for it as soon as it has one.
     fn mark(&mut self, id: Id, place: Option<Place>, at: Tick) {
         let (key, dirty) = (self.groups.key(id), self.dirty.entry(id).or_default());
         let Some(place) = place else { return };
@@ -181,7 +194,8 @@ impl State {
             if dirty.places.last() != Some(&place) {
                 dirty.places.push(place);
             }
-        } else if dirty.busy.is_none() {
+        }
+        if self.grouping.stands_for_itself() && dirty.busy.is_none() {
             let busy = dirty.busy.insert(Busy { place, what: hash(key), credited: false });
             self.emitted.busy.push((busy.clone(), at, 1));
         }
@@ -189,6 +203,9 @@ impl State {
 
     /// Sends on the groups within a row that are complete.
     fn run(&mut self, at: Tick) -> io::Result<()> {
+        if !self.ahead.is_empty() {
+            return Ok(());
+        }
         let ledger = &self.ledger;
         let complete = |dirty: &Dirty| ledger.is_empty() || !dirty.places.iter().any(|place| ledger.holds(*place));
         let mut complete: Vec<_> = self.dirty.extract_if(|_, dirty| complete(dirty)).collect();

@@ -29,18 +29,24 @@ pub(super) struct Versions(Mutex<State>);
 struct State {
     /// Roots below this one have been taken in.
     below: u64,
-    versions: Vec<(u64, Shared)>,
+    versions: Vec<(u64, Option<Shared>)>,
     gates: Vec<SyncActivator>,
 }
 
 impl Versions {
+    /// Those of a view that is not there: nothing waits, and nothing gets one.
+    pub(super) fn absent() -> Arc<Self> {
+        let state = State { below: u64::MAX, versions: vec![(0, None)], gates: Vec::new() };
+        Arc::new(Versions(Mutex::new(state)))
+    }
+
     /// Takes what the view tells.
     pub(super) fn tell(&self, versions: Vec<Version>, below: Option<u64>) {
         if versions.is_empty() && below.is_none() {
             return;
         }
         let mut state = self.lock();
-        state.versions.extend(versions.into_iter().map(|version| (version.below, version.record.into())));
+        state.versions.extend(versions.into_iter().map(|version| (version.below, Some(version.record.into()))));
         state.below = below.unwrap_or(state.below);
         for gate in &state.gates {
             // Fails only when the dataflow has ended.
@@ -48,11 +54,11 @@ impl Versions {
         }
     }
 
-    /// The newest version made of nothing but roots below the bound, once all of those have been taken in.
-    fn of(&self, bound: u64) -> Option<Shared> {
+    /// The newest version made of nothing but roots below the bound, if there is any to come, once all of those have been taken in.
+    fn of(&self, bound: u64) -> Option<Option<Shared>> {
         let state = self.lock();
-        let made = state.versions.iter().rev().find(|(below, _)| *below <= bound);
-        made.filter(|_| state.below >= bound).map(|(_, record)| Arc::clone(record))
+        let made = state.versions.iter().filter(|(below, _)| *below <= bound).max_by_key(|(below, _)| *below);
+        made.filter(|_| state.below >= bound).map(|(_, record)| record.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -88,8 +94,9 @@ pub(super) fn in_step<'s>(input: Items<'s>, versions: Arc<Versions>, lag: u64, e
     made
 }
 
-fn with_version(item: Item, version: &Shared) -> Result<Item, String> {
-    let bytes = frame::encode_invocation("", &[&item.bytes.0[..]], &[&version[..]], &[]);
+fn with_version(item: Item, version: &Option<Shared>) -> Result<Item, String> {
+    let with: Vec<&[u8]> = version.iter().map(|version| &version[..]).collect();
+    let bytes = frame::encode_invocation("", &[&item.bytes.0[..]], &with, &[]);
     Ok(Item { place: item.place, bytes: Bytes::from(bytes.map_err(|error| error.to_string())?) })
 }
 
@@ -100,7 +107,9 @@ mod tests {
     #[test]
     fn a_version_is_made_of_rows_far_enough_before() {
         let versions = Versions::default();
-        let of = |row: u64, lag| versions.of(bound(Place { root: row * Place::ROW + 3, lap: 0 }, lag)).map(|v| v[0]);
+        let of = |row: u64, lag| {
+            versions.of(bound(Place { root: row * Place::ROW + 3, lap: 0 }, lag)).flatten().map(|v| v[0])
+        };
         assert_eq!(of(0, 2), None);
         let version = |below, name| Version { below, record: vec![name] };
         versions.tell(vec![version(0, 0)], None);

@@ -51,7 +51,7 @@ pub struct Poll {
     pub work: Vec<(u64, isize)>,
     /// New versions, each made of more than those before it.
     pub versions: Vec<Version>,
-    /// All records whose roots are below this one have been taken in: no more of them makes a version.
+    /// All records whose roots are below this one have been taken in, whenever they make a version.
     pub below: Option<u64>,
 }
 

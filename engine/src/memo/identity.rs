@@ -31,7 +31,7 @@ impl Identity {
             json(serde_json::to_vec(messages)),
             json(serde_json::to_vec(sampling)),
             sample.to_le_bytes().into(),
-            json(serde_json::to_vec(adapter)),
+            json(serde_json::to_vec(&adapter.as_deref().map(version))),
             json(serde_json::to_vec(schema)),
         ];
         let mut whole = blake3::Hasher::new();
@@ -50,6 +50,11 @@ impl Identity {
     }
 }
 
+/// The version of an adapter: the name of its folder, wherever that is.
+fn version(folder: &str) -> &str {
+    folder.rsplit(['/', '\\']).next().unwrap_or(folder)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +69,12 @@ mod tests {
             (Identity::of("build", "other model", &request), "the model"),
             (Identity::of("build", "model", &Request { sample: 1, ..request }), "the sample"),
         ];
+        let adapted = |folder: &str| {
+            let request = Request { adapter: Some(folder.into()), ..Request::new("m", Vec::new()) };
+            Identity::of("build", "model", &request).key
+        };
+        assert_eq!(adapted("/here/state/adapters/0a1b"), adapted("/there/0a1b"));
+        assert_ne!(adapted("/here/0a1b"), adapted("/here/0a1c"));
         for (other, part) in others {
             assert_ne!(base.key, other.key);
             assert_eq!(base.differences(&other.parts), [part]);

@@ -85,6 +85,7 @@ pub(super) fn prepare(
         interrupt: Arc::clone(&options.interrupt),
         renew: Arc::clone(&options.renew),
         rejected: Mutex::new(views.then(|| Box::new(rejected) as Box<dyn View>)),
+        versions: options.trace.is_none(),
         budget: Budget { failures: plan.run.max_failures, share: plan.run.max_failure_share },
         state: options.out.join("state"),
         watch: options.watch,
@@ -109,12 +110,12 @@ fn mark_primary(stages: &mut [Prepared]) {
 
 /// What waits for versions is let in behind that: a dialogue that holds a credit must not wait for one that has none.
 fn admit_behind(stages: &mut [Prepared]) {
-    for node in 0..stages.len() {
-        if stages[node].lag.is_some() {
-            stages[node].admits = true;
-            for from in stages[node].plan.from.clone() {
-                stages[from].admits = false;
-            }
+    let mut open: Vec<usize> = (0..stages.len()).filter(|node| stages[*node].lag.is_some()).collect();
+    open.iter().for_each(|node| stages[*node].admits = true);
+    while let Some(node) = open.pop() {
+        for from in stages[node].plan.from.clone() {
+            stages[from].admits = false;
+            open.push(from);
         }
     }
 }
@@ -157,7 +158,8 @@ impl Preparing<'_> {
         };
         let (closes_loop, admits, view) = (entry.closes_loop, entry.admits, Mutex::new(None));
         let (plan, lag) = (stage.clone(), entry.lag.map(|lag| lag(&stage.settings)));
-        Ok(Prepared { plan, counts, applied, view, source, primary: false, closes_loop, lag, admits })
+        let sides_first = entry.sides_first;
+        Ok(Prepared { plan, counts, applied, view, source, primary: false, closes_loop, sides_first, lag, admits })
     }
 
     /// The view of a stage, if it is one and is wanted.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use obvert_api::form::{Form, Stop, Talk, unfenced};
-use obvert_api::prompt::{Language, fill};
+use obvert_api::prompt::{Language, fenced, fill};
 use obvert_api::record::{Constraint, Message, PairConstraint, Verdict};
 use obvert_api::serde::Deserialize;
 use obvert_api::serde_json::{self, json};
@@ -93,7 +93,8 @@ impl Question<'_> {
         let template = language
             .unwrap_or_else(|| Language::of(&demands))
             .pick(include_str!("../prompts/judge.en.txt"), include_str!("../prompts/judge.zh.txt"));
-        let places = [("query", self.query), ("response", self.response), ("demands", demands.as_str())];
+        let (query, response) = (fenced(self.query), fenced(self.response));
+        let places = [("query", query.as_str()), ("response", &response), ("demands", &demands)];
         let mut request = Request::new(&model.0, vec![Message::new("user", fill(template, &places))]);
         let ids: Vec<&str> = asked.iter().map(|demand| demand.id).collect();
         request.schema = Some(Json(schema(&ids)));

@@ -3,7 +3,7 @@
 //! For the history it makes an answer that is worth going on from, for candidates it makes vectors that differ.
 
 use obvert_api::form::{Stop, Talk, answered};
-use obvert_api::prompt::{Language, fill};
+use obvert_api::prompt::{Language, fenced, fill};
 use obvert_api::record::{Judged, Message, Response, Verdict};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
@@ -30,6 +30,9 @@ pub(crate) struct Critique {
     /// Revisions at most, each of the best response so far.
     #[serde(default = "three")]
     revisions: u32,
+    /// How freely it revises.
+    #[serde(default = "temperature")]
+    temperature: f32,
     /// Longest revision, in tokens.
     #[serde(default = "max_tokens")]
     #[schemars(range(min = 1))]
@@ -42,6 +45,10 @@ fn enough() -> f64 {
 
 fn three() -> u32 {
     3
+}
+
+fn temperature() -> f32 {
+    0.7
 }
 
 fn max_tokens() -> u32 {
@@ -92,19 +99,25 @@ fn share(judged: &Judged) -> f64 {
 }
 
 impl Critique {
-    /// Adds revisions of the best, as long as that is poor.
+    /// Adds revisions of the best, as long as that is poor. One that is nothing, is cut off, or cannot be judged is none, and the last.
     fn revise(&self, pool: &mut Vec<Judged>, talk: &mut Talk) -> Result<(), Stop> {
-        for _ in 0..self.revisions {
+        for nth in 0..self.revisions {
             let Some(poor) = best(pool).filter(|best| share(best) < self.min_satisfied) else { break };
-            let reply = talk.say(self.request(poor)?)?;
+            let reply = talk.say(self.request(poor, nth)?)?;
+            if reply.text.trim().is_empty() || !reply.finished {
+                break;
+            }
             let sample = pool.iter().map(|judged| judged.response.sample + 1).max().unwrap_or_default();
-            let revised = self.revised(poor, sample, reply);
-            pool.push(self.judge.judge(revised, talk)?);
+            match self.judge.judge(self.revised(poor, sample, reply), talk) {
+                Err(Stop::Failed(_)) => break,
+                judged => pool.push(judged?),
+            }
         }
         Ok(())
     }
 
-    fn request(&self, poor: &Judged) -> Result<Request, Error> {
+    /// The question for a revision. If the one before did not help this is another sample of the same.
+    fn request(&self, poor: &Judged, nth: u32) -> Result<Request, Error> {
         let turn = &poor.response.turn;
         let demands = demands(turn)?;
         let of = |satisfied| demands.iter().zip(&poor.verdicts).filter(move |(_, v)| v.satisfied == Some(satisfied));
@@ -114,10 +127,12 @@ impl Critique {
             .language
             .unwrap_or_else(|| Language::of(&missing))
             .pick(include_str!("../prompts/critique.en.txt"), include_str!("../prompts/critique.zh.txt"));
-        let response = poor.response.text.as_str();
-        let places = [("query", turn.query.as_str()), ("response", response), ("demands", &missing), ("kept", &kept)];
+        let (query, response) = (fenced(&turn.query), fenced(&poor.response.text));
+        let places = [("query", query.as_str()), ("response", &response), ("demands", &missing), ("kept", &kept)];
         let mut request = Request::new(&self.model.0, vec![Message::new("user", fill(template, &places))]);
-        request.sampling = Sampling { max_tokens: self.max_tokens, ..Sampling::default() };
+        request.sampling =
+            Sampling { max_tokens: self.max_tokens, temperature: self.temperature, ..Sampling::default() };
+        request.sample = nth;
         Ok(request)
     }
 

@@ -32,8 +32,9 @@ impl Map for Verify {
         let question = Question { query, response: &pair.chosen, demands: decided.map(Demand::from).collect() };
         let verdicts = answered(question.decide(&self.0, &mut out.talk(replies)))?;
         let Some(verdicts) = verdicts else { return Ok(()) };
-        if let Some(verdict) = verdicts.iter().find(|verdict| verdict.satisfied == Some(false)) {
-            return Err(Error(format!("the chosen response violates `{}` of x_S", verdict.constraint)));
+        if let Some(verdict) = verdicts.iter().find(|verdict| verdict.satisfied != Some(true)) {
+            let cause = if verdict.satisfied.is_some() { "violates" } else { "is not seen to satisfy" };
+            return Err(Error(format!("the chosen response {cause} `{}` of x_S", verdict.constraint)));
         }
         out.emit(pair);
         Ok(())

@@ -1,7 +1,7 @@
 //! Which conditional constraints a query triggers, by a judge.
 
 use obvert_api::form::{Form, Stop, Talk, unfenced};
-use obvert_api::prompt::fill;
+use obvert_api::prompt::{fenced, fill};
 use obvert_api::record::{Message, Session};
 use obvert_api::{Error, Request, serde_json};
 
@@ -27,7 +27,7 @@ impl PersonaPlay {
         let template = self
             .language(session)
             .pick(include_str!("../prompts/triggers.en.txt"), include_str!("../prompts/triggers.zh.txt"));
-        let text = fill(template, &[("query", query), ("conditions", &conditions)]);
+        let text = fill(template, &[("query", &fenced(query)), ("conditions", &conditions)]);
         Ok(Request::new(&judge.0, vec![Message::new("user", text)]))
     }
 }

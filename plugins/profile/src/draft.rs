@@ -34,8 +34,8 @@ impl Draft {
     pub(crate) fn of(self, role: Profile) -> Profile {
         let constraint = |(index, row): (usize, Row)| Constraint {
             id: format!("{}-{}", row.group, index + 1),
-            text: row.text,
-            when: row.when,
+            text: row.text.trim().into(),
+            when: row.when.map(|when| when.trim().into()),
             check: None,
             depends: Vec::new(),
         };
@@ -110,6 +110,7 @@ pub(crate) fn sound(text: &str, when: Option<&str>) -> Result<(), String> {
     match (text.trim(), when.map(str::trim)) {
         ("", _) => Err("is empty".into()),
         (text, _) if text.contains('\n') => Err("has several lines".into()),
+        (_, Some(when)) if when.contains('\n') => Err("has a `when` of several lines".into()),
         (_, Some("")) => Err("has an empty `when`; it is null where the constraint is always in force".into()),
         _ => Ok(()),
     }

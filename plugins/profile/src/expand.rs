@@ -1,5 +1,7 @@
 //! Writes a profile for a role: description, skills and constraints, which are looked through and put right one by one.
 
+use std::collections::BTreeSet;
+
 use obvert_api::form::{Form, Stop, Talk, answered};
 use obvert_api::prompt::{Language, fill};
 use obvert_api::record::{Constraint, Message, Profile};
@@ -107,11 +109,15 @@ impl ExpandProfile {
         Ok(self.without(profile, &wrong)?)
     }
 
-    /// The profile without what cannot stay, if enough is left.
+    /// The profile without what cannot stay and what means nothing without that, if enough is left.
     fn without(&self, mut profile: Profile, wrong: &[Wrong]) -> Result<Profile, Error> {
-        let stays = |id: &String| !wrong.iter().any(|wrong| wrong.id == *id);
-        profile.constraints.retain(|constraint| stays(&constraint.id));
-        profile.constraints.iter_mut().for_each(|constraint| constraint.depends.retain(stays));
+        let mut gone: BTreeSet<String> = wrong.iter().map(|wrong| wrong.id.clone()).collect();
+        while let Some(next) = profile.constraints.iter().find(|constraint| {
+            !gone.contains(&constraint.id) && constraint.depends.iter().any(|other| gone.contains(other))
+        }) {
+            gone.insert(next.id.clone());
+        }
+        profile.constraints.retain(|constraint| !gone.contains(&constraint.id));
         let (left, least) = (profile.constraints.len(), self.min_constraints);
         match left < least {
             true => {

@@ -74,7 +74,7 @@ pub(crate) fn read(wrong: &[Wrong], reply: &str) -> Result<Vec<Row>, String> {
 /// A constraint as it was written anew, if it was.
 pub(crate) fn put_right(constraint: &mut Constraint, rows: &[Row]) {
     if let Some(row) = rows.iter().find(|row| row.id == constraint.id) {
-        constraint.text.clone_from(&row.text);
-        constraint.when.clone_from(&row.when);
+        constraint.text = row.text.trim().into();
+        constraint.when = row.when.as_ref().map(|when| when.trim().into());
     }
 }

@@ -22,7 +22,7 @@ struct Rule(Regex, fn(&Captures) -> Option<Value>);
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let not = "(?<not>do not |don't |never |not )?";
     let verb = "(?:write|use|have|contain|be|answer (?:with|in)|respond (?:with|in)|reply (?:with|in))";
-    let least = "at least|no fewer than|no less than|a minimum of|more than|over";
+    let least = "at least|no fewer than|no less than|a minimum of|more than";
     let most = "at most|no more than|not more than|a maximum of|up to|fewer than|less than|under";
     let bound = format!(
         "(?:{verb} |keep {ANSWER}(?:to |under )?|limit {ANSWER}to )?(?:(?<least>{least})|(?<most>{most})) {NUMBER}"
@@ -32,15 +32,15 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         (format!("{bound} (?<unit>word|sentence|line)s?(?: long| in total| in all)?"), counted),
         (format!("(?:(?:do not|don't|never|not) (?:use|contain|include)|avoid(?: using)?|use no|contain no)(?: any)? {mark}"), |found| mark_of(found, true)),
         (format!("(?:use|include|contain) at least (?:one|1) {mark}"), |found| mark_of(found, false)),
-        ("(?:(?<not>do not|don't|never) )?ask (?:any questions?|at least (?:one|1) question|a question|questions)".into(), |found| Some(flagged("question", found))),
-        (format!("{not}(?:use|include|contain|mention) the (?:exact )?(?:word|keyword) (?:{QUOTED}|(?<bare>\\w+))"), |found| worded("contains", "word", found)),
-        (format!("{not}(?:begin|start|open) {ANSWER}with the (?:exact )?word {QUOTED}"), |found| worded("begins_with", "word", found)),
-        (format!("{not}(?:end|finish|close|conclude) {ANSWER}with the (?:exact )?(?:words?|phrase) {QUOTED}"), |found| worded("ends_with", "phrase", found)),
-        ("(?:write|answer|respond|reply|be)(?: only| entirely)? (?:in|with) (?:all )?(?:lower ?case|small)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "lower_case" }))),
-        ("(?:write|answer|respond|reply|be)(?: only| entirely)? (?:in|with) (?:all )?(?:upper ?case|capital|caps)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "upper_case" }))),
+        ("(?:(?<not>do not|don't|never) ask (?:any )?questions?|ask (?:at least (?:one|1)|a) question)".into(), |found| Some(flagged("question", found))),
+        (format!("{not}(?:use|include|contain|mention) the (?:word|keyword) {QUOTED}"), |found| worded("contains", "word", found)),
+        (format!("{not}(?:begin|start|open) {ANSWER}with the word {QUOTED}"), |found| worded("begins_with", "word", found)),
+        (format!("{not}(?:end|finish|close|conclude) {ANSWER}with the (?:words?|phrase) {QUOTED}"), |found| worded("ends_with", "phrase", found)),
+        ("(?:write|answer|respond|reply|be)(?: only| entirely)? in (?:all )?(?:lower ?case|small letters)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "lower_case" }))),
+        ("(?:write|answer|respond|reply|be)(?: only| entirely)? in (?:all )?(?:upper ?case|capital letters|capitals|caps)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "upper_case" }))),
         (format!("(?:give|write|wrap|return) {ANSWER}(?:as|in) valid json"), |_| Some(json!({ "type": "detectable_format:json_format" }))),
         (format!("wrap {ANSWER}in double quotation marks"), |_| Some(json!({ "type": "startend:quotation" }))),
-        (format!("{verb} exactly {NUMBER} (?:markdown )?bullet points?"), |found| Some(json!({ "type": "detectable_format:number_bullet_lists", "num_bullets": number(found)? }))),
+        (format!("{verb} exactly {NUMBER} markdown bullet points?"), |found| Some(json!({ "type": "detectable_format:number_bullet_lists", "num_bullets": number(found)? }))),
     ];
     let build =
         |(wording, build): (String, _)| Some(Rule(Regex::new(&format!("^(?i:{LEAD}{wording})[.!]?$")).ok()?, build));
@@ -86,7 +86,7 @@ fn counted(found: &Captures) -> Option<Value> {
     let (n, unit) = (number(found)?, found.name("unit")?.as_str().to_lowercase());
     let strict = |group: &str| found.name(group).map(|bound| bound.as_str().to_lowercase());
     let (field, n) = match (strict("least"), strict("most")) {
-        (Some(bound), _) if ["more than", "over"].contains(&bound.as_str()) => ("at_least", n + 1),
+        (Some(bound), _) if bound == "more than" => ("at_least", n + 1),
         (Some(_), _) => ("at_least", n),
         (_, Some(bound)) if ["fewer than", "less than", "under"].contains(&bound.as_str()) => {
             ("at_most", n.checked_sub(1)?)
@@ -116,7 +116,8 @@ fn flagged(kind: &str, found: &Captures) -> Value {
 }
 
 fn worded(kind: &str, field: &str, found: &Captures) -> Option<Value> {
-    let word = found.name("word").or_else(|| found.name("bare"))?.as_str();
+    // Where words are not set apart, as in Chinese, none would be found.
+    let word = found.name("word").map(|word| word.as_str()).filter(|word| !word.chars().any(|c| c >= '\u{2e80}'))?;
     let mut form = flagged(kind, found);
     form[field] = word.into();
     Some(form)

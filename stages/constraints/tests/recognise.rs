@@ -47,14 +47,20 @@ fn other_wordings_are_recognised() {
             json!({"type": "contains", "word": "price", "negated": true}),
         ),
         ("Never mention the word \"price\".", json!({"type": "contains", "word": "price", "negated": true})),
-        ("The answer must contain the word amber.", json!({"type": "contains", "word": "amber"})),
-        ("The answer must not contain the word amber.", json!({"type": "contains", "word": "amber", "negated": true})),
+        ("The answer must contain the word \"amber\".", json!({"type": "contains", "word": "amber"})),
+        (
+            "The answer must not contain the word \"amber\".",
+            json!({"type": "contains", "word": "amber", "negated": true}),
+        ),
         ("The answer must not contain any commas.", json!({"type": "comma", "negated": true})),
         ("Start every reply with the word \"Ahoy\".", json!({"type": "begins_with", "word": "Ahoy"})),
         ("Answer in all lowercase letters.", json!({"type": "lower_case"})),
         ("Write entirely in capital letters.", json!({"type": "upper_case"})),
         ("Give the entire response as valid JSON.", json!({"type": "detectable_format:json_format"})),
-        ("Use exactly 3 bullet points.", json!({"type": "detectable_format:number_bullet_lists", "num_bullets": 3})),
+        (
+            "Use exactly 3 markdown bullet points.",
+            json!({"type": "detectable_format:number_bullet_lists", "num_bullets": 3}),
+        ),
     ] {
         assert_eq!(recognised(demand), Constraint::from_json(&form).unwrap().to_json(), "{demand}");
     }
@@ -69,12 +75,20 @@ fn what_only_looks_like_one_is_left_to_a_judge() {
         "When asked about tea, use at most 50 words.",
         "Do not use commas in lists.",
         "Use the word \"river\" twice.",
-        "Mention the word river or the word sea.",
+        "Mention the word \"river\" or the word \"sea\".",
         "Begin with the words of a poem.",
         "End with the phrase \"Yours, Leo.\"",
         "Do not write in capital letters.",
         "Use at least one comma and one digit.",
         "Ask at least two questions.",
+        "Ask any questions.",
+        "Include the word count.",
+        "Do not mention the word limit.",
+        "Write over three lines.",
+        "Write with capital letters.",
+        "Use the exact word \"NASA\".",
+        "Use the word \"你好\".",
+        "Use exactly 3 bullet points.",
         "",
     ] {
         assert_eq!(Constraint::recognise(demand), None, "{demand}");

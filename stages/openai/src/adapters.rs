@@ -18,8 +18,11 @@ impl Loaded {
     /// The name of the model that answers with the adapter of a folder. Calls that come while it is loaded wait for that.
     pub(crate) fn name(&self, client: &Client, folder: &str, within: Duration) -> Result<String, Failure> {
         if client.settings.adapters == Adapters::None {
-            let cause = format!("the server is not handed adapters, such as {folder}: see `adapters` of the model");
-            return Err(Failure::new(cause, Then::Leave));
+            let cause = format!(
+                "it is to answer with the adapter {folder}: set adapters = \"vllm\" in [model.*] where the server can be handed \
+                 adapters, or adapted = false in a stage that asks a model of another kind"
+            );
+            return Err(Failure::new(cause, Then::End));
         }
         let name = Path::new(folder).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut loaded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,5 +48,7 @@ fn load(client: &Client, name: &str, folder: &str, within: Duration) -> Result<(
         return Ok(());
     }
     let refused = failure::of_status(status, &Default::default(), &said, true);
-    Err(Failure { cause: format!("the adapter {} is not loaded: {}", folder.display(), refused.cause), ..refused })
+    let cause = format!("the adapter {} is not loaded: {}", folder.display(), refused.cause);
+    // What is refused once is refused for all answers.
+    Err(Failure { cause, then: if refused.then == Then::Leave { Then::End } else { refused.then }, ..refused })
 }

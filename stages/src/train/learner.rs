@@ -71,6 +71,8 @@ struct Before {
     stream: Stream,
     /// Of a resumed trainer that the sequence had not caught up with.
     passed: Option<Passed>,
+    /// Adapters on the way that were met again until then.
+    met: usize,
 }
 
 /// Batches that a resumed trainer has behind it, as far as they were told again.
@@ -116,10 +118,13 @@ impl Learner {
         let checkpoints = checkpoints.map_err(|e| e.to_string())?;
         let (mut trainer, mut cursor) = resume(settings, &policy, &checkpoints)?;
         let handed_out = state.join(format!("{}.versions.jsonl", context.stage));
-        let mut refreshed = Refreshed::open(&handed_out, settings.refresh_every).map_err(|e| e.to_string())?;
+        let mut refreshed =
+            Refreshed::open(&handed_out, &state.join("adapters"), settings.refresh_every).map_err(|e| e.to_string())?;
         if refreshed.lacks(trainer.steps()) {
             tracing::warn!("adapters that dialogues were played with are not there any more: training starts over");
-            (trainer, cursor) = (settings.trainer(&policy)?, Cursor::new(settings, &policy));
+            // The model may fill a device: there is room for one trainer.
+            trainer.start_over(settings.adapter(&policy).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+            cursor = Cursor::new(settings, &policy);
         }
         refreshed.go_back(trainer.steps()).map_err(|e| e.to_string())?;
         let known = state.join(format!("{}.reference.cache", context.stage));
@@ -199,10 +204,11 @@ impl Learner {
 
     /// Takes back what was done at an end that was none.
     fn go_back(&mut self) -> Result<(), String> {
-        let Some(Before { state, cursor, stream, passed }) = self.before_end.take() else { return Ok(()) };
+        let Some(Before { state, cursor, stream, passed, met }) = self.before_end.take() else { return Ok(()) };
         let step = state.step;
         self.trainer.resume(state).map_err(|e| e.to_string())?;
         self.refreshed.go_back(step).map_err(|e| e.to_string())?;
+        self.refreshed.met = met;
         (self.cursor, self.stream, self.passed) = (cursor, stream, passed);
         self.diary.go_back(step)
     }
@@ -222,7 +228,7 @@ impl Learner {
     fn take_rest(&mut self) -> Result<bool, String> {
         let state = self.trainer.state().map_err(|e| e.to_string())?;
         let (cursor, stream, passed) = (self.cursor.clone(), self.stream.clone(), self.passed.clone());
-        let before = Before { state, cursor, stream, passed };
+        let before = Before { state, cursor, stream, passed, met: self.refreshed.met };
         while let Some(batch) = self.stream.pop() {
             if self.stopped() {
                 return Ok(false);

@@ -25,7 +25,7 @@ pub(super) struct Refreshed {
     every: Option<u64>,
     rows: Vec<Row>,
     /// How many were met again so far.
-    met: usize,
+    pub(super) met: usize,
 }
 
 /// What a point among the pairs is to a learner that is told them again.
@@ -39,14 +39,17 @@ pub(super) enum Met {
 }
 
 impl Refreshed {
-    /// Those of a learner that has so many updates behind it.
+    /// Those that the file names, of which as many are wanted, in the folder of adapters, which may have been moved since.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub(super) fn open(path: &Path, every: Option<u64>) -> Result<Self, Error> {
+    pub(super) fn open(path: &Path, adapters: &Path, every: Option<u64>) -> Result<Self, Error> {
         let text = if path.exists() { fs::read_to_string(path).map_err(Error::io(path))? } else { String::new() };
-        // A line that is cut off is of an adapter that nobody was given.
         let rows = text.lines().map_while(|line| serde_json::from_str::<Row>(line).ok());
+        let rows = rows.map(|mut row| {
+            row.adapter.path = adapters.join(&row.adapter.version).to_string_lossy().into_owned();
+            row
+        });
         let due = |row: &Row| every.is_some_and(|every| row.adapter.steps.is_multiple_of(every));
         Ok(Refreshed { path: path.into(), every, rows: rows.filter(due).collect(), met: 0 })
     }
@@ -118,20 +121,20 @@ mod tests {
         let adapter =
             |steps| Adapter { version: format!("v{steps}"), path: folder.path().display().to_string(), steps };
         let cursor = |pairs, chain: &str| Cursor { pairs, chain: chain.into(), ..Cursor::default() };
-        let mut first = Refreshed::open(&path, Some(2)).unwrap();
+        let mut first = Refreshed::open(&path, folder.path(), Some(2)).unwrap();
         for (steps, pairs, chain) in [(2, 8, "a"), (4, 16, "b"), (6, 24, "c")] {
             first.note(&cursor(pairs, chain), &adapter(steps)).unwrap();
         }
         first.go_back(5).unwrap();
-        let mut again = Refreshed::open(&path, Some(2)).unwrap();
+        let mut again = Refreshed::open(&path, folder.path(), Some(2)).unwrap();
         assert!(!again.lacks(5) && again.lacks(6) && again.is_due(6) && !again.is_due(7));
         assert!(matches!(again.meet(&cursor(4, "x")), Met::Nothing));
         assert!(matches!(again.meet(&cursor(8, "a")), Met::Again(Adapter { steps: 2, .. })));
         assert!(matches!(again.meet(&cursor(12, "x")), Met::Nothing));
         assert!(matches!(again.meet(&cursor(16, "other")), Met::Others));
         // Who hands out half as often has half of them.
-        let rarer = Refreshed::open(&path, Some(4)).unwrap();
+        let rarer = Refreshed::open(&path, folder.path(), Some(4)).unwrap();
         assert_eq!((rarer.rows.len(), rarer.lacks(4), rarer.lacks(8)), (1, false, true));
-        assert!(!Refreshed::open(&path, None).unwrap().lacks(100));
+        assert!(!Refreshed::open(&path, folder.path(), None).unwrap().lacks(100));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{WORDS, falls, number};
+use super::{WORDS, falls, fenced, number};
 
 /// A profile for a role: four words to say, one of them only when it is asked for, a limit, and now and then what cannot stay.
 pub fn profile(prompt: &str) -> String {
@@ -51,15 +51,15 @@ pub fn query(body: &Value) -> String {
 }
 
 pub fn triggers(prompt: &str) -> String {
-    let met = prompt.lines().nth(1).unwrap().contains("price");
+    let met = fenced(prompt, "A user says:\n").contains("price");
     let conditions = prompt.lines().filter_map(|line| line.split_once(": when "));
     json!(conditions.filter(|_| met).map(|(id, _)| id).collect::<Vec<_>>()).to_string()
 }
 
 /// The answer with what it misses.
 pub fn revise(prompt: &str) -> String {
-    let (_, rest) = prompt.split_once("An assistant answered:\n").unwrap();
-    let (text, rest) = rest.split_once("\n\nThe answer does not do").unwrap();
+    let text = fenced(prompt, "An assistant answered:\n");
+    let (_, rest) = prompt.split_once("\n\nThe answer does not do").unwrap();
     let (missing, _) = rest.split_once("Rewrite the answer").unwrap();
     let words = missing.lines().filter_map(|line| line.split_once("must contain the word ")?.1.split('.').next());
     let missed: Vec<&str> = words.filter(|word| !text.contains(word)).collect();

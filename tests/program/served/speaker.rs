@@ -77,9 +77,15 @@ fn demands(prompt: &str) -> impl Iterator<Item = (&str, &str)> {
     prompt.lines().filter(|line| line.contains("the word ")).filter_map(|line| line.split_once(": "))
 }
 
+/// What stands between marks behind a line.
+fn fenced<'p>(prompt: &'p str, line: &str) -> &'p str {
+    let (_, rest) = prompt.split_once(line).unwrap();
+    let (mark, rest) = rest.strip_prefix("<<").unwrap().split_once('\n').unwrap();
+    rest.split_once(&format!("\n{mark}>>")).unwrap().0
+}
+
 fn judge(prompt: &str, lies: u64) -> String {
-    let (_, rest) = prompt.split_once("An assistant answered:\n").unwrap();
-    let (text, _) = rest.split_once("\n\nDoes the answer").unwrap();
+    let text = fenced(prompt, "An assistant answered:\n");
     let verdict = |(id, demand): (&str, &str)| {
         let lie = falls(&[prompt, demand, "lie"], lies);
         json!({ "id": id, "reason": "looked", "satisfied": satisfies(demand, text) != lie })

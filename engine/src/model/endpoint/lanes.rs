@@ -77,8 +77,9 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
             endpoint.end(cause);
             return None;
         }
-        let pause =
-            queue.next_due().map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()));
+        // A lane that ends takes what is next itself, and wakes others where it leaves room.
+        let due = if free > 0 { queue.next_due() } else { None };
+        let pause = due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()));
         queue = endpoint.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0;
     }
 }
