@@ -172,8 +172,11 @@ pub fn unfenced(reply: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// What is read of so many samples and what is asked, with the replies so far; how many replies are left for other questions.
-    fn asked(times: u32, repairs: usize, replies: &[&str]) -> Result<(Option<Vec<u32>>, Vec<Request>, usize), Error> {
+    /// What was read, what is asked, and how many replies are left for other questions.
+    type Asked = (Option<Vec<u32>>, Vec<Request>, usize);
+
+    /// What comes of so many samples with the replies so far.
+    fn asked(times: u32, repairs: usize, replies: &[&str]) -> Result<Asked, Error> {
         let read = |text: &str| unfenced(text).parse::<u32>().map_err(|error| error.to_string());
         let request = Request::new("m", vec![Message::new("user", "how many?")]);
         let reply = |text: &&str| Reply { text: (*text).into(), prompt_tokens: 1, reply_tokens: 1, finished: true };

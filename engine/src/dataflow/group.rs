@@ -190,10 +190,8 @@ impl State {
     fn mark(&mut self, id: Id, place: Option<Place>, at: Tick) {
         let (key, dirty) = (self.groups.key(id), self.dirty.entry(id).or_default());
         let Some(place) = place else { return };
-        if self.grouping.within_row {
-            if dirty.places.last() != Some(&place) {
-                dirty.places.push(place);
-            }
+        if self.grouping.within_row && dirty.places.last() != Some(&place) {
+            dirty.places.push(place);
         }
         if self.grouping.stands_for_itself() && dirty.busy.is_none() {
             let busy = dirty.busy.insert(Busy { place, what: hash(key), credited: false });

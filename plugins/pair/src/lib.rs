@@ -169,3 +169,6 @@ fn shown(
 }
 
 plugin!(PairUp);
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ fn read(reply: &str, asked: &[&Constraint]) -> Result<BTreeMap<String, String>, 
 }
 
 plugin!(Reverse);
+
+#[cfg(test)]
+mod tests;

@@ -11,40 +11,61 @@ use serde_json::{Value, json};
 use crate::constraint::Constraint;
 
 /// What may stand before a demand without changing it.
-const LEAD: &str = r"(?:please |always |you (?:must|should) |(?:the|your|each|every) (?:answer|response|reply) (?:must|should) |make sure to |be sure to )*";
+const LEAD: &str = "(?:please |always |you (?:must|should) |(?:the|your|each|every) (?:answer|response|reply) \
+                    (?:must|should) |make sure to |be sure to )*";
 const NUMBER: &str = "(?<n>[0-9]{1,6}|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)";
 const ANSWER: &str = "(?:(?:the|your|each|every) (?:entire |whole )?(?:answer|response|reply) )?";
 const QUOTED: &str = "[\"\u{201c}](?<word>[^\"\u{201c}\u{201d}]+)[\"\u{201d}]";
+const NOT: &str = "(?<not>do not |don't |never |not )?";
+const VERB: &str = "(?:write|use|have|contain|be|answer (?:with|in)|respond (?:with|in)|reply (?:with|in))";
+const LEAST: &str = "at least|no fewer than|no less than|a minimum of|more than";
+const MOST: &str = "at most|no more than|not more than|a maximum of|up to|fewer than|less than|under";
+const MARK: &str = "(?<mark>commas?|digits?|numerals?|exclamation marks?|question marks?)";
 
-/// A wording, and the constraint that it is; `None` where it turns out to be another.
-struct Rule(Regex, fn(&Captures) -> Option<Value>);
+/// Makes the JSON form of a constraint of what was found; `None` where it is none.
+type Build = fn(&Captures) -> Option<Value>;
 
-static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
-    let not = "(?<not>do not |don't |never |not )?";
-    let verb = "(?:write|use|have|contain|be|answer (?:with|in)|respond (?:with|in)|reply (?:with|in))";
-    let least = "at least|no fewer than|no less than|a minimum of|more than";
-    let most = "at most|no more than|not more than|a maximum of|up to|fewer than|less than|under";
+/// Wordings in lower case, each with the constraint that it is.
+fn wordings() -> [(String, Build); 13] {
     let bound = format!(
-        "(?:{verb} |keep {ANSWER}(?:to |under )?|limit {ANSWER}to )?(?:(?<least>{least})|(?<most>{most})) {NUMBER}"
+        "(?:{VERB} |keep {ANSWER}(?:to |under )?|limit {ANSWER}to )?(?:(?<least>{LEAST})|(?<most>{MOST})) {NUMBER}"
     );
-    let mark = "(?<mark>commas?|digits?|numerals?|exclamation marks?|question marks?)";
-    let rules: [(String, fn(&Captures) -> Option<Value>); 12] = [
+    let no_mark = "(?:(?:do not|don't|never|not) (?:use|contain|include)|avoid(?: using)?|use no|contain no)(?: any)?";
+    let case = "(?:write|answer|respond|reply|be)(?: only| entirely)? in (?:all )?";
+    let begin = format!("(?:begin|start|open) {ANSWER}with the word {QUOTED}");
+    let end = format!("(?:end|finish|close|conclude) {ANSWER}with the (?:words?|phrase) {QUOTED}");
+    [
         (format!("{bound} (?<unit>word|sentence|line)s?(?: long| in total| in all)?"), counted),
-        (format!("(?:(?:do not|don't|never|not) (?:use|contain|include)|avoid(?: using)?|use no|contain no)(?: any)? {mark}"), |found| mark_of(found, true)),
-        (format!("(?:use|include|contain) at least (?:one|1) {mark}"), |found| mark_of(found, false)),
-        ("(?:(?<not>do not|don't|never) ask (?:any )?questions?|ask (?:at least (?:one|1)|a) question)".into(), |found| Some(flagged("question", found))),
-        (format!("{not}(?:use|include|contain|mention) the (?:word|keyword) {QUOTED}"), |found| worded("contains", "word", found)),
-        (format!("{not}(?:begin|start|open) {ANSWER}with the word {QUOTED}"), |found| worded("begins_with", "word", found)),
-        (format!("{not}(?:end|finish|close|conclude) {ANSWER}with the (?:words?|phrase) {QUOTED}"), |found| worded("ends_with", "phrase", found)),
-        ("(?:write|answer|respond|reply|be)(?: only| entirely)? in (?:all )?(?:lower ?case|small letters)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "lower_case" }))),
-        ("(?:write|answer|respond|reply|be)(?: only| entirely)? in (?:all )?(?:upper ?case|capital letters|capitals|caps)(?: letters)?(?: only)?".into(), |_| Some(json!({ "type": "upper_case" }))),
-        (format!("(?:give|write|wrap|return) {ANSWER}(?:as|in) valid json"), |_| Some(json!({ "type": "detectable_format:json_format" }))),
+        (format!("{no_mark} {MARK}"), |found| mark_of(found, true)),
+        (format!("(?:use|include|contain) at least (?:one|1) {MARK}"), |found| mark_of(found, false)),
+        ("(?:do not|don't|never) ask (?:any )?questions?".into(), |_| {
+            Some(json!({ "type": "question", "negated": true }))
+        }),
+        ("ask (?:at least (?:one|1)|a) question".into(), |_| Some(json!({ "type": "question" }))),
+        (format!("{NOT}(?:use|include|contain|mention) the (?:word|keyword) {QUOTED}"), |found| {
+            worded("contains", "word", found)
+        }),
+        (format!("{NOT}{begin}"), |found| worded("begins_with", "word", found)),
+        (format!("{NOT}{end}"), |found| worded("ends_with", "phrase", found)),
+        (format!("{case}(?:lower ?case|small letters)(?: letters)?(?: only)?"), |_| {
+            Some(json!({ "type": "lower_case" }))
+        }),
+        (format!("{case}(?:upper ?case|capital letters|capitals|caps)(?: letters)?(?: only)?"), |_| {
+            Some(json!({ "type": "upper_case" }))
+        }),
+        (format!("(?:give|write|wrap|return) {ANSWER}(?:as|in) valid json"), |_| {
+            Some(json!({ "type": "detectable_format:json_format" }))
+        }),
         (format!("wrap {ANSWER}in double quotation marks"), |_| Some(json!({ "type": "startend:quotation" }))),
-        (format!("{verb} exactly {NUMBER} markdown bullet points?"), |found| Some(json!({ "type": "detectable_format:number_bullet_lists", "num_bullets": number(found)? }))),
-    ];
-    let build =
-        |(wording, build): (String, _)| Some(Rule(Regex::new(&format!("^(?i:{LEAD}{wording})[.!]?$")).ok()?, build));
-    rules.into_iter().filter_map(build).collect()
+        (format!("{VERB} exactly {NUMBER} markdown bullet points?"), |found| {
+            Some(json!({ "type": "detectable_format:number_bullet_lists", "num_bullets": number(found)? }))
+        }),
+    ]
+}
+
+static RULES: LazyLock<Vec<(Regex, Build)>> = LazyLock::new(|| {
+    let whole = |wording: &str| Regex::new(&format!("^(?i:{LEAD}{wording})[.!]?$")).ok();
+    wordings().into_iter().filter_map(|(wording, build)| Some((whole(&wording)?, build))).collect()
 });
 
 impl Constraint {
@@ -59,7 +80,7 @@ impl Constraint {
     /// ```
     pub fn recognise(demand: &str) -> Option<Self> {
         let demand = demand.trim();
-        let form = RULES.iter().find_map(|Rule(wording, build)| build(&wording.captures(demand).ok()??))?;
+        let form = RULES.iter().find_map(|(wording, build)| build(&wording.captures(demand).ok()??))?;
         Self::from_json(&form).ok()
     }
 
@@ -108,17 +129,21 @@ fn mark_of(found: &Captures, negated: bool) -> Option<Value> {
     Some(if negated { json!({ "type": kind, "negated": true }) } else { json!({ "type": kind }) })
 }
 
-fn flagged(kind: &str, found: &Captures) -> Value {
-    match found.name("not") {
-        Some(_) => json!({ "type": kind, "negated": true }),
-        None => json!({ "type": kind }),
-    }
-}
-
 fn worded(kind: &str, field: &str, found: &Captures) -> Option<Value> {
     // Where words are not set apart, as in Chinese, none would be found.
     let word = found.name("word").map(|word| word.as_str()).filter(|word| !word.chars().any(|c| c >= '\u{2e80}'))?;
-    let mut form = flagged(kind, found);
-    form[field] = word.into();
-    Some(form)
+    Some(match found.name("not") {
+        Some(_) => json!({ "type": kind, field: word, "negated": true }),
+        None => json!({ "type": kind, field: word }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wording_is_one() {
+        assert_eq!(RULES.len(), wordings().len());
+    }
 }

@@ -65,7 +65,7 @@ fn respond(body: &Value) -> String {
     let last = body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap();
     let told = |word: &str| {
         let rule = last.lines().find(|line| line.contains(&format!("the word {word}")))?;
-        Some(!rule.contains("must not") != falls(&[&seed, word, "slip"], 150))
+        Some(rule.contains("must not") == falls(&[&seed, word, "slip"], 150))
     };
     let said = |word: &&str| told(word).unwrap_or_else(|| falls(&[&seed, word], 500));
     let words = WORDS.into_iter().filter(said).collect::<Vec<_>>().join(" ");

@@ -1,0 +1,95 @@
+use obvert_api::record::{Constraint, Judged, Pair, Persona, Profile, Response, Reversal, Session, Turn, Verdict};
+use obvert_api::serde_json::json;
+use obvert_api::testing::{group, replies};
+
+use crate::PairUp;
+
+/// Constraints by id, each with those that it depends on.
+fn constraints(depends: &[(&str, &[&str])]) -> Vec<Constraint> {
+    let constraint = |(id, depends): &(&str, &[&str])| Constraint {
+        id: id.to_string(),
+        text: format!("Do {id}."),
+        when: None,
+        check: None,
+        depends: depends.iter().map(|id| id.to_string()).collect(),
+    };
+    depends.iter().map(constraint).collect()
+}
+
+fn turn(constraints: Vec<Constraint>) -> Turn {
+    let active = constraints.iter().filter(|c| c.id != "off").map(|c| c.id.clone()).collect();
+    let profile =
+        Profile { id: "p".into(), name: String::new(), description: "A shop.".into(), skills: Vec::new(), constraints };
+    let persona = Persona { id: "u".into(), text: String::new(), queries: Vec::new() };
+    let session = Session { dialogue: "d".into(), profile, persona, turn: 0, history: Vec::new(), adapter: None };
+    Turn { session, query: "Hello?".into(), active }
+}
+
+/// A response with a verdict for each active constraint, told by a letter: y, n, or another.
+fn judged(turn: &Turn, sample: u32, vector: &str) -> Judged {
+    let verdict = |(id, said): (&String, char)| Verdict {
+        constraint: id.clone(),
+        satisfied: (said != '-').then_some(said == 'y'),
+        reason: String::new(),
+        by: "judge".into(),
+    };
+    let verdicts = turn.active.iter().zip(vector.chars()).map(verdict).collect();
+    let response =
+        Response { turn: turn.clone(), sample, text: vector.into(), model: "policy@base".into(), finished: true };
+    Judged { response, verdicts }
+}
+
+/// The pairs of responses with these vectors, where all constraints but these have a reversal.
+fn pairs(depends: &[(&str, &[&str])], vectors: &[&str], without: &[&str]) -> Vec<Pair> {
+    let turn = turn(constraints(depends));
+    let responses = (0..).zip(vectors).map(|(sample, vector)| judged(&turn, sample, vector)).collect();
+    let reversal = |original: &Constraint| Reversal {
+        profile: "p".into(),
+        original: original.clone(),
+        reversed: Constraint { text: format!("Do not do {}.", original.id), ..original.clone() },
+    };
+    let known = turn.session.profile.constraints.iter().filter(|c| !without.contains(&c.id.as_str()));
+    let made = group::<PairUp>(json!({}), responses, known.map(reversal).collect(), replies([])).unwrap();
+    made.into_values().next().unwrap().records
+}
+
+/// Ids that are reversed where this response is chosen, and whether the pair is clean.
+fn reversed(pairs: &[Pair], chosen: &str) -> (Vec<String>, bool) {
+    let pair = pairs.iter().find(|pair| pair.chosen == chosen).unwrap();
+    let ids = pair.constraints.iter().filter(|c| c.reversed).map(|c| c.id.clone()).collect();
+    (ids, pair.clean().is_ok())
+}
+
+#[test]
+fn what_a_response_violates_is_reversed_and_nothing_else() {
+    let made = pairs(&[("a", &[]), ("b", &[]), ("off", &[])], &["yn", "ny"], &[]);
+    assert_eq!((made.len(), made[0].g, made[0].case), (2, 2, 1));
+    assert_eq!(reversed(&made, "yn"), (vec!["b".into()], true));
+    assert_eq!(reversed(&made, "ny"), (vec!["a".into()], true));
+    let prompt = &made.iter().find(|pair| pair.chosen == "yn").unwrap().prompt[0].content;
+    assert_eq!(prompt, "A shop.\nRules:\n- Do a.\n- Do not do b.\n- Do off.");
+}
+
+#[test]
+fn constraints_that_depend_on_each_other_are_reversed_together() {
+    // c depends on b, and b on a: whoever violates one has all three reversed, which is clean where it satisfies none of them.
+    let depends: &[(&str, &[&str])] = &[("a", &[]), ("b", &["a"]), ("c", &["b"]), ("d", &[])];
+    let made = pairs(depends, &["nnny", "yyny", "yyyn", "n--y"], &[]);
+    let all = || vec!["a".to_string(), "b".into(), "c".into()];
+    assert_eq!(reversed(&made, "nnny"), (all(), true));
+    assert_eq!(reversed(&made, "yyny"), (all(), false));
+    assert_eq!(reversed(&made, "yyyn"), (vec!["d".into()], true));
+    assert_eq!(reversed(&made, "n--y"), (all(), true));
+    let torn = made.iter().find(|pair| pair.chosen == "yyny").unwrap().clean().unwrap_err().0;
+    assert!(torn.contains("`a` had to be reversed with what depends on it"), "{torn}");
+    // One that is not in force goes with the others.
+    let made = pairs(&[("a", &["off"]), ("b", &[]), ("off", &[])], &["ny", "yn"], &[]);
+    assert_eq!(reversed(&made, "ny"), (vec!["a".into(), "off".into()], true));
+}
+
+#[test]
+fn a_direction_without_its_reversals_makes_no_pair() {
+    let made = pairs(&[("a", &[]), ("b", &[])], &["yn", "ny"], &["a"]);
+    assert_eq!(made.iter().map(|pair| pair.chosen.as_str()).collect::<Vec<_>>(), ["yn"]);
+    assert!(pairs(&[("a", &[]), ("b", &["a"])], &["yn", "yy"], &["a"]).iter().all(|pair| pair.chosen != "yn"));
+}
