@@ -121,8 +121,8 @@ fn a_server_answers_with_the_adapters_that_it_is_handed() {
     let models = server.seen.models.lock().unwrap();
     let distinct: std::collections::BTreeSet<u64> = answered.iter().copied().collect();
     assert_eq!(models.len(), distinct.len(), "{models:?}");
-    // Answers to two dialogues, of three turns with five samples each.
-    assert_eq!(models["good"], 30);
+    // Answers to whole dialogues, of three turns with five samples each.
+    assert!(models.values().all(|calls| calls % 15 == 0) && models.values().sum::<u32>() == 150, "{models:?}");
     let loads = server.seen.loads.load(std::sync::atomic::Ordering::Relaxed);
     assert!(loads >= distinct.len() as u64 - 1, "{loads} adapters were loaded");
 }
