@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::common::{Ran, assert_accounted, done, obvert, program, rows};
+use crate::common::{Ran, assert_accounted, done, obvert, program, repository, rows};
 use crate::served::server::{KEY, Manner, Server};
 use crate::slow::{changed, results, start, wait_for};
+use crate::watch::{interrupt, left, start as follow, wait_for as wait_until, write};
 
 /// The slow pipeline, answered by the model that is trained.
 fn prepared(staleness: u64) -> TempDir {
@@ -37,7 +39,7 @@ fn versions(folder: &Path) -> Vec<u64> {
         .chain([("base", 0)])
         .collect();
     let mut by_row: BTreeMap<usize, u64> = BTreeMap::new();
-    let profiles: Vec<String> = rows(&crate::common::repository("pipelines/quickstart/profiles.jsonl"))
+    let profiles: Vec<String> = rows(&repository("pipelines/quickstart/profiles.jsonl"))
         .iter()
         .map(|row| row["id"].as_str().unwrap().to_owned())
         .collect();
@@ -58,6 +60,11 @@ fn dialogues_are_answered_by_the_adapter_that_the_rows_before_them_made() {
     let answered = versions(folder.path());
     assert_eq!(answered[..2], [0, 0]);
     assert!(answered.is_sorted() && answered.last() > Some(&12), "{answered:?}");
+    // Whoever only looks trains nothing, and waits for nothing.
+    let looked = done(folder.path(), &["preview", "slow.toml", "-n", "1"]).out;
+    assert!(looked.contains("online (online): 1 records") && looked.contains("judge (judge): 15 records"), "{looked}");
+    let explained = done(folder.path(), &["explain", "slow.toml", "p001", "--out", "out"]).out;
+    assert!(explained.contains("calls"), "{explained}");
     // Neither the number of workers nor that of dialogues in play matters.
     let other = prepared(2);
     run(other.path(), &["--workers", "2", "--set", "run.dialogues=8"]);
@@ -92,6 +99,34 @@ fn a_killed_online_run_goes_on_with_the_same_adapters() {
     fs::remove_dir_all(folder.path().join("out/state/adapters")).unwrap();
     run(folder.path(), &[]);
     assert!(results(folder.path()) == results(expected.path()));
+}
+
+/// Rows that come after others do not change what those were answered by, and are answered as in a run that had all of them: the
+/// adapters of the end of the first run, which had fewer, are not handed to them.
+#[test]
+fn rows_that_come_later_make_what_a_run_with_all_of_them_makes() {
+    let folder = prepared(2);
+    let original = repository("pipelines/quickstart/profiles.jsonl").display().to_string();
+    let pipeline = folder.path().join("slow.toml");
+    let text = fs::read_to_string(&pipeline).unwrap();
+    fs::write(&pipeline, text.replace(&original, "profiles.jsonl").replace("refresh_every = 3", "refresh_every = 2"))
+        .unwrap();
+    let profiles: Vec<String> = fs::read_to_string(original).unwrap().lines().take(10).map(str::to_owned).collect();
+    let run = |rows: &[String], out: &str| {
+        write(folder.path(), rows);
+        done(folder.path(), &["run", "slow.toml", "--out", out]);
+        left(folder.path(), out).unwrap()
+    };
+    let all = run(&profiles, "all");
+    run(&profiles[..5], "grown");
+    assert!(run(&profiles, "grown") == all, "rows that came between two runs were answered otherwise");
+    run(&profiles[..5], "out");
+    let mut child = follow(folder.path());
+    // It is told what it knows, and then more.
+    std::thread::sleep(Duration::from_secs(2));
+    write(folder.path(), &profiles);
+    wait_until(&mut child, || left(folder.path(), "out").is_some_and(|found| found == all));
+    interrupt(child);
 }
 
 /// A server is handed each adapter once, and again where it has forgotten it.
