@@ -84,6 +84,9 @@ enum Verb {
     Logprobs(verbs::logprobs::Arguments),
     /// Write pairs as another trainer reads them, each checked by its rules, with a configuration that trains on them.
     Export(verbs::export::Arguments),
+    /// Score responses or verdicts as a benchmark's own scorer does.
+    #[command(subcommand)]
+    Eval(verbs::eval::Benchmark),
     /// Write a model with its adapter merged into its weights.
     Merge(verbs::merge::Arguments),
 }
@@ -123,6 +126,7 @@ fn main() -> ExitCode {
         Verb::Memory(arguments) => verbs::memory::memory(&arguments),
         Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),
         Verb::Export(arguments) => verbs::export::export(&arguments),
+        Verb::Eval(benchmark) => verbs::eval::eval(&benchmark),
         Verb::Merge(arguments) => verbs::merge::merge(&arguments),
     };
     match done {

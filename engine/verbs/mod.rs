@@ -2,6 +2,7 @@
 
 mod beside;
 pub mod doctor;
+pub mod eval;
 pub mod explain;
 pub mod export;
 pub mod graph;

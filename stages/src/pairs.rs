@@ -177,7 +177,7 @@ impl Pairs {
 
 impl View for Pairs {
     fn accepts(&self, record: &[u8]) -> Result<(), String> {
-        decode::<Pair>(record).and_then(|pair| pair.clean()).map_err(|e| e.0)
+        decode::<Pair>(record).and_then(|pair| pair.whole()).map_err(|e| e.0)
     }
 
     fn start(&mut self, waker: Waker) {

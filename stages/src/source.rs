@@ -15,7 +15,7 @@ mod row;
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use obvert_api::record::{Correction, Persona, Profile, Veto};
@@ -74,6 +74,19 @@ pub(crate) fn register(registry: &mut Registry) {
 pub fn add_source<R: Record>(registry: &mut Registry, name: &str) {
     let entry = Entry::source::<R>(schemars::schema_for!(Files).to_value(), Arc::new(open::<R>));
     registry.add(name, entry);
+}
+
+/// All rows of a file as JSON, as a source reads them.
+///
+/// # Errors
+/// The file is none that can be read, or the first row that cannot be; names both.
+pub fn read_rows(path: &Path) -> Result<Vec<Value>, String> {
+    if Format::of(path).is_none() || !path.is_file() {
+        return Err(format!("{}: not a {} file that is there", path.display(), file::KNOWN));
+    }
+    file::read(path)
+        .map(|row| row.and_then(Row::parsed).map(|(_, value, _)| value).map_err(|(_, cause)| cause))
+        .collect()
 }
 
 fn open<R: Record>(settings: &Value) -> Result<Arc<dyn Source>, String> {

@@ -13,6 +13,7 @@ mod cluster;
 mod common;
 mod contained;
 mod corrections;
+mod eval;
 mod export;
 mod foreign;
 mod looked_at;

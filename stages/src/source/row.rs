@@ -67,7 +67,7 @@ impl std::fmt::Display for At {
 
 impl Row {
     /// With its value.
-    fn parsed(self) -> Result<(String, Value, At), BadRow> {
+    pub(super) fn parsed(self) -> Result<(String, Value, At), BadRow> {
         let Row { text, value, at } = self;
         if let Some(value) = value {
             return Ok((text, value, at));

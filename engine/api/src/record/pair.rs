@@ -78,16 +78,26 @@ impl Pair {
     /// Whether by its own verdicts the chosen response satisfies all of `prompt`, as far as it is decided.
     ///
     /// # Errors
-    /// It does not; names a constraint that it violates. Constraints that depend on each other are reversed together, so it may
-    /// satisfy the original of one that had to be reversed.
+    /// It does not; names a constraint that it violates.
     pub fn clean(&self) -> Result<(), Error> {
-        let violates = |constraint: &&PairConstraint| constraint.chosen == Some(constraint.reversed);
-        match self.constraints.iter().find(violates) {
+        self.whole()?;
+        match self.constraints.iter().find(|constraint| !constraint.reversed && constraint.chosen == Some(false)) {
             None => Ok(()),
-            Some(PairConstraint { id, reversed: true, .. }) => Err(Error(format!(
+            Some(PairConstraint { id, .. }) => Err(Error(format!("the chosen response violates `{id}` of x_S"))),
+        }
+    }
+
+    /// Whether nothing is reversed that the chosen response satisfies. Constraints that depend on each other are reversed together,
+    /// so it may be.
+    ///
+    /// # Errors
+    /// It is; names the constraint.
+    pub fn whole(&self) -> Result<(), Error> {
+        match self.constraints.iter().find(|constraint| constraint.reversed && constraint.chosen == Some(true)) {
+            None => Ok(()),
+            Some(PairConstraint { id, .. }) => Err(Error(format!(
                 "`{id}` had to be reversed with what depends on it, and the chosen response satisfies the original"
             ))),
-            Some(PairConstraint { id, .. }) => Err(Error(format!("the chosen response violates `{id}` of x_S"))),
         }
     }
 }

@@ -1,0 +1,72 @@
+//! `eval`: a benchmark's own scores of responses or verdicts in files.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use obvert_eval::{ifeval, sysbench};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The benchmarks.
+#[derive(clap::Subcommand)]
+pub enum Benchmark {
+    /// IFEval: verifiable instructions, strict and loose. Prints the four accuracies as JSON.
+    Ifeval {
+        /// The benchmark's prompts: rows {key, instruction_id_list, kwargs}.
+        #[arg(long)]
+        prompts: PathBuf,
+        /// The answers: rows {key, response}.
+        #[arg(long)]
+        responses: PathBuf,
+        /// Where to write the verdicts: rows {key, strict, loose}.
+        #[arg(long)]
+        verdicts: Option<PathBuf>,
+    },
+    /// SysBench: CSR, ISR, SSR and their parts, from a judge's verdicts. Prints them as JSON by model.
+    Sysbench {
+        /// The benchmark's sessions: rows {system_id, dependent, turns}.
+        #[arg(long)]
+        sessions: PathBuf,
+        /// Verdicts: rows {model, system_id, turn, verdict}, where each is 1 (yes), 0 (no) or null.
+        #[arg(long)]
+        verdicts: PathBuf,
+    },
+}
+
+/// Prints the scores.
+pub fn eval(benchmark: &Benchmark) -> anyhow::Result<()> {
+    match benchmark {
+        Benchmark::Ifeval { prompts, responses, verdicts } => ifeval(prompts, responses, verdicts.as_deref()),
+        Benchmark::Sysbench { sessions, verdicts } => print(&sysbench::scores(&rows(sessions)?, &rows(verdicts)?)?),
+    }
+}
+
+fn ifeval(prompts: &Path, responses: &Path, to: Option<&Path>) -> anyhow::Result<()> {
+    let (prompts, responses): (Vec<ifeval::Prompt>, Vec<ifeval::Response>) = (rows(prompts)?, rows(responses)?);
+    let verdicts = ifeval::verdicts(&prompts, &responses)?;
+    if let Some(path) = to {
+        let lines = verdicts.iter().map(|row| serde_json::to_string(row).map(|line| line + "\n"));
+        let text = lines.collect::<Result<String, _>>()?;
+        obvert_stages::output::write_atomically(path, text.as_bytes())?;
+    }
+    let answered: HashSet<u64> = responses.iter().map(|response| response.key).collect();
+    let missing = prompts.iter().filter(|prompt| !answered.contains(&prompt.key)).count();
+    if missing > 0 {
+        eprintln!("warning: {missing} of {} prompts have no response, and count for nothing", prompts.len());
+    }
+    print(&ifeval::scores(&verdicts))
+}
+
+fn print(scores: &impl serde::Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(scores)?);
+    Ok(())
+}
+
+/// The rows of a file of any format that sources read, gzipped or not.
+fn rows<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+    let typed = |(index, row): (usize, Value)| {
+        serde_json::from_value(row).with_context(|| format!("{}: row {}", path.display(), index + 1))
+    };
+    obvert_stages::read_rows(path).map_err(anyhow::Error::msg)?.into_iter().enumerate().map(typed).collect()
+}
