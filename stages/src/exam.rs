@@ -1,5 +1,7 @@
 //! `exam`: sends every session through once per adapter, so that adapters can be compared on the same dialogues.
 
+use std::collections::HashSet;
+
 use obvert_api::record::{Adapter, Session};
 use obvert_api::{Error, Group, Output, Reply};
 use schemars::JsonSchema;
@@ -29,10 +31,13 @@ impl Group for Exam {
         &self,
         _: &str,
         sessions: Vec<Session>,
-        adapters: Vec<Adapter>,
+        mut adapters: Vec<Adapter>,
         _: &[Reply],
         out: &mut Output<Session>,
     ) -> Result<(), Error> {
+        // Every training begins with the same base.
+        let mut known = HashSet::new();
+        adapters.retain(|adapter| known.insert(adapter.version.clone()));
         for session in sessions {
             for adapter in &adapters {
                 out.emit(Session { adapter: Some(adapter.clone()), ..session.clone() });

@@ -23,8 +23,8 @@ pub struct Found {
     pub example: Option<Pair>,
     /// What is said of the pairs in the pipeline.
     pub terms: Terms,
-    /// One row per update.
-    pub metrics: Vec<BTreeMap<String, f64>>,
+    /// One row per update, by the stage that trains.
+    pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
     /// One row per model that was examined.
     pub scores: Vec<ScoreRow>,
     /// How varied dialogues are, where a stage looks at that.

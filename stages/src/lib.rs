@@ -8,6 +8,7 @@ mod findings;
 mod ifeval;
 mod jsonl;
 mod next;
+mod noise;
 mod online;
 pub mod output;
 mod pair_set;
@@ -42,6 +43,7 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     (session.admits, session.sides_first) = (true, true);
     add_map::<respond::Respond>(registry);
     add_group::<next::Next>(registry).closes_loop = true;
+    add_map::<noise::Noise>(registry);
     add_group::<exam::Exam>(registry);
     let online = add_group::<online::Online>(registry);
     online.lag = Some(online::lag);

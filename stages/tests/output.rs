@@ -491,6 +491,7 @@ fn report_facts() -> ReportFacts {
         row.extend([("step".to_string(), f64::from(step)), ("rewards/rejected".to_string(), -0.5)]);
         row
     };
+    let rows: Vec<_> = (1..=50).map(row).chain([BTreeMap::from([("loss".to_string(), f64::NAN)])]).collect();
     let stage = StageCount { name: HOSTILE.into(), kind: HOSTILE.into(), inputs: 1234567, ..Default::default() };
     let hostile = PairConstraint { text: HOSTILE.into(), original: HOSTILE.into(), ..pair().constraints[0].clone() };
     let score =
@@ -510,7 +511,7 @@ fn report_facts() -> ReportFacts {
             chosen_model: HOSTILE.into(),
             ..pair()
         }),
-        metrics: (1..=50).map(row).chain([BTreeMap::from([("loss".to_string(), f64::NAN)])]).collect(),
+        metrics: BTreeMap::from([(HOSTILE.into(), rows.clone()), ("other".into(), rows)]),
         scores: vec![score(HOSTILE, 0.5), score("adapter", 0.625)],
         models: vec![ModelUse { model: HOSTILE.into(), calls: 3, ..Default::default() }],
     }

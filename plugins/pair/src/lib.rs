@@ -1,5 +1,6 @@
-//! Groups a turn's judged responses into preference pairs without noise: every pair in both directions.
+//! Groups a turn's judged responses into preference pairs: without noise, every pair in both directions; and in other ways, to compare with.
 
+mod by_score;
 mod case;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +10,7 @@ use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Group, Output, Reply, plugin};
 
+use by_score::PairByScore;
 use case::{case, difference};
 
 /// Settings of the stage.
@@ -83,13 +85,17 @@ fn out_direction(
     reversals: &BTreeMap<&str, &Reversal>,
     out: &mut Output<Pair>,
 ) {
+    if let Some(replaced) = replaced(chosen, reversals) {
+        out.emit(pair_of(turn, chosen, rejected, &replaced));
+    }
+}
+
+/// The pair under the instruction in which these constraints are replaced.
+fn pair_of(turn: &str, chosen: &Judged, rejected: &Judged, replaced: &BTreeMap<&str, &Constraint>) -> Pair {
     let session = &chosen.response.turn.session;
-    let Some(replaced) = replaced(chosen, reversals) else {
-        return;
-    };
     let (c, r) = (chosen.adherence(), rejected.adherence());
     let samples = (chosen.response.sample, rejected.response.sample);
-    out.emit(Pair {
+    Pair {
         id: id_of(&[
             turn,
             &samples.0.to_string(),
@@ -100,19 +106,19 @@ fn out_direction(
         dialogue: session.dialogue.clone(),
         turn: session.turn,
         profile: session.profile.id.clone(),
-        prompt: chosen.response.turn.messages(session.profile.system_with(&replaced)),
+        prompt: chosen.response.turn.messages(session.profile.system_with(replaced)),
         chosen: chosen.response.text.clone(),
         rejected: rejected.response.text.clone(),
         g: difference(&c, &r),
         case: case(&c, &r),
-        constraints: session.profile.constraints.iter().map(|o| shown(o, &replaced, chosen, rejected)).collect(),
+        constraints: session.profile.constraints.iter().map(|o| shown(o, replaced, chosen, rejected)).collect(),
         chosen_sample: samples.0,
         rejected_sample: samples.1,
         chosen_model: chosen.response.model.clone(),
         rejected_model: rejected.response.model.clone(),
         chosen_finished: chosen.response.finished,
         rejected_finished: rejected.response.finished,
-    });
+    }
 }
 
 /// The reversals of what the chosen response violates, and of what depends on that; `None` if one is missing.
@@ -168,7 +174,7 @@ fn shown(
     }
 }
 
-plugin!(PairUp);
+plugin!(PairUp, PairByScore);
 
 #[cfg(test)]
 mod tests;

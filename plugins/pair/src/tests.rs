@@ -1,8 +1,8 @@
 use obvert_api::record::{Constraint, Judged, Pair, Persona, Profile, Response, Reversal, Session, Turn, Verdict};
-use obvert_api::serde_json::json;
+use obvert_api::serde_json::{Value, json};
 use obvert_api::testing::{group, replies};
 
-use crate::PairUp;
+use crate::{PairByScore, PairUp};
 
 /// Constraints by id, each with those that it depends on.
 fn constraints(depends: &[(&str, &[&str])]) -> Vec<Constraint> {
@@ -92,4 +92,38 @@ fn a_direction_without_its_reversals_makes_no_pair() {
     let made = pairs(&[("a", &[]), ("b", &[])], &["yn", "ny"], &["a"]);
     assert_eq!(made.iter().map(|pair| pair.chosen.as_str()).collect::<Vec<_>>(), ["yn"]);
     assert!(pairs(&[("a", &[]), ("b", &["a"])], &["yn", "yy"], &["a"]).iter().all(|pair| pair.chosen != "yn"));
+}
+
+/// Chosen, rejected, difference and case of the pairs by score.
+fn by_score(settings: Value, vectors: &[&str]) -> Vec<(String, String, u32, u8)> {
+    let turn = turn(constraints(&[("a", &[]), ("b", &[]), ("c", &[])]));
+    let responses = (0..).zip(vectors).map(|(sample, vector)| judged(&turn, sample, vector)).collect();
+    let made = group::<PairByScore>(settings, responses, Vec::new(), replies([])).unwrap();
+    let made = made.into_values().next().unwrap().records.into_iter();
+    made.map(|pair| (pair.chosen, pair.rejected, pair.g, pair.case)).collect()
+}
+
+#[test]
+fn by_score_the_better_one_is_chosen_and_equal_ones_are_lost() {
+    let of = |settings| by_score(settings, &["ynn", "nyy", "nny", "y-y"]);
+    let pair = |chosen: &str, rejected: &str, g, case| (chosen.to_owned(), rejected.to_owned(), g, case);
+    let all = [
+        pair("nyy", "ynn", 3, 3),
+        pair("y-y", "ynn", 1, 6),
+        pair("nyy", "nny", 1, 5),
+        pair("y-y", "nyy", 1, 6),
+        pair("y-y", "nny", 1, 6),
+    ];
+    assert_eq!(of(json!({})), all);
+    let by_score = of(json!({ "difference": "score" }));
+    assert_eq!(by_score.iter().map(|pair| pair.2).collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
+    assert_eq!(of(json!({ "min_difference": 2 })), all[..1]);
+    // The instruction is as it stands: what the chosen response violates is in it.
+    let turn = turn(constraints(&[("a", &[]), ("b", &[]), ("c", &[])]));
+    let two = vec![judged(&turn, 0, "nny"), judged(&turn, 1, "nyy")];
+    let made = group::<PairByScore>(json!({}), two, Vec::new(), replies([])).unwrap();
+    let pair = &made.into_values().next().unwrap().records[0];
+    assert!(
+        pair.prompt[0].content.ends_with("- Do a.\n- Do b.\n- Do c.") && pair.clean().is_err() && pair.whole().is_ok()
+    );
 }

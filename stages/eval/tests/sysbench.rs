@@ -93,7 +93,7 @@ fn rows_that_do_not_fit_are_named() {
     assert_eq!(of(&[judged(1, &[])]), "the verdicts on m, session 1, turn 1: they are 0, of 1 criteria");
     let one = judged(1, &[Some(1)]);
     assert_eq!(of(&[one.clone(), one.clone()]), "the verdicts on m, session 1, turn 1: they are there twice");
-    assert_eq!(of(&[one.clone()]), "m, session 1: turn 2 has no verdicts");
+    assert_eq!(of(std::slice::from_ref(&one)), "m, session 1: turn 2 has no verdicts");
     let found = &scores(&sessions, &[one, judged(2, &[None])]).unwrap()["m"];
     assert_eq!((found.all_yes.isr.value, found.no_no.isr.value, found.undecided), (0.5, 1.0, 1));
     assert_eq!((found.all_yes.isr_aligned, found.all_yes.isr_misaligned, found.all_yes.ssr.value), (1.0, 0.0, 0.5));

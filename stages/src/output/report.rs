@@ -91,8 +91,8 @@ pub struct ReportFacts {
     pub pairs: PairsSummary,
     /// A pair to explain.
     pub example: Option<Pair>,
-    /// Values per logged step with TRL's names and `step`, as `metrics::read` gives them.
-    pub metrics: Vec<BTreeMap<String, f64>>,
+    /// Values per logged step with TRL's names and `step`, as `metrics::read` gives them, by the stage that trains.
+    pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
     /// Before first, after last.
     pub scores: Vec<ScoreRow>,
     /// How varied dialogues are, if a stage looked at that.
@@ -114,7 +114,7 @@ struct View<'a> {
     cases: Vec<Bar<&'static Case>>,
     differences: Vec<Bar<u32>>,
     example: Option<Example<'a>>,
-    charts: Vec<Chart>,
+    trainings: Vec<Training<'a>>,
     scores: &'a [ScoreRow],
     diversity: Option<&'a Diversity>,
     models: &'a [ModelUse],
@@ -127,6 +127,13 @@ struct Bar<T> {
     count: u64,
     /// Of all, 0 to 1.
     share: f64,
+}
+
+/// The curves of one stage.
+#[derive(Serialize)]
+struct Training<'a> {
+    stage: &'a str,
+    charts: Vec<Chart>,
 }
 
 #[derive(Serialize)]
@@ -157,7 +164,7 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
         cases: bars(CASES.iter().zip(facts.pairs.by_case)),
         differences: bars(facts.pairs.by_g.iter().map(|(g, n)| (*g, *n))),
         example: facts.example.as_ref().map(example),
-        charts: chart::charts(&facts.metrics),
+        trainings: facts.metrics.iter().map(|(stage, rows)| Training { stage, charts: chart::charts(rows) }).collect(),
         scores: &facts.scores,
         diversity: facts.diversity.as_ref(),
         models: &facts.models,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use obvert_engine::RunContext;
 use obvert_trainer::{Measures, Metrics};
 
 use super::cursor::Cursor;
@@ -12,6 +13,7 @@ use crate::output::train_log::{TrainLog, columns, counts, row_of};
 
 /// The log of one learner, and its part of the run's findings.
 pub(super) struct Diary {
+    stage: String,
     out: PathBuf,
     log: TrainLog,
     findings: Findings,
@@ -28,9 +30,10 @@ pub(super) struct Update {
 
 impl Diary {
     /// Goes on after `step` updates.
-    pub(super) fn open(out: PathBuf, step: u64, findings: Findings) -> Result<Self, String> {
+    pub(super) fn open(context: &RunContext, step: u64, findings: Findings) -> Result<Self, String> {
+        let (stage, out) = (context.stage.clone(), context.folder());
         let log = TrainLog::open(&out, step).map_err(|e| e.to_string())?;
-        Ok(Diary { out, log, findings })
+        Ok(Diary { stage, out, log, findings })
     }
 
     /// Tells what became of the pairs so far.
@@ -40,13 +43,16 @@ impl Diary {
 
     /// Finds the rows of the updates that a resumed trainer has behind it.
     pub(super) fn recall(&self) -> Result<(), String> {
-        self.findings.lock().metrics = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+        let rows = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;
+        self.findings.lock().metrics.insert(self.stage.clone(), rows);
         Ok(())
     }
 
     /// Forgets what came after so many updates.
     pub(super) fn go_back(&mut self, step: u64) -> Result<(), String> {
-        self.findings.lock().metrics.retain(|row| row.get("step").is_none_or(|at| *at <= step as f64));
+        if let Some(rows) = self.findings.lock().metrics.get_mut(&self.stage) {
+            rows.retain(|row| row.get("step").is_none_or(|at| *at <= step as f64));
+        }
         self.log.go_back(step).map_err(|e| e.to_string())
     }
 
@@ -69,7 +75,7 @@ impl Diary {
     fn append(&mut self, step: u64, mut row: BTreeMap<String, f64>) -> Result<(), String> {
         self.log.append(step, &row).map_err(|e| e.to_string())?;
         row.insert("step".into(), step as f64);
-        self.findings.lock().metrics.push(row);
+        self.findings.lock().metrics.entry(self.stage.clone()).or_default().push(row);
         Ok(())
     }
 }

@@ -143,7 +143,7 @@ impl Learner {
             made: Vec::new(),
             at_end: false,
             versions: Versions::new(path, context),
-            diary: Diary::open(context.folder(), trainer.steps(), findings)?,
+            diary: Diary::open(context, trainer.steps(), findings)?,
             ledger: Ledger::open(&state.join(format!("{}.ledger.jsonl", context.stage)), settings.withdrawn)
                 .map_err(|e| e.to_string())?,
             trained: HashMap::new(),

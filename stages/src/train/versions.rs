@@ -14,6 +14,8 @@ pub(super) const BASE: &str = "base";
 pub(super) struct Versions {
     by_hash: PathBuf,
     newest: PathBuf,
+    /// What tells versions of this stage from those of others, where there are several.
+    prefix: String,
     /// The base model's name in an adapter's card.
     base_model: String,
 }
@@ -23,6 +25,7 @@ impl Versions {
         Versions {
             by_hash: context.out.join("state/adapters"),
             newest: context.folder().join("adapter"),
+            prefix: if context.folder() == context.out { String::new() } else { format!("{}-", context.stage) },
             base_model: model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         }
     }
@@ -44,7 +47,7 @@ impl Versions {
         let adapter = trainer.adapter().map_err(|e| e.to_string())?;
         let weights: Vec<u8> =
             adapter.matrices().flat_map(|m| m.data.iter().flat_map(|value| value.to_le_bytes())).collect();
-        let version = blake3::hash(&weights).to_hex()[..16].to_string();
+        let version = format!("{}{}", self.prefix, &blake3::hash(&weights).to_hex()[..16]);
         let folder = self.by_hash.join(&version);
         peft::save(&folder, &adapter, Some(&self.base_model)).map_err(|e| e.to_string())?;
         Ok(Adapter { version, path: folder.to_string_lossy().into_owned(), steps: trainer.steps() })

@@ -106,7 +106,7 @@ impl Pair {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Adapter {
-    /// Hash of the adapter's weights; `"base"` for the model without an adapter.
+    /// Hash of the adapter's weights, behind the stage's name where several train; `"base"` for the model without an adapter.
     pub version: String,
     /// Folder that holds it in PEFT's layout; empty for `"base"`.
     pub path: String,
