@@ -118,8 +118,10 @@ mod tests {
     fn what_was_handed_out_is_met_again_after_the_same_pairs() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("versions.jsonl");
-        let adapter =
-            |steps| Adapter { version: format!("v{steps}"), path: folder.path().display().to_string(), steps };
+        let adapter = |steps| {
+            fs::create_dir_all(folder.path().join(format!("v{steps}"))).unwrap();
+            Adapter { version: format!("v{steps}"), path: String::new(), steps }
+        };
         let cursor = |pairs, chain: &str| Cursor { pairs, chain: chain.into(), ..Cursor::default() };
         let mut first = Refreshed::open(&path, folder.path(), Some(2)).unwrap();
         for (steps, pairs, chain) in [(2, 8, "a"), (4, 16, "b"), (6, 24, "c")] {
