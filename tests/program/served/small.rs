@@ -72,7 +72,7 @@ fn a_small_model_of_a_real_server_stops_nothing() {
     eprintln!("{}", ran.out);
     let [roles, _, aside, ..] = counts(&ran, "profiles");
     assert!(roles == 20 && aside <= 10, "{}", ran.out);
-    assert!(counts(&ran, "play")[0] >= 10 && counts(&ran, "respond")[3] > 10, "{}", ran.out);
+    assert!(counts(&ran, "play")[0] >= 10 && counts(&ran, "respond")[3] > 0, "{}", ran.out);
     let aside = rows(&folder.path().join("out/rejected.jsonl")).len() as i64;
     let stages = [
         "profiles",
