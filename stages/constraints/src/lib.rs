@@ -31,6 +31,7 @@ mod constraint;
 mod error;
 mod ifeval;
 mod kinds;
+mod langdetect;
 mod loose;
 mod pattern;
 mod plain;
