@@ -9,12 +9,14 @@
 //! vary. Here the seed is always [`SEED`] and the generator is Python's own, so the answer is always what langdetect says after
 //! `DetectorFactory.seed = 0`. It can differ from an unseeded run only where that differs from another one.
 
+mod names;
 mod profiles;
 mod random;
 mod text;
 
 use std::sync::LazyLock;
 
+pub use names::name;
 use profiles::{Profiles, longer};
 use random::Random;
 use text::Addresses;
@@ -65,9 +67,9 @@ impl Detector {
         Some(best.map_or("unknown", |(language, _)| language))
     }
 
-    /// The code of each language that can be detected.
-    pub fn languages(&self) -> &[String] {
-        &self.profiles.languages
+    /// Whether `text` passes for one of `language`: nothing else is detected. Where detection fails, nothing is.
+    pub fn passes_for(&self, text: &str, language: &str) -> bool {
+        self.detect(text).is_none_or(|detected| detected == language)
     }
 
     /// The n-grams of `text` that any language has, in order.
@@ -134,6 +136,13 @@ mod tests {
         for (text, language) in LANGUAGES {
             assert_eq!(detector.detect(text), *language, "{text}");
         }
+    }
+
+    #[test]
+    fn every_language_has_a_name() {
+        let languages = &DETECTOR.as_ref().unwrap().profiles.languages;
+        assert_eq!(languages.len(), names::NAMES.len());
+        assert!(languages.iter().all(|code| name(code).is_some()));
     }
 
     const LANGUAGES: &[(&str, Option<&str>)] = &[
