@@ -16,7 +16,8 @@ use crate::{loose, python};
 ///
 /// In JSON: `{"type": "...", <arguments>, "negated": true}`, where `negated` defaults to false and
 /// is left out when false. Types whose complement has a form of its own ("at least" and "less
-/// than", `at_least` and `at_most`) use that form instead of `negated`. Two constraints are equal
+/// than", `at_least` and `at_most`) use that form instead of `negated`. What is decided as Multi-IF
+/// decides it has `"reading": "multi_if"`. Two constraints are equal
 /// where their JSON forms are.
 #[derive(Clone)]
 pub struct Constraint {
@@ -106,8 +107,8 @@ impl Constraint {
         fields.into()
     }
 
-    /// Whether `response` satisfies the constraint, strictly. A [blank](crate::is_blank) response does not, and to Multi-IF an empty
-    /// one.
+    /// Whether `response` satisfies the constraint, strictly. A [blank](crate::is_blank) response does not; as Multi-IF reads it,
+    /// only an empty one.
     pub fn check(&self, response: &str) -> bool {
         self.reading.is_checked(response) && self.rule.holds(response) != self.negated
     }

@@ -10,7 +10,8 @@ pub fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// Whether `text` is empty but for white space. A blank text satisfies no constraint.
+/// Whether `text` is empty but for white space. A blank text satisfies no constraint of
+/// IFEval's reading.
 ///
 /// White space is Unicode White_Space and U+001C to U+001F, as for Python's `str.strip`.
 pub fn is_blank(text: &str) -> bool {

@@ -5,7 +5,11 @@
 
 mod common;
 
-use obvert_constraints::Punkt;
+use std::path::Path;
+use std::sync::Once;
+
+use obvert_constraints::{Constraint, Punkt};
+use serde_json::{Value, json};
 
 /// The oracle holds more verdicts than this, strict and loose together.
 const VERDICTS: usize = 14_000;
@@ -23,13 +27,41 @@ const DIFFICULT: [&str; 5] = [
 ];
 const AGREEMENT: f64 = 0.995;
 
+/// NLTK's parameters, also for every constraint of this process.
+fn nltk(shared: &Path) -> Punkt {
+    static CHOSEN: Once = Once::new();
+    let read = || Punkt::from_file(shared.join("data/nlp/punkt_english_params.json")).unwrap();
+    CHOSEN.call_once(|| read().use_everywhere().unwrap());
+    read()
+}
+
+/// Texts drawn from pieces that are difficult, with NLTK 3.9.1's sentences and the number of its words in capitals.
+#[test]
+fn difficult_texts_are_split_as_nltk_splits_them() {
+    let Some(shared) = common::shared() else {
+        eprintln!("SKIPPED: difficult_texts_are_split_as_nltk_splits_them: no shared data");
+        return;
+    };
+    let punkt = nltk(&shared);
+    for line in include_str!("data/nltk.jsonl").lines() {
+        let expected: Value = serde_json::from_str(line).unwrap();
+        let (text, capitals) = (expected[0].as_str().unwrap(), expected[2].as_u64().unwrap());
+        assert_eq!(json!(punkt.sentences(text)), expected[1], "{text:?}");
+        for (least, verdict) in [(capitals, true), (capitals + 1, false)] {
+            let kwargs = json!({"capital_frequency": least.max(1), "capital_relation": "at least"});
+            let constraint = Constraint::from_ifeval("change_case:capital_word_frequency", &kwargs).unwrap();
+            assert_eq!(constraint.check(text), verdict && capitals > 0, "{text:?}");
+        }
+    }
+}
+
 #[test]
 fn the_verdicts_of_the_public_scorer_agree() {
     let Some(shared) = common::shared() else {
         eprintln!("SKIPPED: the_verdicts_of_the_public_scorer_agree: no shared data");
         return;
     };
-    Punkt::from_file(shared.join("data/nlp/punkt_english_params.json")).unwrap().use_everywhere().unwrap();
+    nltk(&shared);
     let agreements = common::agreements(&shared, |_| true);
     for (kind, agreement) in &agreements {
         assert!(DETECTED.contains(kind) || agreement.wrong.is_empty(), "{}", agreement.wrong.join("\n"));

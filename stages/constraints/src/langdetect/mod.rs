@@ -9,15 +9,18 @@
 //! vary. Here the seed is always [`SEED`] and the generator is Python's own, so the answer is always what langdetect says after
 //! `DetectorFactory.seed = 0`. It can differ from an unseeded run only where that differs from another one.
 
+mod gram;
 mod names;
+mod packed;
 mod profiles;
 mod random;
 mod text;
 
 use std::sync::LazyLock;
 
+use gram::longer;
 pub use names::name;
-use profiles::{Profiles, longer};
+use profiles::Profiles;
 use random::Random;
 use text::Addresses;
 
@@ -82,7 +85,7 @@ impl Detector {
             }
             // From the second of a run of capitals on, nothing counts: such words are often names.
             let capitals = c.is_uppercase() && last.is_uppercase();
-            if !capitals && !(last == ' ' && c == ' ') {
+            if !capitals && (last, c) != (' ', ' ') {
                 rows.extend(self.grams_ending(before, last, c));
             }
             (before, last) = (Some(last), c);

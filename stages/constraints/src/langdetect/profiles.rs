@@ -5,16 +5,11 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
+use super::gram::Gram;
+use super::packed::Bytes;
+
 /// Written by `data/pack.py`, which says how.
 static PACKED: &[u8] = include_bytes!("../../data/langdetect.gz");
-
-/// An n-gram of one to three characters, as one number: 21 bits a character.
-pub type Gram = u64;
-
-/// `gram` with `next` after it.
-pub fn longer(gram: Gram, next: char) -> Gram {
-    gram << 21 | u64::from(next)
-}
 
 /// The share that an n-gram has in a language, among those of its length.
 #[derive(Clone, Copy)]
@@ -46,26 +41,18 @@ impl Profiles {
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut rest = Bytes(bytes);
-        let (mut languages, mut totals) = (Vec::new(), Vec::new());
-        for line in rest.lines()? {
-            let (code, counts) = line.split_once(' ')?;
-            languages.push(code.to_owned());
-            totals.push(counts.split(' ').map(|count| count.parse().ok()).collect::<Option<Vec<f64>>>()?);
-        }
+        let (languages, totals): (Vec<_>, Vec<_>) = rest.lines()?.into_iter().map(language).collect::<Option<_>>()?;
         let kanji = rest.lines()?.into_iter().flat_map(one_for_all).collect();
         let grams = rest.grams()?;
-        let (mut rows, mut shares) = (HashMap::with_capacity(grams.len()), Vec::new());
-        for (gram, _) in &grams {
+        let (mut rows, mut shares, mut lengths) = (HashMap::with_capacity(grams.len()), Vec::new(), Vec::new());
+        for (gram, length) in grams {
             let from = shares.len() as u32;
             for _ in 0..rest.byte()? {
                 shares.push(Share { language: usize::from(rest.byte()?), share: 0.0 });
+                lengths.push(length);
             }
-            rows.insert(*gram, (from, shares.len() as u32));
+            rows.insert(gram, (from, shares.len() as u32));
         }
-        let lengths = grams.iter().flat_map(|(gram, length)| {
-            let (from, to) = rows.get(gram).copied().unwrap_or_default();
-            (from..to).map(|_| *length)
-        });
         for (share, length) in shares.iter_mut().zip(lengths) {
             share.share = f64::from(rest.number()?) / totals.get(share.language)?.get(length - 1)?;
         }
@@ -83,68 +70,17 @@ impl Profiles {
     }
 }
 
+/// A language's code, and how many n-grams of each length it was counted over.
+fn language(line: &str) -> Option<(String, Vec<f64>)> {
+    let (code, counts) = line.split_once(' ')?;
+    let counts = counts.split(' ').map(|count| count.parse().ok());
+    Some((code.to_owned(), counts.collect::<Option<_>>()?))
+}
+
 /// Every character of a class with the first, which stands for all.
 fn one_for_all(class: &str) -> impl Iterator<Item = (char, char)> {
     let first = class.chars().next();
     class.chars().filter_map(move |kanji| Some((kanji, first?)))
-}
-
-/// What is left to read.
-struct Bytes<'b>(&'b [u8]);
-
-impl<'b> Bytes<'b> {
-    fn byte(&mut self) -> Option<u8> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(*first)
-    }
-
-    /// A number in seven bits a byte, the lowest first.
-    fn number(&mut self) -> Option<u32> {
-        let (mut number, mut shift) = (0, 0);
-        loop {
-            let byte = self.byte()?;
-            number |= u32::from(byte & 127).checked_shl(shift)?;
-            shift += 7;
-            if byte < 128 {
-                return Some(number);
-            }
-        }
-    }
-
-    /// The lines before the next empty one.
-    fn lines(&mut self) -> Option<Vec<&'b str>> {
-        let end = self.0.windows(2).position(|pair| pair == b"\n\n")?;
-        let (lines, rest) = self.0.split_at(end);
-        self.0 = &rest[2..];
-        Some(std::str::from_utf8(lines).ok()?.lines().collect())
-    }
-
-    fn char(&mut self) -> Option<char> {
-        let length = match self.0.first()? {
-            0..0x80 => 1,
-            0x80..0xe0 => 2,
-            0xe0..0xf0 => 3,
-            _ => 4,
-        };
-        let (char, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        std::str::from_utf8(char).ok()?.chars().next()
-    }
-
-    /// The n-grams with their lengths, each written as what differs from the one before.
-    fn grams(&mut self) -> Option<Vec<(Gram, usize)>> {
-        let (mut grams, mut chars) = (Vec::new(), Vec::new());
-        for _ in 0..self.number()? {
-            let head = usize::from(self.byte()?);
-            chars.truncate(head >> 2);
-            while chars.len() < head & 3 {
-                chars.push(self.char()?);
-            }
-            grams.push((chars.iter().fold(0, |gram, next| longer(gram, *next)), chars.len()));
-        }
-        Some(grams)
-    }
 }
 
 #[cfg(test)]
@@ -152,6 +88,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::langdetect::gram::longer;
 
     /// Every frequency of the original profiles, where they are.
     #[test]

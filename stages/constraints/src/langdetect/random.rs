@@ -42,7 +42,7 @@ impl Random {
     fn refill(&mut self) {
         for at in 0..SIZE {
             let joined = self.state[at] & (1 << 31) | self.state[(at + 1) % SIZE] & !(1 << 31);
-            let twisted = joined >> 1 ^ (joined & 1) * 0x9908_b0df;
+            let twisted = (joined >> 1) ^ ((joined & 1) * 0x9908_b0df);
             self.state[at] = self.state[(at + SHIFT) % SIZE] ^ twisted;
         }
         self.used = 0;

@@ -43,8 +43,13 @@ impl Punkt {
     }
 
     /// With the parameters of a JSON file: an object of `abbrev_types` (a list of words), `collocations` (a list of pairs of words),
-    /// `sent_starters` (a list of words) and `ortho_context` (an object of words and NLTK's bits), named and meant as in NLTK's
-    /// `PunktParameters`.
+    /// `sent_starters` (a list of words) and `ortho_context` (an object of words and numbers), named and meant as in NLTK's
+    /// `PunktParameters`. With those of NLTK, sentences are NLTK's. Who has it writes the file so:
+    ///
+    /// ```python
+    /// import json, nltk.tokenize
+    /// json.dump(vars(nltk.tokenize.PunktTokenizer()._params), open("punkt.json", "w"), default=list)
+    /// ```
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
@@ -59,8 +64,8 @@ impl Punkt {
         Ok(Self { parameters, patterns: Patterns::new().map_err(|cause| Error::Punkt { cause })? })
     }
 
-    /// Makes every constraint of this process split sentences this way. It can be said once, before the first constraint that
-    /// counts sentences or words in capitals is built.
+    /// Makes every constraint split sentences this way. It can be said once, before the first constraint that counts sentences or
+    /// words in capitals is built. A library that brings a copy of this crate of its own, as plugins do, is not reached.
     ///
     /// # Errors
     /// Where parameters are in use already.
