@@ -70,4 +70,6 @@ fn english_is_split_where_sentences_end() {
     ] {
         assert_eq!(punkt.sentences(text), sentences, "{text}");
     }
+    // In a time that grows with the square of the length this would take a minute.
+    assert_eq!(punkt.sentences(&"...".repeat(100_000)).len(), 1);
 }

@@ -170,10 +170,11 @@ fn follower(text: &str, at: usize) -> Option<(usize, usize)> {
     if words::ends_word(first) {
         return Some((at, at + first.len_utf8()));
     }
-    let token = rest.trim_start_matches(is_space);
+    // Only where white space is: looking for the end of the token after each dot of many would take long.
+    let token = rest.strip_prefix(is_space)?.trim_start_matches(is_space);
     let next = text.len() - token.len();
     let length = token.find(is_space).unwrap_or(token.len());
-    (next > at && length > 0).then_some((next, next + length))
+    (length > 0).then_some((next, next + length))
 }
 
 /// Bytes of the closing quotes and brackets that `rest` begins with, without and with the white space after them, where they stand
