@@ -1,10 +1,13 @@
 //! Typed access to a constraint's arguments.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::pattern::{Flags, Pattern};
 use crate::python;
+use crate::reading::Reading;
 
 /// The two relations of IFEval, in its words; the second is the negation of the first.
 const RELATIONS: [&str; 2] = ["at least", "less than"];
@@ -12,6 +15,7 @@ const RELATIONS: [&str; 2] = ["at least", "less than"];
 /// The arguments of one constraint of type `kind`.
 pub struct Args<'a> {
     kind: &'static str,
+    reading: Reading,
     map: &'a Map<String, Value>,
 }
 
@@ -21,11 +25,17 @@ impl<'a> Args<'a> {
         kind: &'static str,
         fields: &'static [&'static str],
         map: &'a Map<String, Value>,
+        reading: Reading,
     ) -> Result<Self, Error> {
         match map.keys().find(|key| !fields.contains(&key.as_str())) {
             Some(field) => Err(Error::UnknownField { kind, field: field.clone(), known: known(fields) }),
-            None => Ok(Self { kind, map }),
+            None => Ok(Self { kind, map, reading }),
         }
+    }
+
+    /// Whose scorer decides.
+    pub fn reading(&self) -> Reading {
+        self.reading
     }
 
     /// An error about `field`.
@@ -88,6 +98,11 @@ impl<'a> Args<'a> {
     /// Compiles a pattern of the type's own.
     pub fn fixed(&self, source: &str) -> Result<Pattern, Error> {
         self.pattern("type", source, Flags { multi_line: true, ..Flags::default() })
+    }
+
+    /// What types share, made at its first use.
+    pub fn shared<T>(&self, part: &'static LazyLock<Result<T, String>>) -> Result<&'static T, Error> {
+        part.as_ref().map_err(|cause| self.refuse("type", cause.as_str()))
     }
 }
 

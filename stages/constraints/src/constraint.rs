@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::args::Args;
 use crate::error::Error;
 use crate::kinds::{self, Kind};
+use crate::reading::Reading;
 use crate::rule::Rule;
 use crate::{loose, python};
 
@@ -15,12 +16,14 @@ use crate::{loose, python};
 ///
 /// In JSON: `{"type": "...", <arguments>, "negated": true}`, where `negated` defaults to false and
 /// is left out when false. Types whose complement has a form of its own ("at least" and "less
-/// than", `at_least` and `at_most`) use that form instead of `negated`. Two constraints are equal
+/// than", `at_least` and `at_most`) use that form instead of `negated`. What is decided as Multi-IF
+/// decides it has `"reading": "multi_if"`. Two constraints are equal
 /// where their JSON forms are.
 #[derive(Clone)]
 pub struct Constraint {
     kind: &'static Kind,
     args: Map<String, Value>,
+    reading: Reading,
     rule: Arc<dyn Rule>,
     negated: bool,
 }
@@ -42,7 +45,11 @@ impl Constraint {
             Some(Value::Bool(negated)) => negated,
             Some(other) => return Err(ill_typed_flag(kind, &other)),
         };
-        let constraint = Self::build(kind, args)?;
+        let reading = match args.shift_remove(Reading::FIELD) {
+            None => Reading::default(),
+            Some(reading) => Reading::from_json(kind, &reading)?,
+        };
+        let constraint = Self::build(kind, args, reading)?;
         Ok(if negated { constraint.reverse() } else { constraint })
     }
 
@@ -50,21 +57,35 @@ impl Constraint {
     /// Arguments whose value is false in Python (null, 0, "", ...) are ignored, as the public scorer does.
     ///
     /// # Errors
-    /// As [`Constraint::from_json`]; [`Error::Unsupported`] for the IFEval types that need language
-    /// detection or a tokeniser. An argument that the public scorer would draw at random is missing.
+    /// As [`Constraint::from_json`]. An argument that the public scorer would draw at random is missing.
     pub fn from_ifeval(id: &str, kwargs: &Value) -> Result<Self, Error> {
+        Self::from_instruction(id, kwargs, Reading::Ifeval)
+    }
+
+    /// As [`Constraint::from_ifeval`], decided as Multi-IF's scorer decides it. Sentences and words are counted by the language that
+    /// is detected, quotation marks may be those of Chinese and Japanese, and a response is checked unless it is empty, even where
+    /// it is blank. Everything else is IFEval's. In JSON it has `"reading": "multi_if"`.
+    ///
+    /// # Errors
+    /// As [`Constraint::from_ifeval`]. A keyword that is no regular expression is one, where Multi-IF's scorer takes every response
+    /// for one that does not follow the instruction.
+    pub fn from_multi_if(id: &str, kwargs: &Value) -> Result<Self, Error> {
+        Self::from_instruction(id, kwargs, Reading::MultiIf)
+    }
+
+    fn from_instruction(id: &str, kwargs: &Value, reading: Reading) -> Result<Self, Error> {
         let kind = kinds::find_ifeval(id)?;
         let mut args = match kwargs {
             Value::Null => Map::new(),
             other => object(other)?.clone(),
         };
         args.retain(|_, value| !is_falsy(value));
-        Self::build(kind, args)
+        Self::build(kind, args, reading)
     }
 
-    fn build(kind: &'static Kind, args: Map<String, Value>) -> Result<Self, Error> {
-        let parsed = (kind.build)(&Args::new(kind.id, kind.fields, &args)?)?;
-        Ok(Self { kind, args, rule: parsed.rule, negated: parsed.negated })
+    fn build(kind: &'static Kind, args: Map<String, Value>, reading: Reading) -> Result<Self, Error> {
+        let parsed = (kind.build)(&Args::new(kind.id, kind.fields, &args, reading)?)?;
+        Ok(Self { kind, args, reading, rule: parsed.rule, negated: parsed.negated })
     }
 
     /// The ids of all types that can be built.
@@ -82,12 +103,14 @@ impl Constraint {
         let mut fields = Map::from_iter([("type".to_owned(), self.kind.id.into())]);
         fields.extend(self.args.clone());
         self.rule.state(&mut fields, self.negated);
+        self.reading.state(&mut fields);
         fields.into()
     }
 
-    /// Whether `response` satisfies the constraint, strictly. A [blank](crate::is_blank) response does not.
+    /// Whether `response` satisfies the constraint, strictly. A [blank](crate::is_blank) response does not; as Multi-IF reads it,
+    /// only an empty one.
     pub fn check(&self, response: &str) -> bool {
-        !python::is_blank(response) && self.rule.holds(response) != self.negated
+        self.reading.is_checked(response) && self.rule.holds(response) != self.negated
     }
 
     /// Whether any of the eight readings of IFEval's loose score satisfies the constraint: the
@@ -95,7 +118,7 @@ impl Constraint {
     ///
     /// The loose verdicts of a constraint and its reverse are no complements: both may be true.
     pub fn check_loose(&self, response: &str) -> bool {
-        loose::variants(response).iter().any(|reading| self.check(reading))
+        loose::variants(response).iter().any(|reading| !python::is_blank(reading) && self.check(reading))
     }
 
     /// The exact complement: on every text that is not blank exactly one of the two constraints holds.

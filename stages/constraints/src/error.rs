@@ -21,14 +21,6 @@ pub enum Error {
         /// The known type whose name is most similar.
         nearest: &'static str,
     },
-    /// An IFEval type that this crate does not decide.
-    #[error("constraint type `{kind}` is not supported: it needs {needs}")]
-    Unsupported {
-        /// The IFEval id.
-        kind: &'static str,
-        /// What deciding it takes.
-        needs: &'static str,
-    },
     /// A field that the type does not have.
     #[error("constraint type `{kind}` has no field `{field}`; {known}")]
     UnknownField {
@@ -55,6 +47,12 @@ pub enum Error {
         /// The field.
         field: &'static str,
         /// What is wrong with its value.
+        cause: String,
+    },
+    /// Parameters of the sentence splitter that cannot be read or come too late.
+    #[error("parameters of the sentence splitter: {cause}")]
+    Punkt {
+        /// What is wrong with them.
         cause: String,
     },
 }

@@ -16,9 +16,12 @@ pub struct Kind {
 }
 
 /// Every type that can be built.
-pub static KINDS: [Kind; 32] = [
+pub static KINDS: [Kind; 37] = [
+    ifeval::capital_word_frequency::KIND,
     ifeval::constrained_response::KIND,
     ifeval::end_checker::KIND,
+    ifeval::english_capital::KIND,
+    ifeval::english_lowercase::KIND,
     ifeval::forbidden_words::KIND,
     ifeval::json_format::KIND,
     ifeval::keyword_existence::KIND,
@@ -31,10 +34,12 @@ pub static KINDS: [Kind; 32] = [
     ifeval::number_highlighted_sections::KIND,
     ifeval::number_paragraphs::KIND,
     ifeval::number_placeholders::KIND,
+    ifeval::number_sentences::KIND,
     ifeval::number_words::KIND,
     ifeval::postscript::KIND,
     ifeval::quotation::KIND,
     ifeval::repeat_prompt::KIND,
+    ifeval::response_language::KIND,
     ifeval::title::KIND,
     ifeval::two_responses::KIND,
     plain::begins_with::KIND,
@@ -51,49 +56,26 @@ pub static KINDS: [Kind; 32] = [
     plain::words::KIND,
 ];
 
-const DETECTION: &str = "language detection";
-const PUNKT: &str = "the punkt sentence splitter";
-const TOKENIZER: &str = "the punkt sentence splitter and the Treebank word tokeniser";
-
-/// The IFEval types that are not decided here, with what each needs.
-const UNSUPPORTED: [(&str, &str); 5] = [
-    ("change_case:capital_word_frequency", TOKENIZER),
-    ("change_case:english_capital", DETECTION),
-    ("change_case:english_lowercase", DETECTION),
-    ("language:response_language", DETECTION),
-    ("length_constraints:number_sentences", PUNKT),
-];
-
 /// The type with this id.
 pub fn find(id: &str) -> Result<&'static Kind, Error> {
-    match KINDS.iter().find(|kind| kind.id == id) {
-        Some(kind) => Ok(kind),
-        None => Err(unsupported(id).unwrap_or_else(|| unknown(id, |_| true))),
-    }
+    find_among(id, |_| true)
 }
 
 /// The IFEval type with this id; the plain types are none.
 pub fn find_ifeval(id: &str) -> Result<&'static Kind, Error> {
-    match find(id) {
-        Ok(kind) if is_ifeval(kind) => Ok(kind),
-        Err(error @ Error::Unsupported { .. }) => Err(error),
-        _ => Err(unknown(id, is_ifeval)),
-    }
+    find_among(id, is_ifeval)
 }
 
 /// IFEval's ids are made of a group and a name.
-fn is_ifeval(kind: &Kind) -> bool {
+pub fn is_ifeval(kind: &Kind) -> bool {
     kind.id.contains(':')
 }
 
-fn unsupported(id: &str) -> Option<Error> {
-    let (kind, needs) = UNSUPPORTED.into_iter().find(|(kind, _)| *kind == id)?;
-    Some(Error::Unsupported { kind, needs })
-}
-
-fn unknown(id: &str, among: fn(&Kind) -> bool) -> Error {
+fn find_among(id: &str, among: fn(&Kind) -> bool) -> Result<&'static Kind, Error> {
+    let known = || KINDS.iter().filter(|kind| among(kind));
     let similarity = |kind: &&Kind| strsim::normalized_damerau_levenshtein(kind.id, id);
-    let known = KINDS.iter().filter(|kind| among(kind));
-    let nearest = known.max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
-    Error::UnknownType { name: id.to_owned(), nearest: nearest.map_or("", |kind| kind.id) }
+    known().find(|kind| kind.id == id).ok_or_else(|| {
+        let nearest = known().max_by(|a, b| similarity(a).total_cmp(&similarity(b)));
+        Error::UnknownType { name: id.to_owned(), nearest: nearest.map_or("", |kind| kind.id) }
+    })
 }

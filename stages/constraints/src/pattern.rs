@@ -1,5 +1,7 @@
 //! Python regular expressions: compiled with Python's meaning, at a bounded cost.
 
+use std::borrow::Cow;
+
 use crate::translate::{self, NOT_WORD, WORD};
 
 /// Longest source of a pattern, in bytes.
@@ -65,7 +67,12 @@ impl Pattern {
             };
         let (before, after) = (neighbour(word.chars().next(), r"\A"), neighbour(word.chars().next_back(), r"\z"));
         let source = format!("(?i){before}{}{after}", translate::literal(word));
-        Self::build(&source).map_err(|error| error.to_string())
+        Self::native(&source)
+    }
+
+    /// Compiles a pattern in the engine's own syntax.
+    pub fn native(source: &str) -> Result<Self, String> {
+        Self::build(source).map_err(|error| error.to_string())
     }
 
     fn build(source: &str) -> Result<Self, Box<fancy_regex::Error>> {
@@ -98,6 +105,11 @@ impl Pattern {
     /// The parts of `text` between the matches: Python's `re.split` for a pattern without groups.
     pub fn split<'t>(&self, text: &'t str) -> Vec<&'t str> {
         self.0.split(text).filter_map(Result::ok).collect()
+    }
+
+    /// Python's `re.sub`, with `$1` for its `\\1`.
+    pub fn replace<'t>(&self, text: &'t str, replacement: &str) -> Cow<'t, str> {
+        self.0.try_replacen(text, 0, replacement).unwrap_or(Cow::Borrowed(text))
     }
 
     /// Number of matches.

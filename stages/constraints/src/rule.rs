@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+/// Counts something in a text.
+pub type Count = Box<dyn Fn(&str) -> usize + Send + Sync>;
+
 /// The feature that a constraint type looks for, with its arguments.
 ///
 /// A rule states the positive polarity; [`Constraint`](crate::Constraint) compares the outcome with
 /// the polarity it wants, so the complement is exact by construction.
 pub trait Rule: Send + Sync {
-    /// Whether `text`, which is not blank, shows the feature. Must be deterministic.
+    /// Whether `text`, which is not empty, shows the feature. Must be deterministic.
     fn holds(&self, text: &str) -> bool;
 
     /// One imperative English sentence that demands the feature, or where `negated` its absence.

@@ -45,6 +45,20 @@ fn plain_wordings_are_to_the_letter() {
         (json!({"type": "digit"}), "Use at least one digit.", "Do not use any digits."),
         (json!({"type": "exclamation"}), "Use at least one exclamation mark.", "Do not use any exclamation marks."),
         (json!({"type": "question"}), "Ask at least one question.", "Do not ask any questions."),
+        (language("de"), "Write the entire response in German.", "Write in a language other than German."),
+        (
+            json!({"type": "change_case:english_capital"}),
+            "Write the entire response in English and in capital letters only.",
+            "Do not write the entire response in English and in capital letters only.",
+        ),
+        (
+            json!({"type": "change_case:english_lowercase"}),
+            "Write the entire response in English and in small letters only.",
+            "Do not write the entire response in English and in small letters only.",
+        ),
+        (capitals(3), "Use at least 3 all-capital words.", "Use fewer than 3 all-capital words."),
+        (capitals(1), "Use at least 1 all-capital word.", "Use no all-capital words."),
+        (english_sentences(3), "Write at least 3 sentences.", "Write fewer than 3 sentences."),
     ];
     for (form, text, reverse) in wordings {
         assert_eq!(read(&form).text(), text);
@@ -59,7 +73,9 @@ fn refusals_name_type_field_and_cause() {
         (json!({"word": "x"}), "field `type`"),
         (json!({"type": "word"}), "unknown constraint type `word`; the nearest known type is `words`"),
         (json!({"type": "keywords:existance"}), "nearest known type is `keywords:existence`"),
-        (json!({"type": "language:response_language", "language": "en"}), "not supported: it needs language detection"),
+        (json!({"type": "language:response_language", "language": "xx"}), "field `language`: must be a code"),
+        (json!({"type": "comma", "reading": "multi_if"}), "field `reading`: only the types of IFEval"),
+        (json!({"type": "startend:quotation", "reading": "ifeval"}), "must be \"multi_if\" or not there"),
         (json!({"type": "comma", "n": 1}), "`comma` has no field `n`; it takes no arguments"),
         (json!({"type": "comma", "negated": 1}), "`comma`, field `negated`: must be true or false"),
         (json!({"type": "contains"}), "`contains` needs the field `word`"),
@@ -123,6 +139,18 @@ fn words(n: usize) -> Value {
 
 fn forbidden(word: &str) -> Value {
     json!({"type": "keywords:forbidden_words", "forbidden_words": [word]})
+}
+
+fn language(code: &str) -> Value {
+    json!({"type": "language:response_language", "language": code})
+}
+
+fn capitals(n: usize) -> Value {
+    json!({"type": "change_case:capital_word_frequency", "capital_frequency": n, "capital_relation": "at least"})
+}
+
+fn english_sentences(n: usize) -> Value {
+    json!({"type": "length_constraints:number_sentences", "num_sentences": n, "relation": "at least"})
 }
 
 fn sentences(n: usize) -> Value {
@@ -191,6 +219,31 @@ fn verdicts_are_those_of_python() {
         (paragraphs.clone(), "***a\n***\nb", true),
         (paragraphs.clone(), "a******b", false),
         (paragraphs, "a***b***c", false),
+        // What langdetect fails on passes for every language.
+        (language("de"), "12, 34!", true),
+        (language("de"), "Der Fluss ist breit.", true),
+        (language("de"), "The river is wide and the bridge is old.", false),
+        (json!({"type": "change_case:english_capital"}), "THE RIVER IS WIDE AND THE BRIDGE IS OLD.", true),
+        (json!({"type": "change_case:english_capital"}), "The River is wide and the bridge is old.", false),
+        (json!({"type": "change_case:english_capital"}), "РЕКА ШИРОКА, А МОСТ СТАР.", false),
+        (json!({"type": "change_case:english_capital"}), "12, 34!", false),
+        (json!({"type": "change_case:english_lowercase"}), "the river is wide and the bridge is old.", true),
+        (json!({"type": "change_case:english_lowercase"}), "der fluss ist breit und die brücke ist alt.", false),
+        // Words as the Treebank sets them apart.
+        (capitals(2), "DON'T", true),
+        (capitals(3), "DON'T", false),
+        (capitals(3), "CANNOT \"NASA\"", true),
+        (capitals(1), "NASA's.", true),
+        (capitals(1), "Nasa 12 NASAs AT&t", true),
+        (capitals(2), "Nasa 12 NASAs AT&t", false),
+        (capitals(1), "x-RAY", false),
+        (capitals(1), "T-1000", true),
+        (capitals(2), "A:B", true),
+        (capitals(2), "A:1B", false),
+        // Sentences as Punkt splits them.
+        (english_sentences(2), "Mr. Smith came. He left.", true),
+        (english_sentences(3), "Mr. Smith came. He left.", false),
+        (english_sentences(2), "One.Two", false),
         // Sentences of the plain type.
         (sentences(2), "One. Two", true),
         (sentences(2), "One.Two", false),

@@ -5,26 +5,32 @@ use serde_json::{Map, Value};
 use crate::args::{Args, state_relation};
 use crate::error::Error;
 use crate::kinds::Kind;
-use crate::pattern::Pattern;
-use crate::rule::{Parsed, Rule};
+use crate::multi_if;
+use crate::reading::Reading;
+use crate::rule::{Count, Parsed, Rule};
 use crate::wording::at_least;
 
 pub const KIND: Kind = Kind { id: "length_constraints:number_words", fields: &["num_words", "relation"], build };
 
-/// At least `least` runs of word characters.
+/// At least `least` words: runs of word characters, for Multi-IF in most languages.
 struct NumberWords {
     least: usize,
-    word: Pattern,
+    count: Count,
 }
 
 fn build(args: &Args) -> Result<Parsed, Error> {
-    let rule = NumberWords { least: args.count("num_words")?, word: args.fixed(r"\w+")? };
+    let word = args.fixed(r"\w+")?;
+    let count: Count = match args.reading() {
+        Reading::Ifeval => Box::new(move |text| word.count(text)),
+        Reading::MultiIf => multi_if::words(args, word)?,
+    };
+    let rule = NumberWords { least: args.count("num_words")?, count };
     Ok(Parsed::stated(rule, args.less_than("relation")?))
 }
 
 impl Rule for NumberWords {
     fn holds(&self, text: &str) -> bool {
-        self.word.count(text) >= self.least
+        (self.count)(text) >= self.least
     }
 
     fn text(&self, negated: bool) -> String {
