@@ -37,26 +37,22 @@ impl Group for Next {
     fn group(
         &self,
         _: &str,
-        mut responses: Vec<Judged>,
+        responses: Vec<Judged>,
         _: Vec<Nothing>,
         _: &[Reply],
         out: &mut Output<Session>,
     ) -> Result<(), Error> {
-        // The first sampled of the best ones.
-        responses.sort_by_key(|judged| (std::cmp::Reverse(judged.score()), judged.response.sample));
-        let Some(best) = responses.into_iter().next() else {
+        let Some(best) = Judged::best(&responses).filter(|best| best.share() >= self.min_satisfied) else {
             return Ok(());
         };
-        let decided = best.verdicts.iter().filter(|verdict| verdict.satisfied.is_some()).count();
-        let (satisfied, active) = (best.score() as f64, decided as f64);
-        let turn = best.response.turn;
-        if turn.session.turn + 1 >= self.turns || satisfied < self.min_satisfied * active {
+        let turn = &best.response.turn;
+        if turn.session.turn + 1 >= self.turns {
             return Ok(());
         }
-        let mut session = turn.session;
+        let mut session = turn.session.clone();
         session.turn += 1;
-        session.history.push(Message::new("user", turn.query));
-        session.history.push(Message::new("assistant", best.response.text));
+        session.history.push(Message::new("user", turn.query.clone()));
+        session.history.push(Message::new("assistant", best.response.text.clone()));
         out.emit(session);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `noise`: turns some verdicts around, to measure what a judge's mistakes cost.
 
-use obvert_api::record::{Judged, Verdict, id_of};
+use obvert_api::record::{Judged, Verdict, draw};
 use obvert_api::{Error, Map, Output, Reply};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -37,9 +37,7 @@ impl Map for Noise {
 
 impl Noise {
     fn falls(&self, place: &str, verdict: &Verdict) -> bool {
-        let drawn = id_of(&["noise", place, &verdict.constraint, &self.seed.to_string()]);
-        let number = u64::from_str_radix(&drawn, 16).unwrap_or_default();
-        (number as f64) < self.share * u64::MAX as f64
+        draw(&["noise", place, &verdict.constraint, &self.seed.to_string()]) < self.share
     }
 }
 

@@ -79,19 +79,8 @@ fn placed(stage: &StagePlan, plan: &Plan) -> Result<(), (String, String)> {
             return wrong("from", cause);
         }
     }
-    match is_upstream(plan, &stage.name, train) {
+    match plan.reaches(&stage.name, train) {
         true => Ok(()),
         false => wrong("with", format!("no pair of `{}` comes of what it makes", train.name)),
     }
-}
-
-/// Whether what comes of a stage reaches another one.
-fn is_upstream(plan: &Plan, name: &str, of: &StagePlan) -> bool {
-    let (mut open, mut seen) = (of.from.clone(), vec![false; plan.stages.len()]);
-    while let Some(node) = open.pop() {
-        if !std::mem::replace(&mut seen[node], true) {
-            open.extend(&plan.stages[node].from);
-        }
-    }
-    plan.stages.iter().zip(seen).any(|(stage, seen)| seen && stage.name == name)
 }

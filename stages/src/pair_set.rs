@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use obvert_api::erased::decode;
-use obvert_api::record::{Pair, id_of};
+use obvert_api::record::{Pair, hash_of};
 use obvert_engine::spool::{Extent, Spool};
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +39,7 @@ impl Key {
 /// An id as a number: those of the engine are one, others are hashed.
 pub(crate) fn number(id: &str) -> u64 {
     let parsed = |id: &str| u64::from_str_radix(id, 16).ok().filter(|number| format!("{number:016x}") == id);
-    parsed(id).or_else(|| parsed(&id_of(&[id]))).unwrap_or_default()
+    parsed(id).unwrap_or_else(|| hash_of(&[id]))
 }
 
 /// A record's place, how often it came, and the group that it is of.
@@ -189,6 +189,8 @@ fn read(file: &File, folder: &Path, at: Extent) -> Result<Pair, Error> {
 mod tests {
     use obvert_api::erased::encode;
     use obvert_trainer::random::SplitMix64;
+
+    use obvert_api::record::id_of;
 
     use super::*;
     use crate::train::tests::pair;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use obvert_api::record::Message;
+use obvert_api::record::{Message, hash_of};
 use obvert_api::{PathSetting, Reply, Request};
 use obvert_engine::Registry;
 use obvert_engine::model::{Failure, Model, Then};
@@ -166,7 +166,7 @@ fn sampling(request: &Request) -> Sampling {
 /// Different prompts draw different numbers.
 fn content_hash(messages: &[Message]) -> u64 {
     let text: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
-    u64::from_str_radix(&obvert_api::record::id_of(&text), 16).unwrap_or_default()
+    hash_of(&text)
 }
 
 /// Messages as the chat template takes them.

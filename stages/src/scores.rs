@@ -13,6 +13,7 @@ use obvert_api::erased::decode;
 use obvert_api::record::Judged;
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Registry, Settled, View};
+use obvert_eval::sysbench::initial_run;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -98,14 +99,14 @@ fn scores(answers: &Answers) -> Vec<ScoreRow> {
 }
 
 fn score<'a>(model: &str, dialogues: impl Iterator<Item = &'a Vec<Answer>> + Clone) -> ScoreRow {
-    let perfect = |answer: &&Answer| answer.0 == answer.1;
+    let perfect = |answer: &Answer| answer.0 == answer.1;
     let all = || dialogues.clone().flatten();
     let (turns, constraints) = (all().count(), all().map(|answer| answer.1).sum::<u64>());
-    let runs = dialogues.clone().map(|turns| turns.iter().take_while(perfect).count() as f64 / turns.len() as f64);
+    let runs = dialogues.clone().map(|turns| initial_run(&turns.iter().map(perfect).collect::<Vec<_>>()));
     ScoreRow {
         model: model.to_string(),
         csr: share(all().map(|answer| answer.0).sum::<u64>() as f64, constraints as f64),
-        isr: share(all().filter(perfect).count() as f64, turns as f64),
+        isr: share(all().filter(|answer| perfect(answer)).count() as f64, turns as f64),
         ssr: share(runs.sum(), dialogues.count() as f64),
         turns: turns as u64,
         constraints,

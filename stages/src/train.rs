@@ -183,14 +183,16 @@ impl Trainee {
     }
 
     /// Takes the base, or an adapter that was made at an end.
-    fn take(&mut self, record: &[u8], base: bool, poll: &mut Poll) {
-        if base {
-            poll.versions.push(Version { below: 0, record: record.to_vec() });
-            poll.records.push(record.to_vec());
+    fn take(&mut self, adapter: &Adapter, poll: &mut Poll) -> Result<(), String> {
+        let record = encoded(adapter)?;
+        if adapter.version == versions::BASE {
+            poll.versions.push(Version { below: 0, record: record.clone() });
+            poll.records.push(record);
         } else {
             self.ends -= 1;
-            self.replace(record.to_vec(), poll);
+            self.replace(record, poll);
         }
+        Ok(())
     }
 
     /// An adapter takes the place of the one before.
@@ -249,7 +251,7 @@ impl View for Trainee {
         let mut poll = Poll::default();
         while let Some(made) = self.made.as_ref().and_then(|made| made.try_recv().ok()) {
             match made? {
-                Made::Adapter(adapter) => self.take(&encoded(&adapter)?, adapter.version == versions::BASE, &mut poll),
+                Made::Adapter(adapter) => self.take(&adapter, &mut poll)?,
                 Made::Version(below, adapter) => {
                     poll.versions.push(Version { below, record: encoded(&adapter)? });
                 }

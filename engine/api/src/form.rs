@@ -1,6 +1,10 @@
 //! What a stage asks of models, question after question, and replies of a given form, taken without trust: one that cannot be
 //! read is sent back with what is wrong with it, so many times at most.
 
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
 use crate::record::Message;
 use crate::{Error, Reply, Request};
 
@@ -161,6 +165,38 @@ pub fn repairs() -> usize {
     1
 }
 
+/// Rows of a reply by their ids: one of each that was asked for, and no other.
+///
+/// # Errors
+/// Says which is there twice, missing, or was not asked for.
+pub fn by_id<T>(rows: impl IntoIterator<Item = (String, T)>, asked: &[&str]) -> Result<BTreeMap<String, T>, String> {
+    let mut found = BTreeMap::new();
+    for (id, row) in rows {
+        if !asked.contains(&id.as_str()) {
+            return Err(format!("`{id}` was not asked for"));
+        }
+        if found.contains_key(&id) {
+            return Err(format!("`{id}` is there twice"));
+        }
+        found.insert(id, row);
+    }
+    match asked.iter().find(|id| !found.contains_key(**id)) {
+        Some(id) => Err(format!("`{id}` is missing")),
+        None => Ok(found),
+    }
+}
+
+/// The JSON schema of an object with these fields, all of them and no others.
+pub fn object(fields: Value) -> Value {
+    let names: Vec<&String> = fields.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
+    json!({ "type": "object", "required": names, "properties": fields, "additionalProperties": false })
+}
+
+/// The JSON schema of a list of so many of these.
+pub fn list(of: Value, least: usize, most: usize) -> Value {
+    json!({ "type": "array", "items": of, "minItems": least, "maxItems": most })
+}
+
 /// The JSON of a reply, which models like to fence.
 pub fn unfenced(reply: &str) -> &str {
     let text = reply.trim();
@@ -207,6 +243,19 @@ mod tests {
         assert_eq!((said, asks.len(), left), (Some(vec![7]), 0, 1));
         let unusable = asked(1, 1, &["five", "six"]).unwrap_err().0;
         assert!(unusable.starts_with("the number is unusable: invalid digit") && unusable.ends_with(": six"));
+    }
+
+    #[test]
+    fn rows_are_matched_by_their_ids() {
+        let of = |ids: &[&str]| by_id(ids.iter().map(|id| (id.to_string(), ())), &["a", "b"]).map(|rows| rows.len());
+        assert_eq!(of(&["b", "a"]), Ok(2));
+        for (ids, wrong) in [
+            (&["a"][..], "`b` is missing"),
+            (&["a", "b", "a"], "`a` is there twice"),
+            (&["a", "b", "c"], "`c` was not asked for"),
+        ] {
+            assert_eq!(of(ids), Err(wrong.to_owned()));
+        }
     }
 
     #[test]

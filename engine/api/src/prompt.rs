@@ -23,7 +23,12 @@ impl Language {
         if han * 5 > letters { Language::Zh } else { Language::En }
     }
 
-    /// The template of this language.
+    /// The template of this language, filled: see [`fill`].
+    pub fn fill(self, [en, zh]: [&str; 2], texts: &[(&str, &str)]) -> String {
+        fill(self.pick(en, zh), texts)
+    }
+
+    /// The text of this language.
     pub fn pick<'t>(self, en: &'t str, zh: &'t str) -> &'t str {
         match self {
             Language::En => en,

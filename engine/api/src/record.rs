@@ -47,10 +47,20 @@ impl Record for crate::Json {
 
 /// A stable id: the first 16 hexadecimal digits of the BLAKE3 hash of the parts, each preceded by its length.
 pub fn id_of(parts: &[&str]) -> String {
+    format!("{:016x}", hash_of(parts))
+}
+
+/// A number from 0 to 1 that is the same for the same parts, and as good as uniform over different ones.
+pub fn draw(parts: &[&str]) -> f64 {
+    hash_of(parts) as f64 / u64::MAX as f64
+}
+
+/// The number that [`id_of`] writes.
+pub fn hash_of(parts: &[&str]) -> u64 {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.finalize().to_hex()[..16].to_string()
+    hasher.finalize().as_bytes().first_chunk().copied().map_or(0, u64::from_be_bytes)
 }

@@ -170,29 +170,28 @@ impl<'s> Builder<'s> {
     fn node(&mut self, index: usize, node: Node, all: &[BTreeSet<usize>]) {
         let upstream = &all[index];
         let (closes_loop, admits) = (node.closes_loop, node.admits);
-        let made = match node.operator {
-            Operator::Source => self.source(index),
-            Operator::Apply(applied) if node.lag.is_some() => {
-                let (input, ending) = (self.inputs(&node.from), self.graph.ending.clone());
+        let made = match (node.operator, node.lag) {
+            (Operator::Source, _) => self.source(index),
+            (Operator::Apply(applied), Some(lag)) => {
                 let view = node.with.first().filter(|_| self.graph.versions);
                 let versions = view.map_or_else(Versions::absent, |view| self.versions(*view));
-                let invocations = in_step(input, versions, node.lag.unwrap_or_default(), ending);
-                invocations.then(|invocations| apply(invocations, applied))
+                let (input, ending) = (self.inputs(&node.from), self.graph.ending.clone());
+                in_step(input, versions, lag, ending).then(|invocations| apply(invocations, applied))
             }
-            Operator::Apply(applied) if applied.grouped.is_some() => {
+            (Operator::Apply(applied), None) if applied.grouped.is_some() => {
                 let members = self.members(&node.from, node.before, &applied);
                 let sides = node.with.iter().filter(|_| node.sides_first);
                 let ahead = sides.flat_map(|with| all[*with].iter().chain([with])).copied().collect();
                 let groups = self.grouped(members, &node.with, &applied, [upstream, &ahead]);
                 groups.then(|invocations| apply(invocations, applied))
             }
-            Operator::Apply(applied) => {
+            (Operator::Apply(applied), None) => {
                 let (nodes, mut stages): (Vec<_>, Vec<_>) = node.before.into_iter().unzip();
                 stages.push(applied);
                 let Chained { items, busy, rejected, .. } = chain(self.inputs(&node.from), stages, None);
                 Made { items, busy, rejected: self.set_aside(nodes, rejected) }
             }
-            Operator::Watch(view) => {
+            (Operator::Watch(view), _) => {
                 let versions = self.versions(index);
                 let watched = Watched { versions, ..self.watched(node.name, view, node.counts) };
                 watch(self.inputs(&node.from), self.busy_of(upstream), watched)

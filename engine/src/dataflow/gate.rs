@@ -2,27 +2,61 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::SyncActivator;
+
+use super::ending::Ending;
 use super::item::{Busy, Item, Place};
-use super::port::Emitted;
-use super::{Tick, Update};
+use super::port::{Emitted, Ports, open_tick};
+use super::{Items, Made, Tick, Update};
+
+/// The operator; all of it happens on the first worker. `wake` is given what has it look again whether there is a pass, and `make`
+/// makes of an item and its pass what goes through.
+pub(super) fn gate<'s, P: 'static>(
+    input: Items<'s>,
+    name: &str,
+    wake: impl FnOnce(SyncActivator),
+    pass: impl Fn(&Item, Tick) -> Option<P> + 'static,
+    make: fn(Item, &P) -> Result<Item, String>,
+    ending: Ending,
+) -> Made<'s> {
+    let scope = input.scope();
+    let mut builder = OperatorBuilder::new(name.into(), scope);
+    let mut input = builder.new_input(input.inner, Exchange::new(|_: &Update<Item>| 0));
+    let (ports, made) = Ports::new(&mut builder);
+    wake(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
+    builder.build(move |mut capabilities| {
+        let (mut ports, mut gate) = (ports.hold(&mut capabilities), Gate::new(make));
+        move |frontiers| {
+            let mut changes = Vec::new();
+            input.for_each(|_, data| changes.append(data));
+            let Some(front) = ports.front() else { return };
+            gate.change(changes);
+            gate.open(front, &pass);
+            ports.give(&mut gate.emitted, open_tick(frontiers, &ending));
+        }
+    });
+    made
+}
 
 /// Items before a gate, and those inside with what they were let in by: a withdrawal withdraws what was made of that.
-pub(super) struct Gate<P> {
+struct Gate<P> {
     waiting: BTreeMap<Item, (Tick, isize)>,
     /// Passes and copies of those inside, by place and hash.
     inside: HashMap<(Place, u64), (P, isize)>,
     /// What is made of an item and its pass.
     make: fn(Item, &P) -> Result<Item, String>,
-    pub(super) emitted: Emitted,
+    emitted: Emitted,
 }
 
 impl<P> Gate<P> {
-    pub(super) fn new(make: fn(Item, &P) -> Result<Item, String>) -> Self {
+    fn new(make: fn(Item, &P) -> Result<Item, String>) -> Self {
         Gate { waiting: BTreeMap::new(), inside: HashMap::new(), make, emitted: Emitted::default() }
     }
 
     /// Takes in what comes and goes before the gate.
-    pub(super) fn change(&mut self, mut changes: Vec<Update<Item>>) {
+    fn change(&mut self, mut changes: Vec<Update<Item>>) {
         differential_dataflow::consolidation::consolidate_updates(&mut changes);
         for (item, at, net) in changes {
             let known = (item.place, item.hash());
@@ -47,7 +81,7 @@ impl<P> Gate<P> {
     }
 
     /// Lets waiting items in, in order, up to the first for which there is no pass.
-    pub(super) fn open(&mut self, front: Tick, pass: impl Fn(&Item, Tick) -> Option<P>) {
+    fn open(&mut self, front: Tick, pass: &impl Fn(&Item, Tick) -> Option<P>) {
         while let Some(next) = self.waiting.first_entry() {
             let at = next.get().0.max(front);
             let Some(pass) = pass(next.key(), at) else { return };

@@ -7,16 +7,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obvert_api::frame;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::scheduling::SyncActivator;
 
 use super::ending::Ending;
-use super::gate::Gate;
+use super::gate::gate;
 use super::item::{Bytes, Item, Place};
-use super::port::{Ports, open_tick};
 use super::view::Version;
-use super::{Items, Made, Update};
+use super::{Items, Made};
 
 /// A version's record, shared by all that it is given to.
 type Shared = Arc<[u8]>;
@@ -71,27 +68,12 @@ fn bound(place: Place, lag: u64) -> u64 {
     (place.root / Place::ROW + 1).saturating_sub(lag) * Place::ROW
 }
 
-/// The operator; all of it happens on the first worker. Each item of the result is an invocation on a record and its version.
+/// The operator. Each item of the result is an invocation on a record and its version.
 pub(super) fn in_step<'s>(input: Items<'s>, versions: Arc<Versions>, lag: u64, ending: Ending) -> Made<'s> {
-    let scope = input.scope();
-    let mut builder = OperatorBuilder::new("in step".into(), scope);
-    let mut input = builder.new_input(input.inner, Exchange::new(|_: &Update<Item>| 0));
-    let (ports, made) = Ports::new(&mut builder);
-    let gates = scope.worker().sync_activator_for(builder.operator_info().address.to_vec());
-    versions.lock().gates.push(gates);
-    builder.build(move |mut capabilities| {
-        let mut ports = ports.hold(&mut capabilities);
-        let mut gate = Gate::new(with_version);
-        move |frontiers| {
-            let mut changes = Vec::new();
-            input.for_each(|_, data| changes.append(data));
-            let Some(front) = ports.front() else { return };
-            gate.change(changes);
-            gate.open(front, |item, _| versions.of(bound(item.place, lag)));
-            ports.give(&mut gate.emitted, open_tick(frontiers, &ending));
-        }
-    });
-    made
+    let given = Arc::clone(&versions);
+    let wake = |gate| versions.lock().gates.push(gate);
+    let pass = move |item: &Item, _| given.of(bound(item.place, lag));
+    gate(input, "in step", wake, pass, with_version, ending)
 }
 
 fn with_version(item: Item, version: &Option<Shared>) -> Result<Item, String> {

@@ -34,28 +34,14 @@ fn edges(plan: &Plan, catalog: &dyn Catalog) -> Vec<Edge> {
                 continue;
             };
             let in_step = side && catalog.stage(&stage.kind).is_some_and(|kind| kind.in_step);
-            let back = in_step || kind.closes_loop && reads(plan, source, target);
+            let back = in_step
+                || kind.closes_loop
+                    && plan.stages.get(source).is_some_and(|closing| plan.reaches(&stage.name, closing));
             let record = kind.output.unwrap_or_default().to_owned();
             edges.push(Edge { source, target, record, side, back });
         }
     }
     edges
-}
-
-/// Whether stage `reader` reads stage `source`, directly or through others.
-fn reads(plan: &Plan, reader: usize, source: usize) -> bool {
-    let (mut seen, mut open) = (vec![false; plan.stages.len()], vec![reader]);
-    while let Some(stage) = open.pop() {
-        if stage == source {
-            return true;
-        }
-        let Some(new) = seen.get_mut(stage).filter(|seen| !**seen) else {
-            continue;
-        };
-        *new = true;
-        open.extend(plan.stages.get(stage).into_iter().flat_map(|stage| stage.from.iter().chain(&stage.with)));
-    }
-    false
 }
 
 /// The plan as a Graphviz digraph.

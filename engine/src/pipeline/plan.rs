@@ -1,5 +1,6 @@
 //! The checked plan: what a pipeline file means.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -23,16 +24,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether a stage's records come back to it.
-    pub(crate) fn is_upstream_of_itself(&self, stage: &StagePlan) -> bool {
+    /// The stages that a stage reads, directly or through others; itself too, if its records come back to it.
+    pub fn upstream(&self, stage: &StagePlan) -> BTreeSet<usize> {
         let inputs = |stage: &StagePlan| stage.from.iter().chain(&stage.with).copied().collect::<Vec<_>>();
-        let (mut open, mut seen) = (inputs(stage), vec![false; self.stages.len()]);
+        let (mut open, mut found) = (inputs(stage), BTreeSet::new());
         while let Some(node) = open.pop() {
-            if !std::mem::replace(&mut seen[node], true) {
-                open.extend(inputs(&self.stages[node]));
+            if let (true, Some(stage)) = (found.insert(node), self.stages.get(node)) {
+                open.extend(inputs(stage));
             }
         }
-        self.stages.iter().zip(seen).any(|(other, seen)| seen && other.name == stage.name)
+        found
+    }
+
+    /// Whether what a stage makes reaches another one.
+    pub fn reaches(&self, name: &str, of: &StagePlan) -> bool {
+        self.upstream(of).into_iter().any(|node| self.stages.get(node).is_some_and(|stage| stage.name == name))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::form::{Form, Stop, Talk, unfenced};
-use obvert_api::prompt::{Language, fenced, fill};
+use obvert_api::form::{Form, Stop, Talk, by_id, list, object, unfenced};
+use obvert_api::prompt::{Language, fenced};
 use obvert_api::record::{Constraint, Message, PairConstraint, Verdict};
 use obvert_api::serde::Deserialize;
 use obvert_api::serde_json::{self, json};
@@ -90,12 +90,11 @@ impl Question<'_> {
 
     fn request(&self, language: Option<Language>, model: &ModelName, asked: &[Demand]) -> Request {
         let demands: String = asked.iter().map(|demand| format!("{}: {}\n", demand.id, demand.text)).collect();
-        let template = language
-            .unwrap_or_else(|| Language::of(&demands))
-            .pick(include_str!("../prompts/judge.en.txt"), include_str!("../prompts/judge.zh.txt"));
+        let templates = [include_str!("../prompts/judge.en.txt"), include_str!("../prompts/judge.zh.txt")];
         let (query, response) = (fenced(self.query), fenced(self.response));
         let places = [("query", query.as_str()), ("response", &response), ("demands", &demands)];
-        let mut request = Request::new(&model.0, vec![Message::new("user", fill(template, &places))]);
+        let text = language.unwrap_or_else(|| Language::of(&demands)).fill(templates, &places);
+        let mut request = Request::new(&model.0, vec![Message::new("user", text)]);
         let ids: Vec<&str> = asked.iter().map(|demand| demand.id).collect();
         request.schema = Some(Json(schema(&ids)));
         request
@@ -117,40 +116,21 @@ fn majority(id: &str, model: &str, votes: &[Verdicts]) -> (String, Verdict) {
 
 fn schema(ids: &[&str]) -> serde_json::Value {
     let row = json!({
-        "type": "object",
-        "properties": {
-            "id": { "enum": ids },
-            "reason": { "type": "string" },
-            "satisfied": { "type": ["boolean", "null"] },
-        },
-        "required": ["id", "reason", "satisfied"],
-        "additionalProperties": false,
+        "id": { "enum": ids },
+        "reason": { "type": "string" },
+        "satisfied": { "type": ["boolean", "null"] },
     });
-    json!({
-        "type": "object",
-        "properties": { "verdicts": { "type": "array", "items": row, "minItems": ids.len(), "maxItems": ids.len() } },
-        "required": ["verdicts"],
-        "additionalProperties": false,
-    })
+    object(json!({ "verdicts": list(object(row), ids.len(), ids.len()) }))
 }
 
 /// The verdicts of a reply by id; every asked id exactly once, and no other.
 fn read(reply: &str, asked: &[Demand]) -> Result<Verdicts, String> {
     let answer: Answer = serde_json::from_str(unfenced(reply)).map_err(|e| e.to_string())?;
-    let mut rows = Verdicts::new();
-    for row in answer.verdicts {
-        if !asked.iter().any(|demand| demand.id == row.id) {
-            return Err(format!("`{}` was not asked for", row.id));
-        }
+    let verdict = |row: Row| {
         let verdict = Verdict { satisfied: row.satisfied, reason: row.reason, ..undecided(&row.id) };
-        if rows.insert(row.id.clone(), verdict).is_some() {
-            return Err(format!("`{}` is there twice", row.id));
-        }
-    }
-    match asked.iter().find(|demand| !rows.contains_key(demand.id)) {
-        Some(demand) => Err(format!("`{}` is missing", demand.id)),
-        None => Ok(rows),
-    }
+        (row.id, verdict)
+    };
+    by_id(answer.verdicts.into_iter().map(verdict), &asked.iter().map(|demand| demand.id).collect::<Vec<_>>())
 }
 
 fn undecided(id: &str) -> Verdict {

@@ -3,7 +3,7 @@
 //! For the history it makes an answer that is worth going on from, for candidates it makes vectors that differ.
 
 use obvert_api::form::{Stop, Talk, answered};
-use obvert_api::prompt::{Language, fenced, fill};
+use obvert_api::prompt::{Language, fenced};
 use obvert_api::record::{Judged, Message, Response, Verdict};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
@@ -85,24 +85,11 @@ impl Group for Critique {
     }
 }
 
-/// The first sampled of those that satisfy most.
-fn best(pool: &[Judged]) -> Option<&Judged> {
-    pool.iter().min_by_key(|judged| (std::cmp::Reverse(judged.score()), judged.response.sample))
-}
-
-/// Share of the constraints decided that a response satisfies; all of none.
-fn share(judged: &Judged) -> f64 {
-    match judged.verdicts.iter().filter(|verdict| verdict.satisfied.is_some()).count() {
-        0 => 1.0,
-        decided => judged.score() as f64 / decided as f64,
-    }
-}
-
 impl Critique {
     /// Adds revisions of the best, as long as that is poor. One that is nothing, is cut off, or cannot be judged is none, and the last.
     fn revise(&self, pool: &mut Vec<Judged>, talk: &mut Talk) -> Result<(), Stop> {
         for nth in 0..self.revisions {
-            let Some(poor) = best(pool).filter(|best| share(best) < self.min_satisfied) else { break };
+            let Some(poor) = Judged::best(pool).filter(|best| best.share() < self.min_satisfied) else { break };
             let reply = talk.say(self.request(poor, nth)?)?;
             if reply.text.trim().is_empty() || !reply.finished {
                 break;
@@ -122,14 +109,11 @@ impl Critique {
         let demands = demands(turn)?;
         let of = |satisfied| demands.iter().zip(&poor.verdicts).filter(move |(_, v)| v.satisfied == Some(satisfied));
         let (missing, kept): (String, String) = (of(false).map(missing).collect(), of(true).map(kept).collect());
-        let template = self
-            .judge
-            .language
-            .unwrap_or_else(|| Language::of(&missing))
-            .pick(include_str!("../prompts/critique.en.txt"), include_str!("../prompts/critique.zh.txt"));
+        let templates = [include_str!("../prompts/critique.en.txt"), include_str!("../prompts/critique.zh.txt")];
         let (query, response) = (fenced(&turn.query), fenced(&poor.response.text));
         let places = [("query", query.as_str()), ("response", &response), ("demands", &missing), ("kept", &kept)];
-        let mut request = Request::new(&self.model.0, vec![Message::new("user", fill(template, &places))]);
+        let text = self.judge.language.unwrap_or_else(|| Language::of(&missing)).fill(templates, &places);
+        let mut request = Request::new(&self.model.0, vec![Message::new("user", text)]);
         request.sampling =
             Sampling { max_tokens: self.max_tokens, temperature: self.temperature, ..Sampling::default() };
         request.sample = nth;

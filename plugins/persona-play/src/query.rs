@@ -1,8 +1,7 @@
 //! The user's next message, by a model that plays the user.
 
 use obvert_api::form::{Stop, Talk};
-use obvert_api::prompt::fill;
-use obvert_api::record::{Message, Session, id_of};
+use obvert_api::record::{Message, Session, draw};
 use obvert_api::{Error, ModelName, Reply, Request, Sampling};
 
 use crate::PersonaPlay;
@@ -49,10 +48,10 @@ impl PersonaPlay {
     fn instruction(&self, session: &Session) -> String {
         let language = self.language(session);
         let traits = traits_of(session, self.traits, self.seed, language);
-        let play = language.pick(include_str!("../prompts/play.en.txt"), include_str!("../prompts/play.zh.txt"));
+        let play = [include_str!("../prompts/play.en.txt"), include_str!("../prompts/play.zh.txt")];
         let places =
             [("persona", session.persona.text.as_str()), ("traits", &traits), ("profile", &session.profile.system())];
-        let text = fill(play, &places);
+        let text = language.fill(play, &places);
         if !self.chats(session) {
             return text;
         }
@@ -62,17 +61,14 @@ impl PersonaPlay {
 
     /// Whether this turn is small talk: drawn from the dialogue and the turn.
     fn chats(&self, session: &Session) -> bool {
-        let drawn = id_of(&["chat", &session.dialogue, &session.turn.to_string(), &self.seed.to_string()]);
-        let number = u64::from_str_radix(&drawn, 16).unwrap_or_default();
-        (number as f64) < self.chat * u64::MAX as f64
+        draw(&["chat", &session.dialogue, &session.turn.to_string(), &self.seed.to_string()]) < self.chat
     }
 
     fn ask_again(&self, session: &Session, mut request: Request, query: &str, earlier: &str) -> Request {
-        let again = self
-            .language(session)
-            .pick(include_str!("../prompts/again.en.txt"), include_str!("../prompts/again.zh.txt"));
+        let again = [include_str!("../prompts/again.en.txt"), include_str!("../prompts/again.zh.txt")];
+        let again = self.language(session).fill(again, &[("earlier", earlier)]);
         request.messages.push(Message::new("assistant", query));
-        request.messages.push(Message::new("user", fill(again, &[("earlier", earlier)])));
+        request.messages.push(Message::new("user", again));
         request
     }
 

@@ -1,6 +1,6 @@
 //! Traits of character that colour a dialogue.
 
-use obvert_api::prompt::{Language, fill};
+use obvert_api::prompt::Language;
 use obvert_api::record::{Session, id_of};
 
 /// The line of a prompt that names so many traits, drawn for the dialogue; nothing for none.
@@ -12,18 +12,13 @@ pub(crate) fn traits_of(session: &Session, count: usize, seed: u64, language: La
     if all.is_empty() {
         return String::new();
     }
-    let line = language.pick(include_str!("../prompts/traits.en.txt"), include_str!("../prompts/traits.zh.txt"));
-    fill(line, &[("traits", &all.join(language.pick(", ", "、")))]) + "\n"
+    let line = [include_str!("../prompts/traits.en.txt"), include_str!("../prompts/traits.zh.txt")];
+    language.fill(line, &[("traits", &all.join(language.pick(", ", "、")))]) + "\n"
 }
 
 /// 180 traits, one a line.
 fn list(language: Language) -> impl Iterator<Item = &'static str> {
-    let lists: [&'static str; 2] = [include_str!("../prompts/list.en.txt"), include_str!("../prompts/list.zh.txt")];
-    let text = match language {
-        Language::En => lists[0],
-        Language::Zh => lists[1],
-    };
-    text.lines()
+    language.pick(include_str!("../prompts/list.en.txt"), include_str!("../prompts/list.zh.txt")).lines()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which conditional constraints a query triggers, by a judge.
 
 use obvert_api::form::{Form, Stop, Talk, unfenced};
-use obvert_api::prompt::{fenced, fill};
+use obvert_api::prompt::fenced;
 use obvert_api::record::{Message, Session};
 use obvert_api::{Error, Request, serde_json};
 
@@ -24,10 +24,8 @@ impl PersonaPlay {
         })?;
         let conditional = session.profile.constraints.iter().filter_map(|c| Some((&c.id, c.when.as_ref()?)));
         let conditions: String = conditional.map(|(id, when)| format!("{id}: when {when}\n")).collect();
-        let template = self
-            .language(session)
-            .pick(include_str!("../prompts/triggers.en.txt"), include_str!("../prompts/triggers.zh.txt"));
-        let text = fill(template, &[("query", &fenced(query)), ("conditions", &conditions)]);
+        let templates = [include_str!("../prompts/triggers.en.txt"), include_str!("../prompts/triggers.zh.txt")];
+        let text = self.language(session).fill(templates, &[("query", &fenced(query)), ("conditions", &conditions)]);
         Ok(Request::new(&judge.0, vec![Message::new("user", text)]))
     }
 }

@@ -1,12 +1,12 @@
 //! The first draft of a profile, by a model.
 
-use obvert_api::form::unfenced;
+use obvert_api::form::{list, object, unfenced};
 use obvert_api::prompt::Language;
 use obvert_api::record::{Constraint, Profile};
 use obvert_api::serde::Deserialize;
 use obvert_api::serde_json::{self, Value, json};
 
-use crate::expand::{ExpandProfile, filled};
+use crate::expand::ExpandProfile;
 
 /// Groups of constraints, of which ids tell: `style-4`.
 const GROUPS: [&str; 6] = ["content", "format", "style", "role", "logic", "action"];
@@ -57,31 +57,18 @@ pub(crate) fn prompt(settings: &ExpandProfile, role: &Profile, language: Languag
         if role.name.is_empty() { role.description.clone() } else { format!("{}: {}", role.name, role.description) };
     let places = [("role", about.as_str()), ("min", &min), ("max", &max), ("least", &least)];
     let templates = [include_str!("../prompts/write.en.txt"), include_str!("../prompts/write.zh.txt")];
-    (filled(language, templates, &places), schema(*min_constraints, *max_constraints))
+    (language.fill(templates, &places), schema(*min_constraints, *max_constraints))
 }
 
 fn schema(min: usize, max: usize) -> Value {
-    let row = json!({
-        "type": "object",
-        "properties": {
-            "group": { "enum": GROUPS },
-            "text": { "type": "string" },
-            "when": { "type": ["string", "null"] },
-        },
-        "required": ["group", "text", "when"],
-        "additionalProperties": false,
-    });
-    json!({
-        "type": "object",
-        "properties": {
-            "name": { "type": "string" },
-            "description": { "type": "string" },
-            "skills": { "type": "array", "items": { "type": "string" } },
-            "constraints": { "type": "array", "items": row, "minItems": min, "maxItems": max },
-        },
-        "required": ["name", "description", "skills", "constraints"],
-        "additionalProperties": false,
-    })
+    let row =
+        json!({ "group": { "enum": GROUPS }, "text": { "type": "string" }, "when": { "type": ["string", "null"] } });
+    object(json!({
+        "name": { "type": "string" },
+        "description": { "type": "string" },
+        "skills": { "type": "array", "items": { "type": "string" } },
+        "constraints": list(object(row), min, max),
+    }))
 }
 
 /// The draft of a reply.

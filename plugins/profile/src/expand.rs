@@ -1,9 +1,9 @@
 //! Writes a profile for a role: description, skills and constraints, which are looked through and put right one by one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use obvert_api::form::{Form, Stop, Talk, answered};
-use obvert_api::prompt::{Language, fill};
+use obvert_api::prompt::Language;
 use obvert_api::record::{Constraint, Message, Profile};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
@@ -146,7 +146,7 @@ impl ExpandProfile {
         wrong: &[Wrong],
         language: Language,
         talk: &mut Talk,
-    ) -> Result<Vec<mend::Row>, Stop> {
+    ) -> Result<BTreeMap<String, mend::Row>, Stop> {
         let read = |text: &str| mend::read(wrong, text);
         talk.ask(self.form("the constraints written anew are", mend::prompt(profile, wrong, language), &read))
     }
@@ -168,9 +168,4 @@ impl ExpandProfile {
 /// The lines by which a prompt shows constraints.
 pub(crate) fn listed(constraints: &[Constraint]) -> String {
     constraints.iter().map(|constraint| format!("{}: {}\n", constraint.id, constraint.line())).collect()
-}
-
-/// A template of a language, filled.
-pub(crate) fn filled(language: Language, [en, zh]: [&str; 2], places: &[(&str, &str)]) -> String {
-    fill(language.pick(en, zh), places)
 }

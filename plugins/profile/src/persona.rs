@@ -7,8 +7,6 @@ use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Map, ModelName, Output, Reply, Request, Sampling};
 
-use crate::expand::filled;
-
 /// Settings of the stage. A persona that brings its queries passes as it is: nobody plays it.
 #[derive(Deserialize, JsonSchema)]
 #[serde(crate = "obvert_api::serde", deny_unknown_fields)]
@@ -53,7 +51,7 @@ impl ExpandPersona {
     fn request(&self, persona: &Persona) -> Request {
         let language = self.language.unwrap_or_else(|| Language::of(&persona.text));
         let templates = [include_str!("../prompts/persona.en.txt"), include_str!("../prompts/persona.zh.txt")];
-        let text = filled(language, templates, &[("persona", &persona.text)]);
+        let text = language.fill(templates, &[("persona", &persona.text)]);
         let mut request = Request::new(&self.model.0, vec![Message::new("user", text)]);
         request.sampling =
             Sampling { temperature: self.temperature, seed: self.seed, max_tokens: 512, ..Sampling::default() };

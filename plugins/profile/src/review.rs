@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::form::unfenced;
+use obvert_api::form::{by_id, list, object, unfenced};
 use obvert_api::prompt::Language;
 use obvert_api::record::{Constraint, Profile};
 use obvert_api::serde::Deserialize;
 use obvert_api::serde_json::{self, Value, json};
 use obvert_constraints::Constraint as Verifiable;
 
-use crate::expand::{filled, listed};
+use crate::expand::listed;
 
 /// A constraint that cannot stay, and why.
 pub(crate) struct Wrong {
@@ -37,50 +37,31 @@ struct Reviews {
 /// The question and the form of its reply.
 pub(crate) fn prompt(constraints: &[Constraint], language: Language) -> (String, Value) {
     let templates = [include_str!("../prompts/review.en.txt"), include_str!("../prompts/review.zh.txt")];
-    (filled(language, templates, &[("constraints", &listed(constraints))]), schema(constraints))
+    (language.fill(templates, &[("constraints", &listed(constraints))]), schema(constraints))
 }
 
 fn schema(constraints: &[Constraint]) -> Value {
     let ids: Vec<&str> = constraints.iter().map(|constraint| constraint.id.as_str()).collect();
     let some = json!({ "type": "array", "items": { "enum": ids } });
     let row = json!({
-        "type": "object",
-        "properties": {
-            "id": { "enum": ids },
-            "checkable": { "type": "boolean" },
-            "excludes": some,
-            "depends": some,
-            "reason": { "type": "string" },
-        },
-        "required": ["id", "checkable", "excludes", "depends", "reason"],
-        "additionalProperties": false,
+        "id": { "enum": ids },
+        "checkable": { "type": "boolean" },
+        "excludes": some,
+        "depends": some,
+        "reason": { "type": "string" },
     });
-    json!({
-        "type": "object",
-        "properties": { "reviews": { "type": "array", "items": row, "minItems": ids.len(), "maxItems": ids.len() } },
-        "required": ["reviews"],
-        "additionalProperties": false,
-    })
+    object(json!({ "reviews": list(object(row), ids.len(), ids.len()) }))
 }
 
 /// The reviews of a reply by id; one of each constraint, of and about constraints that there are.
 pub(crate) fn read(constraints: &[Constraint], reply: &str) -> Result<BTreeMap<String, Review>, String> {
     let Reviews { reviews } = serde_json::from_str(unfenced(reply)).map_err(|e| e.to_string())?;
-    let known = |id: &str| constraints.iter().any(|constraint| constraint.id == id);
-    let mut read = BTreeMap::new();
-    for review in reviews {
-        if let Some(id) = review.excludes.iter().chain(&review.depends).chain([&review.id]).find(|id| !known(id)) {
-            return Err(format!("there is no constraint `{id}`"));
-        }
-        let id = review.id.clone();
-        if read.insert(id.clone(), review).is_some() {
-            return Err(format!("`{id}` is there twice"));
-        }
+    let ids: Vec<&str> = constraints.iter().map(|constraint| constraint.id.as_str()).collect();
+    let mut named = reviews.iter().flat_map(|review| review.excludes.iter().chain(&review.depends));
+    if let Some(id) = named.find(|id| !ids.contains(&id.as_str())) {
+        return Err(format!("there is no constraint `{id}`"));
     }
-    match constraints.iter().find(|constraint| !read.contains_key(&constraint.id)) {
-        Some(constraint) => Err(format!("`{}` is missing", constraint.id)),
-        None => Ok(read),
-    }
+    by_id(reviews.into_iter().map(|review| (review.id.clone(), review)), &ids)
 }
 
 /// The constraints that cannot stay, of several that exclude each other all but the first; the others learn what they depend on.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use obvert_api::form::{Form, answered, unfenced};
-use obvert_api::prompt::{Language, fill};
+use obvert_api::form::{Form, answered, by_id, object, unfenced};
+use obvert_api::prompt::Language;
 use obvert_api::record::{Constraint, Message, Profile, Reversal};
 use obvert_api::schemars::JsonSchema;
-use obvert_api::serde::de::{Error as _, MapAccess, Visitor};
+use obvert_api::serde::de::{MapAccess, Visitor};
 use obvert_api::serde::{Deserialize, Deserializer};
 use obvert_api::serde_json::{self, json};
 use obvert_api::{Error, Json, Map, ModelName, Output, Reply, Request, plugin};
@@ -78,11 +78,9 @@ impl Reverse {
             Error(format!("no program reverses `{}` and the stage has no `model` to ask", asked[0].id))
         })?;
         let demands: String = asked.iter().map(|c| format!("{}: {}\n", c.id, c.text)).collect();
-        let template = self
-            .language
-            .unwrap_or_else(|| Language::of(&demands))
-            .pick(include_str!("../prompts/reverse.en.txt"), include_str!("../prompts/reverse.zh.txt"));
-        let text = fill(template, &[("demands", &demands)]);
+        let templates = [include_str!("../prompts/reverse.en.txt"), include_str!("../prompts/reverse.zh.txt")];
+        let language = self.language.unwrap_or_else(|| Language::of(&demands));
+        let text = language.fill(templates, &[("demands", &demands)]);
         let mut request = Request::new(&model.0, vec![Message::new("user", text)]);
         request.schema = Some(Json(schema(asked)));
         Ok(request)
@@ -91,21 +89,15 @@ impl Reverse {
 
 fn schema(asked: &[&Constraint]) -> serde_json::Value {
     let texts = asked.iter().map(|c| (c.id.clone(), json!({ "type": "string" })));
-    let ids: Vec<&str> = asked.iter().map(|c| c.id.as_str()).collect();
-    json!({
-        "type": "object",
-        "properties": serde_json::Value::Object(texts.collect()),
-        "required": ids,
-        "additionalProperties": false,
-    })
+    object(serde_json::Value::Object(texts.collect()))
 }
 
-/// Texts by id. JSON's own tables take the last of several texts for one id; here that is an error.
-struct Texts(BTreeMap<String, String>);
+/// Texts with their ids, as they stand: JSON's own tables take the last of several texts for one id.
+struct Texts(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Texts(BTreeMap::new()))
+        deserializer.deserialize_map(Texts(Vec::new()))
     }
 }
 
@@ -117,11 +109,8 @@ impl<'de> Visitor<'de> for Texts {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Texts, A::Error> {
-        while let Some((id, text)) = map.next_entry::<String, String>()? {
-            if self.0.contains_key(&id) {
-                return Err(A::Error::custom(format_args!("`{id}` is there twice")));
-            }
-            self.0.insert(id, text);
+        while let Some(entry) = map.next_entry()? {
+            self.0.push(entry);
         }
         Ok(self)
     }
@@ -130,19 +119,12 @@ impl<'de> Visitor<'de> for Texts {
 /// The texts of a reply by id; every asked id exactly once, and no other.
 fn read(reply: &str, asked: &[&Constraint]) -> Result<BTreeMap<String, String>, String> {
     let Texts(texts) = serde_json::from_str(unfenced(reply)).map_err(|e| e.to_string())?;
-    if let Some(id) = texts.keys().find(|id| !asked.iter().any(|c| c.id == **id)) {
-        return Err(format!("`{id}` was not asked for"));
-    }
+    let texts = by_id(texts, &asked.iter().map(|c| c.id.as_str()).collect::<Vec<_>>())?;
     for constraint in asked {
-        match texts.get(&constraint.id) {
-            None => return Err(format!("`{}` is missing", constraint.id)),
-            Some(text) if text.trim().is_empty() => {
-                return Err(format!("`{}` is empty", constraint.id));
-            }
-            Some(text) if *text == constraint.text => {
-                return Err(format!("`{}` is not reversed", constraint.id));
-            }
-            Some(_) => {}
+        match &texts[&constraint.id] {
+            text if text.trim().is_empty() => return Err(format!("`{}` is empty", constraint.id)),
+            text if *text == constraint.text => return Err(format!("`{}` is not reversed", constraint.id)),
+            _ => {}
         }
     }
     Ok(texts)

@@ -169,13 +169,13 @@ fn reading(answers: &[Answers], satisfies: fn(Option<u8>) -> bool) -> Reading {
     let satisfied = |said: &[Option<u8>]| said.iter().all(|said| satisfies(*said));
     let turns: Vec<(&Session, Vec<bool>)> =
         answers.iter().map(|(session, turns)| (*session, turns.iter().map(|said| satisfied(said)).collect())).collect();
-    let unit = |(_, met): &(&Session, Vec<bool>)| [(trues(met), met.len() as f64), (run(met), 1.0)];
+    let unit = |(_, met): &(&Session, Vec<bool>)| [(trues(met), met.len() as f64), (initial_run(met), 1.0)];
     let [isr, ssr] = estimates(&turns.iter().map(unit).collect::<Vec<_>>());
     let aligned = |wanted: bool| {
         let of = turns.iter().flat_map(|(session, met)| session.turns.iter().zip(met));
         mean(of.filter(|(turn, _)| (turn.alignment == "align") == wanted).map(|(_, met)| f64::from(u8::from(*met))))
     };
-    let dependent = |wanted| mean(turns.iter().filter(|(s, _)| s.dependent == wanted).map(|(_, met)| run(met)));
+    let dependent = |wanted| mean(turns.iter().filter(|(s, _)| s.dependent == wanted).map(|(_, met)| initial_run(met)));
     let longest = turns.iter().map(|(_, met)| met.len()).max().unwrap_or_default();
     let first = |r: usize| mean(turns.iter().map(|(_, met)| f64::from(u8::from(met.iter().take(r).all(|met| *met)))));
     Reading {
@@ -193,8 +193,8 @@ fn trues(met: &[bool]) -> f64 {
     met.iter().filter(|met| **met).count() as f64
 }
 
-/// The share of a session's turns before the first that is not satisfied.
-fn run(met: &[bool]) -> f64 {
+/// The share of a session's turns before the first that is not satisfied: the mean over sessions is SSR.
+pub fn initial_run(met: &[bool]) -> f64 {
     met.iter().take_while(|met| **met).count() as f64 / met.len().max(1) as f64
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use obvert_trainer::random::SplitMix64;
+
 /// Hash functions: their share of equal minima estimates the similarity, with a standard error of at most 0.09.
 const FUNCTIONS: usize = 32;
 /// Functions of a band. Texts that agree in a whole band are compared: of those with a similarity of 0.8 that is 98 of 100.
@@ -51,11 +53,9 @@ fn plain(text: &str) -> Vec<char> {
     out
 }
 
-/// The finalizer of splitmix64: every bit of the result depends on all of the argument.
+/// Every bit of the result depends on all of the number.
 fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
+    SplitMix64(number).next_bits()
 }
 
 /// How many of the texts resemble another one.

@@ -1,6 +1,6 @@
 //! Dialogues that are held out of training, to measure it on.
 
-use obvert_api::record::id_of;
+use obvert_api::record::hash_of;
 use obvert_trainer::random::SplitMix64;
 use obvert_trainer::reference::ReferenceCache;
 use obvert_trainer::{Measures, ResponseLogps, TokenPair, Trainer};
@@ -54,8 +54,7 @@ impl Held {
     }
 
     fn holds(&self, dialogue: &str) -> bool {
-        let hash = u64::from_str_radix(&id_of(&[dialogue]), 16).unwrap_or_default();
-        SplitMix64::stream(self.seed, hash).unit() < self.share
+        SplitMix64::stream(self.seed, hash_of(&[dialogue])).unit() < self.share
     }
 
     /// The pairs so far under the trainer's adapter, and how many they are; nothing if there are none.

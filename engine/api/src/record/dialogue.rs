@@ -143,6 +143,19 @@ impl Judged {
         self.verdicts.iter().map(|v| v.satisfied).collect()
     }
 
+    /// Share of the constraints decided that are satisfied; all of none.
+    pub fn share(&self) -> f64 {
+        match self.verdicts.iter().filter(|verdict| verdict.satisfied.is_some()).count() {
+            0 => 1.0,
+            decided => self.score() as f64 / decided as f64,
+        }
+    }
+
+    /// Of several responses to a turn the first sampled of those that satisfy most.
+    pub fn best(all: &[Judged]) -> Option<&Judged> {
+        all.iter().min_by_key(|judged| (std::cmp::Reverse(judged.score()), judged.response.sample))
+    }
+
     /// Number of satisfied constraints.
     pub fn score(&self) -> usize {
         self.verdicts.iter().filter(|v| v.satisfied == Some(true)).count()
