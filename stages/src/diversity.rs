@@ -24,6 +24,7 @@ use sketch::{Sketch, near_duplicates};
 use types::Types;
 
 pub use types::TypeRow;
+pub(crate) use types::name_of;
 
 /// `diversity` has no settings.
 #[derive(Deserialize, JsonSchema)]

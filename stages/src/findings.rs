@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obvert_api::record::Pair;
+use obvert_eval::table::Row;
 use serde::{Deserialize, Serialize};
 
 use crate::diversity::Diversity;
-use crate::output::{PairsSummary, report::ScoreRow};
+use crate::output::PairsSummary;
 use crate::pairs::Terms;
 
 /// Shared by the views of one run.
@@ -25,8 +26,8 @@ pub struct Found {
     pub terms: Terms,
     /// One row per update, by the stage that trains.
     pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
-    /// One row per model that was examined.
-    pub scores: Vec<ScoreRow>,
+    /// One row per model that was examined, by the stage that scores.
+    pub scores: BTreeMap<String, Vec<Row>>,
     /// How varied dialogues are, where a stage looks at that.
     pub diversity: Option<Diversity>,
     /// Pairs that the trainer could not use.

@@ -7,6 +7,7 @@ mod exam;
 mod findings;
 mod ifeval;
 mod jsonl;
+mod method;
 mod next;
 mod noise;
 mod online;

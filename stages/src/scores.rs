@@ -1,8 +1,6 @@
-//! `scores`: the sink that turns judged answers into CSR, ISR and SSR, per model that answered.
+//! `scores`: the sink that turns judged answers into CSR, ISR and SSR, per model that answered, in all and in parts.
 //!
-//! CSR: satisfied constraints / constraints. ISR: turns with every constraint satisfied / turns. SSR: mean over dialogues
-//! of the length of the initial run of such turns / turns of the dialogue. (SysBench's definitions, as its scorer
-//! executes them.) Constraints that cannot apply are left out.
+//! Constraints that cannot apply are left out.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,35 +10,43 @@ use obvert_api::Record;
 use obvert_api::erased::decode;
 use obvert_api::record::Judged;
 use obvert_engine::registry::Entry;
-use obvert_engine::{Change, Registry, Settled, View};
-use obvert_eval::sysbench::initial_run;
+use obvert_engine::{Change, Registry, RunContext, Settled, View};
+use obvert_eval::adherence::{self, Answer};
+use obvert_eval::table::Row;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::diversity::name_of;
 use crate::findings::Findings;
-use crate::output::report::ScoreRow;
+use crate::method::Methods;
 
-/// `scores` has no settings.
+/// Settings of `scores`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Settings {}
+struct Settings {
+    /// The setting of a grid over which a stage `choose` has chosen: models of one stage that differ in it alone are one method.
+    over: Option<String>,
+}
 
-/// Satisfied and decided constraints of one answer.
-type Answer = (u64, u64);
-/// Answers by model, dialogue, turn and sample.
-type Answers = BTreeMap<(String, String, u32, u32), (Answer, isize)>;
+/// Answers by model, dialogue and sample, turn by turn.
+type Answers = BTreeMap<(String, String, u32), BTreeMap<u32, (Answer, isize)>>;
 
 struct Scores {
     path: PathBuf,
+    stage: String,
+    methods: Methods,
     answers: Answers,
     findings: Findings,
 }
 
 pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
-    let open = move |_: &serde_json::Value, context: &obvert_engine::RunContext| {
-        let path = context.folder().join("scores.json");
-        Ok(Box::new(Scores { path, answers: Answers::new(), findings: findings.clone() }) as Box<dyn View>)
+    let open = move |settings: &serde_json::Value, context: &RunContext| {
+        let Settings { over } = Settings::deserialize(settings).map_err(|e| e.to_string())?;
+        let methods = Methods::of(&context.plan, over);
+        let (path, stage) = (context.folder().join("scores.json"), context.stage.clone());
+        Ok(Box::new(Scores { path, stage, methods, answers: Answers::new(), findings: findings.clone() })
+            as Box<dyn View>)
     };
     let entry = Entry::view(Judged::NAME, schemars::schema_for!(Settings).to_value(), Arc::new(open));
     registry.add("scores", entry);
@@ -54,65 +60,62 @@ impl View for Scores {
     fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
         for change in changes {
             let judged: Judged = decode(&change.record).map_err(|e| e.0)?;
-            let decided = judged.verdicts.iter().filter(|v| v.satisfied.is_some()).count();
-            let session = &judged.response.turn.session;
-            let model = session.adapter.as_ref().map_or(&judged.response.model, |adapter| &adapter.version).clone();
-            let key = (model, session.dialogue.clone(), session.turn, judged.response.sample);
-            let answer = (judged.score() as u64, decided as u64);
-            let entry = self.answers.entry(key.clone()).or_insert((answer, 0));
-            // A dialogue's new version replaces the old one within a tick: the insertion names the answer.
-            if change.diff > 0 {
-                entry.0 = answer;
-            }
-            entry.1 += change.diff;
-            if entry.1 == 0 {
-                self.answers.remove(&key);
-            }
+            self.count(&judged, change.diff);
         }
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), String> {
-        let mut rows = scores(&self.answers);
-        // The base model first.
-        rows.sort_by_key(|row| (row.model != "base", row.model.clone()));
-        let text = serde_json::to_vec_pretty(&rows.iter().map(json).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+        let rows = self.rows();
+        let text = serde_json::to_vec_pretty(&rows).map_err(|e| e.to_string())?;
         crate::output::write_atomically(&self.path, &text).map_err(|e| e.to_string())?;
-        self.findings.lock().scores = rows;
+        self.findings.lock().scores.insert(self.stage.clone(), rows);
         Ok(())
     }
 }
 
-fn json(row: &ScoreRow) -> serde_json::Value {
-    let ScoreRow { model, csr, isr, ssr, turns, constraints } = row;
-    serde_json::json!({
-        "model": model, "csr": csr, "isr": isr, "ssr": ssr, "turns": turns, "constraints": constraints
-    })
-}
-
-fn scores(answers: &Answers) -> Vec<ScoreRow> {
-    let mut dialogues: BTreeMap<&str, BTreeMap<(&str, u32), Vec<Answer>>> = BTreeMap::new();
-    for ((model, dialogue, _, sample), (answer, _)) in answers {
-        dialogues.entry(model).or_default().entry((dialogue, *sample)).or_default().push(*answer);
+impl Scores {
+    /// Counts an answer that came (1) or went (−1).
+    fn count(&mut self, judged: &Judged, diff: isize) {
+        let session = &judged.response.turn.session;
+        let model = session.adapter.as_ref().map_or(&judged.response.model, |adapter| &adapter.version).clone();
+        let key = (model, session.dialogue.clone(), judged.response.sample);
+        let turns = self.answers.entry(key.clone()).or_default();
+        let entry = turns.entry(session.turn).or_default();
+        // A dialogue's new version replaces the old one within a tick: the insertion names the answer.
+        if diff > 0 {
+            entry.0 = answer(judged);
+        }
+        entry.1 += diff;
+        if entry.1 == 0 {
+            turns.remove(&session.turn);
+        }
+        if turns.is_empty() {
+            self.answers.remove(&key);
+        }
     }
-    dialogues.iter().map(|(model, dialogues)| score(model, dialogues.values())).collect()
-}
 
-fn score<'a>(model: &str, dialogues: impl Iterator<Item = &'a Vec<Answer>> + Clone) -> ScoreRow {
-    let perfect = |answer: &Answer| answer.0 == answer.1;
-    let all = || dialogues.clone().flatten();
-    let (turns, constraints) = (all().count(), all().map(|answer| answer.1).sum::<u64>());
-    let runs = dialogues.clone().map(|turns| initial_run(&turns.iter().map(perfect).collect::<Vec<_>>()));
-    ScoreRow {
-        model: model.to_string(),
-        csr: share(all().map(|answer| answer.0).sum::<u64>() as f64, constraints as f64),
-        isr: share(all().filter(|answer| perfect(answer)).count() as f64, turns as f64),
-        ssr: share(runs.sum(), dialogues.count() as f64),
-        turns: turns as u64,
-        constraints,
+    /// One for each model, in the order in which the plan trains them, the base model first.
+    fn rows(&self) -> Vec<Row> {
+        let mut models: BTreeMap<&str, Vec<Vec<(u64, Answer)>>> = BTreeMap::new();
+        for ((model, ..), turns) in &self.answers {
+            let turns = turns.iter().map(|(turn, (answer, _))| (u64::from(*turn) + 1, answer.clone()));
+            models.entry(model).or_default().push(turns.collect());
+        }
+        let row = |(model, dialogues): (&str, Vec<Vec<_>>)| Row {
+            model: model.to_owned(),
+            method: self.methods.method(model).to_owned(),
+            scores: adherence::scores(dialogues.iter().map(Vec::as_slice)),
+        };
+        let mut rows: Vec<Row> = models.into_iter().map(row).collect();
+        rows.sort_by_key(|row| self.methods.rank(&row.model));
+        rows
     }
 }
 
-fn share(part: f64, whole: f64) -> f64 {
-    if whole == 0.0 { 0.0 } else { part / whole }
+/// The verdicts that decide something, with the type of each constraint.
+fn answer(judged: &Judged) -> Answer {
+    let profile = &judged.response.turn.session.profile;
+    let kind = |id: &str| profile.constraint(id).map_or("judged", name_of).to_owned();
+    judged.verdicts.iter().filter_map(|v| Some((kind(&v.constraint), v.satisfied?))).collect()
 }

@@ -44,6 +44,7 @@ use learner::{Learner, Made, Signals};
 use ledger::{Difference, Withdrawn};
 use sequence::Sequence;
 use settings::Train;
+pub(crate) use versions::{BASE, stage_of};
 
 /// Adds the stage `train`.
 pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findings) {
@@ -185,7 +186,7 @@ impl Trainee {
     /// Takes the base, or an adapter that was made at an end.
     fn take(&mut self, adapter: &Adapter, poll: &mut Poll) -> Result<(), String> {
         let record = encoded(adapter)?;
-        if adapter.version == versions::BASE {
+        if adapter.version == BASE {
             poll.versions.push(Version { below: 0, record: record.clone() });
             poll.records.push(record);
         } else {

@@ -11,11 +11,13 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use obvert_api::record::{Message, Pair, PairConstraint};
+use obvert_eval::adherence::Scores;
+use obvert_eval::table::Row;
 use obvert_stages::Terms;
 use obvert_stages::diversity::{Diversity, TypeRow, Variety};
 use obvert_stages::output::card::CardFacts;
 use obvert_stages::output::metrics::MetricsFile;
-use obvert_stages::output::report::{ModelUse, ReportFacts, ScoreRow, StageCount};
+use obvert_stages::output::report::{ModelUse, ReportFacts, StageCount};
 use obvert_stages::output::shards::Shard;
 use obvert_stages::output::tensorboard::EventFile;
 use obvert_stages::output::{
@@ -494,8 +496,11 @@ fn report_facts() -> ReportFacts {
     let rows: Vec<_> = (1..=50).map(row).chain([BTreeMap::from([("loss".to_string(), f64::NAN)])]).collect();
     let stage = StageCount { name: HOSTILE.into(), kind: HOSTILE.into(), inputs: 1234567, ..Default::default() };
     let hostile = PairConstraint { text: HOSTILE.into(), original: HOSTILE.into(), ..pair().constraints[0].clone() };
-    let score =
-        |model: &str, csr| ScoreRow { model: model.into(), csr, turns: 40, constraints: 90, ..Default::default() };
+    let score = |model: &str, csr| Row {
+        model: model.into(),
+        method: model.into(),
+        scores: Scores { csr, turns: 40, constraints: 90, ..Default::default() },
+    };
     ReportFacts {
         name: HOSTILE.into(),
         date: HOSTILE.into(),
@@ -512,7 +517,8 @@ fn report_facts() -> ReportFacts {
             ..pair()
         }),
         metrics: BTreeMap::from([(HOSTILE.into(), rows.clone()), ("other".into(), rows)]),
-        scores: vec![score(HOSTILE, 0.5), score("adapter", 0.625)],
+        scores: BTreeMap::from([(HOSTILE.into(), vec![score(HOSTILE, 0.5), score("adapter", 0.625)])]),
+        tables: BTreeMap::new(),
         models: vec![ModelUse { model: HOSTILE.into(), calls: 3, ..Default::default() }],
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use obvert_engine::model::{ByStage, Usage};
 use obvert_engine::{Outcome, StageCount};
-use obvert_stages::output::{self, PairsSummary, report::ScoreRow};
+use obvert_eval::table::Row;
+use obvert_stages::output::{self, PairsSummary};
 use obvert_stages::{Found, Skipped};
 
 /// Columns of the terminal that one pair takes.
@@ -24,7 +25,7 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     if found.shortened > 0 {
         println!("{} pairs lost the oldest turns of their history, which was too long", found.shortened);
     }
-    scores(&found.scores);
+    found.scores.iter().for_each(|(stage, rows)| scores(stage, rows));
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());
     if found.pairs.pairs > 0 {
@@ -83,19 +84,21 @@ fn pairs(pairs: &PairsSummary, skipped: &Skipped) {
     }
 }
 
-fn scores(scores: &[ScoreRow]) {
-    if scores.is_empty() {
+fn scores(stage: &str, rows: &[Row]) {
+    if rows.is_empty() {
         return;
     }
-    println!("\n{:<16} {:>7} {:>7} {:>7} {:>7}", "answers by", "CSR", "ISR", "SSR", "turns");
-    // `base` beside the versions of one adapter is an examination before and after.
-    let examined = scores.len() == 2 && scores.iter().any(|row| row.model == "base");
-    for row in scores {
-        let label = match (examined, row.model.as_str()) {
-            (true, "base") => "base (before)",
-            (true, _) => "trained (after)",
-            (false, model) => model,
-        };
-        println!("{label:<16} {:>7.3} {:>7.3} {:>7.3} {:>7}", row.csr, row.isr, row.ssr, row.turns);
+    let label = |row: &Row| match (rows.len(), row.method.as_str()) {
+        // `base` beside the versions of one adapter is an examination before and after.
+        (2, "base") => "base (before)".to_owned(),
+        (2, _) if rows[0].method == "base" => "trained (after)".to_owned(),
+        (_, "") => row.model.clone(),
+        (_, method) => method.to_owned(),
+    };
+    let width = rows.iter().map(|row| label(row).len()).max().unwrap_or_default().max(16);
+    println!("\n{stage:<width$} {:>7} {:>7} {:>7} {:>7}", "CSR", "ISR", "SSR", "turns");
+    for row in rows {
+        let of = &row.scores;
+        println!("{:<width$} {:>7.3} {:>7.3} {:>7.3} {:>7}", label(row), of.csr, of.isr, of.ssr, of.turns);
     }
 }

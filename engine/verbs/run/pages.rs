@@ -1,5 +1,6 @@
 //! The pages that explain a run: `report.html` and the card of the pairs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
@@ -41,6 +42,7 @@ impl Pages<'_> {
             example: self.found.example.clone(),
             metrics: self.found.metrics.clone(),
             scores: self.found.scores.clone(),
+            tables: BTreeMap::new(),
             diversity: self.found.diversity.clone(),
             models: self.outcome.models.iter().flat_map(|(name, stages)| uses(name, stages)).collect(),
         }

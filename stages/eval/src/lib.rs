@@ -1,8 +1,10 @@
-//! Scores of benchmarks as their own scorers count: IFEval, Multi-IF, SysBench. Pure: rows in, figures out.
+//! Scores of benchmarks as their own scorers count, and tables of them over several runs. Pure: rows in, figures out.
 
+pub mod adherence;
 mod bootstrap;
 pub mod ifeval;
 pub mod sysbench;
+pub mod table;
 
 pub use bootstrap::Estimate;
 

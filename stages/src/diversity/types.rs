@@ -87,7 +87,7 @@ impl Types {
 }
 
 /// The type of a constraint.
-fn name_of(constraint: &Constraint) -> &str {
+pub(crate) fn name_of(constraint: &Constraint) -> &str {
     let checked = constraint.check.as_ref().and_then(|check| check.0["type"].as_str());
     let group = constraint.id.rsplit_once('-').filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
     checked.or(group.map(|(group, _)| group)).unwrap_or("judged")

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use obvert_api::record::{Pair, PairConstraint};
+use obvert_eval::table::{Row, Table};
 use serde::Serialize;
 
 use super::side_by_side::under_both;
@@ -32,23 +33,6 @@ pub struct StageCount {
     pub calls: u64,
     /// How many of `calls` came from the memo.
     pub memo_hits: u64,
-}
-
-/// How a model does on a benchmark, decoded greedily.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct ScoreRow {
-    /// Which model: `base`, `adapter`.
-    pub model: String,
-    /// Constraint satisfaction rate, 0 to 1: satisfied constraints of all.
-    pub csr: f64,
-    /// Instruction satisfaction rate, 0 to 1: turns with every constraint satisfied.
-    pub isr: f64,
-    /// Session stability rate, 0 to 1: mean over dialogues of the share of turns before the first violation.
-    pub ssr: f64,
-    /// Turns judged.
-    pub turns: u64,
-    /// Constraints judged.
-    pub constraints: u64,
 }
 
 /// What one model was asked.
@@ -93,8 +77,10 @@ pub struct ReportFacts {
     pub example: Option<Pair>,
     /// Values per logged step with TRL's names and `step`, as `metrics::read` gives them, by the stage that trains.
     pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
-    /// Before first, after last.
-    pub scores: Vec<ScoreRow>,
+    /// One row per model that was examined, the base first, by the stage that scores.
+    pub scores: BTreeMap<String, Vec<Row>>,
+    /// Several runs side by side, by the stage that scores.
+    pub tables: BTreeMap<String, Table>,
     /// How varied dialogues are, if a stage looked at that.
     pub diversity: Option<Diversity>,
     /// One entry per model.
@@ -115,7 +101,8 @@ struct View<'a> {
     differences: Vec<Bar<u32>>,
     example: Option<Example<'a>>,
     trainings: Vec<Training<'a>>,
-    scores: &'a [ScoreRow],
+    scores: &'a BTreeMap<String, Vec<Row>>,
+    tables: &'a BTreeMap<String, Table>,
     diversity: Option<&'a Diversity>,
     models: &'a [ModelUse],
 }
@@ -166,6 +153,7 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
         example: facts.example.as_ref().map(example),
         trainings: facts.metrics.iter().map(|(stage, rows)| Training { stage, charts: chart::charts(rows) }).collect(),
         scores: &facts.scores,
+        tables: &facts.tables,
         diversity: facts.diversity.as_ref(),
         models: &facts.models,
     };

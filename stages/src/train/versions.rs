@@ -8,7 +8,12 @@ use obvert_engine::RunContext;
 use obvert_trainer::{Trainer, peft};
 
 /// The version of a model without an adapter.
-pub(super) const BASE: &str = "base";
+pub(crate) const BASE: &str = "base";
+
+/// The stage that made a version, where several train; else the version itself.
+pub(crate) fn stage_of(version: &str) -> &str {
+    version.rsplit_once('-').filter(|(_, hash)| hash.len() == 16).map_or(version, |(stage, _)| stage)
+}
 
 /// The folders of a run's adapters.
 pub(super) struct Versions {
