@@ -8,6 +8,7 @@ mod cycle;
 mod document;
 mod editor;
 pub mod graph;
+mod grid;
 mod hint;
 mod include;
 mod place;

@@ -18,7 +18,7 @@ use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use obvert_api::record::{Correction, Persona, Profile, Veto};
+use obvert_api::record::{Correction, Persona, Profile, Veto, draw};
 use obvert_api::{Json, PathSetting, Record};
 use obvert_engine::Registry;
 use obvert_engine::registry::{BadRow, Entry, Row as Keyed, Rows, Source};
@@ -39,6 +39,9 @@ struct Files {
     split: Option<String>,
     /// The configuration of such a folder's card, where that has several.
     config: Option<String>,
+    /// Share of the rows that is drawn, by what each is known by and `run.seed`; the others are left out.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    share: Option<f64>,
     /// Rows to read at most.
     limit: Option<usize>,
     /// Rows to skip first.
@@ -89,23 +92,31 @@ pub fn read_rows(path: &Path) -> Result<Vec<Value>, String> {
         .collect()
 }
 
-fn open<R: Record>(settings: &Value) -> Result<Arc<dyn Source>, String> {
+fn open<R: Record>(settings: &Value, seed: u64) -> Result<Arc<dyn Source>, String> {
     let settings = Files::deserialize(settings).map_err(|e| e.to_string())?;
-    Ok(Arc::new(FileSource { settings, read: keyed::<R> }))
+    Ok(Arc::new(FileSource { settings, seed: seed.to_string(), read: keyed::<R> }))
+}
+
+/// A number from 0 to 1 for a row, the same however the rows around it change.
+fn drawn(row: &Keyed, seed: &str) -> f64 {
+    draw(&["row", &String::from_utf8_lossy(&row.key), seed])
 }
 
 /// Files of records of one type.
 struct FileSource {
     settings: Files,
+    /// Of the draw of rows.
+    seed: String,
     read: fn(Result<Row, BadRow>) -> Keyed,
 }
 
 impl Source for FileSource {
     fn rows(&self) -> Result<Rows, String> {
-        let (files, read) = (self.settings.files()?, self.read);
-        let rows = files.into_iter().flat_map(|file| file::read(&file));
-        let rows = rows.skip(self.settings.skip).take(self.settings.limit.unwrap_or(usize::MAX));
-        Ok(Box::new(rows.map(read)))
+        let Files { share, skip, limit, .. } = self.settings;
+        let (files, read, seed) = (self.settings.files()?, self.read, self.seed.clone());
+        let rows = files.into_iter().flat_map(|file| file::read(&file)).skip(skip).map(read);
+        let drawn = move |row: &Keyed| share.is_none_or(|share| drawn(row, &seed) < share);
+        Ok(Box::new(rows.filter(drawn).take(limit.unwrap_or(usize::MAX))))
     }
 
     fn stamp(&self) -> u64 {
@@ -129,7 +140,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(name), content).unwrap();
         let settings = serde_json::json!({ "path": folder.path() });
-        let rows = open::<R>(&settings).unwrap().rows().unwrap();
+        let rows = open::<R>(&settings, 0).unwrap().rows().unwrap();
         rows.map(|row| row.record.map(|bytes| decode(&bytes).unwrap()).map_err(|(_, cause)| cause)).collect()
     }
 
@@ -166,6 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn a_share_of_the_rows_is_drawn_each_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let drawn = |ids: std::ops::Range<u32>, seed: u64, limit: usize| -> Vec<Vec<u8>> {
+            let text: String = ids.map(|id| format!("{{\"id\": {id}}}\n")).collect();
+            std::fs::write(folder.path().join("rows.jsonl"), text).unwrap();
+            let settings = serde_json::json!({ "path": folder.path(), "share": 0.25, "limit": limit });
+            open::<Json>(&settings, seed).unwrap().rows().unwrap().map(|row| row.key).collect()
+        };
+        let all = drawn(0..1000, 0, 1000);
+        assert!((200..300).contains(&all.len()), "{}", all.len());
+        let later = drawn(500..1000, 0, 1000);
+        assert!(all.ends_with(&later), "rows that go take no others with them");
+        assert_ne!(drawn(0..1000, 1, 1000), all);
+        assert_eq!(drawn(0..1000, 0, 10), all[..10]);
+    }
+
+    #[test]
     fn a_text_file_is_a_profile_of_that_name() {
         let found = rows::<Profile>("guide.md", "You guide visitors.".as_bytes());
         let profile = found[0].as_ref().unwrap();
@@ -175,7 +203,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_source_is_named() {
         let opened = |path: &str| {
-            let source = open::<Json>(&serde_json::json!({ "path": path })).unwrap();
+            let source = open::<Json>(&serde_json::json!({ "path": path }), 0).unwrap();
             source.rows().err().unwrap()
         };
         assert!(opened("/nowhere/rows.jsonl").starts_with("/nowhere/rows.jsonl: "));
@@ -200,7 +228,7 @@ mod tests {
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         std::fs::create_dir(folder.path().join("data")).unwrap();
         write("data/train-00000-of-00001.parquet", "a");
-        let source = open::<Json>(&serde_json::json!({ "path": folder.path() })).unwrap();
+        let source = open::<Json>(&serde_json::json!({ "path": folder.path() }), 0).unwrap();
         let mut before = source.stamp();
         let mut changed = |name: &str, text: &str| {
             write(name, text);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::Report;
+use super::grid;
 use super::include::Including;
 use super::place::{File, Place, Source};
 use super::report::Problem;
@@ -45,6 +46,9 @@ pub fn parse_with(
     let source = Arc::new(Source { files, arguments: set.to_vec() });
     if problems.is_empty() {
         problems.extend(set.iter().enumerate().filter_map(|(index, text)| set::apply(&mut root, index, text).err()));
+    }
+    if problems.is_empty() {
+        problems.extend(grid::expand(&mut root));
     }
     if problems.is_empty() { Ok(Document { source, root }) } else { Err(Report::new(&source, problems)) }
 }

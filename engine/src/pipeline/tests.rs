@@ -5,6 +5,7 @@ mod catalog;
 mod drawings;
 mod editor;
 mod good;
+mod grids;
 mod includes;
 mod mutants;
 

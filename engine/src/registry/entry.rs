@@ -38,8 +38,8 @@ pub trait Source: Send + Sync {
     fn stamp(&self) -> u64;
 }
 
-/// Opens a source.
-pub type OpenSource = Arc<dyn Fn(&Value) -> Result<Arc<dyn Source>, String> + Send + Sync>;
+/// Opens a source, for draws with the run's seed.
+pub type OpenSource = Arc<dyn Fn(&Value, u64) -> Result<Arc<dyn Source>, String> + Send + Sync>;
 /// Opens a view.
 pub type OpenView = Arc<dyn Fn(&Value, &RunContext) -> Result<Box<dyn View>, String> + Send + Sync>;
 /// Finds what is wrong with a stage's settings in its plan that their schema cannot tell: the setting and the cause.
@@ -148,7 +148,7 @@ impl Entry {
             return Err(("isolation".into(), "only stages of plugins can have a process of their own".into()));
         }
         let refused = match &self.body {
-            Body::Source(open) => open(settings).and_then(|source| source.rows()).err(),
+            Body::Source(open) => open(settings, 0).and_then(|source| source.rows()).err(),
             _ => self.runner(settings, stage.isolation).and_then(Result::err).map(|e| e.0),
         };
         refused.map_or(Ok(()), |cause| Err(("path".into(), cause)))

@@ -153,7 +153,7 @@ impl Preparing<'_> {
             ending: self.stop.ending.clone(),
         });
         let source = match &entry.body {
-            Body::Source(open) => Some(open(&stage.settings).map_err(failed(stage))?),
+            Body::Source(open) => Some(open(&stage.settings, self.plan.run.seed).map_err(failed(stage))?),
             _ => None,
         };
         let (closes_loop, admits, view) = (entry.closes_loop, entry.admits, Mutex::new(None));

@@ -6,7 +6,7 @@ use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Group, Nothing, Output, Reply};
 
-use crate::case::difference;
+use crate::case::{Difference, scores};
 use crate::{distinct, one, pair_of};
 
 /// Settings of the stage.
@@ -21,18 +21,6 @@ pub(crate) struct PairByScore {
     /// What a pair's difference g is.
     #[serde(default)]
     difference: Difference,
-}
-
-/// What the difference of two responses is.
-#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
-#[serde(crate = "obvert_api::serde", rename_all = "lowercase")]
-#[schemars(crate = "obvert_api::schemars")]
-enum Difference {
-    /// Constraints decided in both and differing, as in RPO.
-    #[default]
-    Hamming,
-    /// How many more the chosen one satisfies.
-    Score,
 }
 
 impl Group for PairByScore {
@@ -57,13 +45,8 @@ impl Group for PairByScore {
         let distinct = distinct(responses);
         for (i, first) in distinct.iter().enumerate() {
             for second in &distinct[i + 1..] {
-                let (more, less) = in_both(first, second);
-                let (chosen, rejected) = if more >= less { (first, second) } else { (second, first) };
-                let g = match self.difference {
-                    Difference::Hamming => difference(&first.adherence(), &second.adherence()),
-                    Difference::Score => more.abs_diff(less),
-                };
-                if more != less && g >= self.min_difference {
+                let (g, better) = (self.difference.of(first, second), better(first, second));
+                if let Some((chosen, rejected)) = better.filter(|_| g >= self.min_difference) {
                     out.emit(Pair { g, ..pair_of(turn, chosen, rejected, &Default::default()) });
                 }
             }
@@ -72,8 +55,11 @@ impl Group for PairByScore {
     }
 }
 
-/// How many of the constraints that are decided in both each satisfies.
-fn in_both(first: &Judged, second: &Judged) -> (u32, u32) {
-    let both = first.verdicts.iter().zip(&second.verdicts).filter_map(|(a, b)| a.satisfied.zip(b.satisfied));
-    both.fold((0, 0), |(first, second), (a, b)| (first + u32::from(a), second + u32::from(b)))
+/// Of two responses the one that satisfies more, then the other; nothing where they satisfy equally many.
+pub(crate) fn better<'j>(first: &'j Judged, second: &'j Judged) -> Option<(&'j Judged, &'j Judged)> {
+    match scores(&first.adherence(), &second.adherence()) {
+        (more, less) if more > less => Some((first, second)),
+        (less, more) if more > less => Some((second, first)),
+        _ => None,
+    }
 }

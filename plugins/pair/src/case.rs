@@ -2,6 +2,41 @@
 //!
 //! Both look only at constraints that are decided in both vectors.
 
+use obvert_api::record::Judged;
+use obvert_api::schemars::JsonSchema;
+use obvert_api::serde::Deserialize;
+
+/// What the difference g of two responses is.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(crate = "obvert_api::serde", rename_all = "lowercase")]
+#[schemars(crate = "obvert_api::schemars")]
+pub(crate) enum Difference {
+    /// Constraints decided in both and differing, as in RPO.
+    #[default]
+    Hamming,
+    /// How many more the one satisfies than the other: 0 for many that differ.
+    Score,
+}
+
+impl Difference {
+    /// g of two responses.
+    pub(crate) fn of(self, first: &Judged, second: &Judged) -> u32 {
+        let (first, second) = (first.adherence(), second.adherence());
+        match self {
+            Difference::Hamming => difference(&first, &second),
+            Difference::Score => {
+                let (first, second) = scores(&first, &second);
+                first.abs_diff(second)
+            }
+        }
+    }
+}
+
+/// How many of the constraints that are decided in both each satisfies.
+pub(crate) fn scores(a: &[Option<bool>], b: &[Option<bool>]) -> (u32, u32) {
+    both(a, b).fold((0, 0), |(first, second), (a, b)| (first + u32::from(a), second + u32::from(b)))
+}
+
 /// g: the number of constraints decided in both and differing.
 pub(crate) fn difference(a: &[Option<bool>], b: &[Option<bool>]) -> u32 {
     both(a, b).filter(|(a, b)| a != b).count() as u32

@@ -1,17 +1,21 @@
 //! Groups a turn's judged responses into preference pairs: without noise, every pair in both directions; and in other ways, to compare with.
 
+mod back_translate;
+mod by_refinement;
 mod by_score;
 mod case;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use obvert_api::record::{Constraint, Judged, Pair, PairConstraint, Profile, Reversal, Verdict, id_of};
+use obvert_api::record::{Constraint, Judged, Pair, PairConstraint, Profile, Reversal, Verdict, draw, id_of};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
 use obvert_api::{Error, Group, Output, Reply, plugin};
 
-use by_score::PairByScore;
-use case::{case, difference};
+use back_translate::BackTranslate;
+use by_refinement::PairByRefinement;
+use by_score::{PairByScore, better};
+use case::{Difference, case, difference};
 
 /// Settings of the stage.
 #[derive(Deserialize, JsonSchema)]
@@ -22,6 +26,14 @@ struct PairUp {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     min_difference: u32,
+    /// What the difference g of two responses is.
+    #[serde(default)]
+    difference: Difference,
+    /// Share of the pairs of responses that are made as they are without reversal, each drawn by itself: the one that satisfies
+    /// more is chosen under the instruction as it stands, in place of both under reversed ones.
+    #[serde(default)]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    original: f64,
 }
 
 fn one() -> u32 {
@@ -55,19 +67,37 @@ impl Group for PairUp {
         _: &[Reply],
         out: &mut Output<Pair>,
     ) -> Result<(), Error> {
-        let reversals: BTreeMap<&str, &Reversal> = reversals.iter().map(|r| (r.original.id.as_str(), r)).collect();
+        let reversals = by_id(&reversals);
         let distinct = distinct(responses);
         for (i, first) in distinct.iter().enumerate() {
             for second in &distinct[i + 1..] {
-                if difference(&first.adherence(), &second.adherence()) >= self.min_difference {
-                    // A direction whose reversals are not known (yet) makes no pair.
-                    out_direction(turn, first, second, &reversals, out);
-                    out_direction(turn, second, first, &reversals, out);
+                let g = self.difference.of(first, second);
+                if g < self.min_difference {
+                    continue;
                 }
+                // A direction whose reversals are not known (yet) makes no pair.
+                let made = match self.stays(turn, first, second) {
+                    true => [better(first, second).map(|(c, r)| pair_of(turn, c, r, &BTreeMap::new())), None],
+                    false => [directed(turn, first, second, &reversals), directed(turn, second, first, &reversals)],
+                };
+                made.into_iter().flatten().for_each(|pair| out.emit(Pair { g, ..pair }));
             }
         }
         Ok(())
     }
+}
+
+impl PairUp {
+    /// Whether two responses are paired under the instruction as it stands.
+    fn stays(&self, turn: &str, first: &Judged, second: &Judged) -> bool {
+        let samples = [first, second].map(|judged| judged.response.sample.to_string());
+        self.original > 0.0 && draw(&["original", turn, &samples[0], &samples[1]]) < self.original
+    }
+}
+
+/// Reversals by the constraint that they reverse.
+fn by_id(reversals: &[Reversal]) -> BTreeMap<&str, &Reversal> {
+    reversals.iter().map(|reversal| (reversal.original.id.as_str(), reversal)).collect()
 }
 
 /// One response per distinct adherence vector, the first sampled.
@@ -78,16 +108,9 @@ fn distinct(mut responses: Vec<Judged>) -> Vec<Judged> {
     responses
 }
 
-fn out_direction(
-    turn: &str,
-    chosen: &Judged,
-    rejected: &Judged,
-    reversals: &BTreeMap<&str, &Reversal>,
-    out: &mut Output<Pair>,
-) {
-    if let Some(replaced) = replaced(chosen, reversals) {
-        out.emit(pair_of(turn, chosen, rejected, &replaced));
-    }
+/// The pair under the instruction that the chosen response satisfies, where its reversals are known.
+fn directed(turn: &str, chosen: &Judged, rejected: &Judged, reversals: &BTreeMap<&str, &Reversal>) -> Option<Pair> {
+    Some(pair_of(turn, chosen, rejected, &replaced(chosen, reversals)?))
 }
 
 /// The pair under the instruction in which these constraints are replaced.
@@ -174,7 +197,7 @@ fn shown(
     }
 }
 
-plugin!(PairUp, PairByScore);
+plugin!(PairUp, PairByScore, PairByRefinement, BackTranslate);
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,9 @@
+use obvert_api::Group;
 use obvert_api::record::{Constraint, Judged, Pair, Persona, Profile, Response, Reversal, Session, Turn, Verdict};
 use obvert_api::serde_json::{Value, json};
 use obvert_api::testing::{group, replies};
 
-use crate::{PairByScore, PairUp};
+use crate::{BackTranslate, PairByRefinement, PairByScore, PairUp};
 
 /// Constraints by id, each with those that it depends on.
 fn constraints(depends: &[(&str, &[&str])]) -> Vec<Constraint> {
@@ -41,6 +42,15 @@ fn judged(turn: &Turn, sample: u32, vector: &str) -> Judged {
 
 /// The pairs of responses with these vectors, where all constraints but these have a reversal.
 fn pairs(depends: &[(&str, &[&str])], vectors: &[&str], without: &[&str]) -> Vec<Pair> {
+    made::<PairUp>(json!({}), depends, vectors, without)
+}
+
+fn made<G: Group<In = Judged, With = Reversal, Out = Pair>>(
+    settings: Value,
+    depends: &[(&str, &[&str])],
+    vectors: &[&str],
+    without: &[&str],
+) -> Vec<Pair> {
     let turn = turn(constraints(depends));
     let responses = (0..).zip(vectors).map(|(sample, vector)| judged(&turn, sample, vector)).collect();
     let reversal = |original: &Constraint| Reversal {
@@ -49,7 +59,7 @@ fn pairs(depends: &[(&str, &[&str])], vectors: &[&str], without: &[&str]) -> Vec
         reversed: Constraint { text: format!("Do not do {}.", original.id), ..original.clone() },
     };
     let known = turn.session.profile.constraints.iter().filter(|c| !without.contains(&c.id.as_str()));
-    let made = group::<PairUp>(json!({}), responses, known.map(reversal).collect(), replies([])).unwrap();
+    let made = group::<G>(settings, responses, known.map(reversal).collect(), replies([])).unwrap();
     made.into_values().next().unwrap().records
 }
 
@@ -126,4 +136,61 @@ fn by_score_the_better_one_is_chosen_and_equal_ones_are_lost() {
     assert!(
         pair.prompt[0].content.ends_with("- Do a.\n- Do b.\n- Do c.") && pair.clean().is_err() && pair.whole().is_ok()
     );
+}
+
+#[test]
+fn a_share_of_the_pairs_stays_as_it_is_without_reversal() {
+    let depends: &[(&str, &[&str])] = &[("a", &[]), ("b", &[]), ("c", &[])];
+    let vectors = ["ynn", "nyy", "nny"];
+    let all = made::<PairUp>(json!({ "original": 1.0 }), depends, &vectors, &[]);
+    let told: Vec<_> = all.iter().map(|pair| (pair.chosen.as_str(), pair.rejected.as_str(), pair.g)).collect();
+    assert_eq!(told, [("nyy", "ynn", 3), ("nyy", "nny", 1)], "equal scores decide nothing");
+    assert!(all.iter().all(|pair| pair.constraints.iter().all(|constraint| !constraint.reversed)));
+    // About a half of many, and the others both ways.
+    let vectors: Vec<String> =
+        (0..8).map(|n| (0..3).map(|bit| if n >> bit & 1 == 1 { 'y' } else { 'n' }).collect()).collect();
+    let vectors: Vec<&str> = vectors.iter().map(String::as_str).collect();
+    let half = made::<PairUp>(json!({ "original": 0.5 }), depends, &vectors, &[]);
+    let clean = half.iter().filter(|pair| pair.clean().is_ok()).count();
+    assert!((20..56).contains(&half.len()) && clean < half.len(), "{} {clean}", half.len());
+}
+
+#[test]
+fn a_difference_of_scores_leaves_out_what_scores_equal() {
+    let made = made::<PairUp>(json!({ "difference": "score" }), &[("a", &[]), ("b", &[])], &["yn", "ny", "yy"], &[]);
+    let told: Vec<_> = made.iter().map(|pair| (pair.chosen.as_str(), pair.rejected.as_str(), pair.g)).collect();
+    assert_eq!(told, [("yn", "yy", 1), ("yy", "yn", 1), ("ny", "yy", 1), ("yy", "ny", 1)]);
+}
+
+#[test]
+fn a_failing_response_meets_the_perfect_one_that_is_most_like_it() {
+    let turn = turn(constraints(&[("a", &[]), ("b", &[])]));
+    let said = |sample, vector, text: &str| {
+        let mut judged = judged(&turn, sample, vector);
+        judged.response.text = text.into();
+        judged
+    };
+    let responses = vec![
+        said(0, "yy", "Tea is warm today, my friend."),
+        said(1, "yn", "Bread is cheap."),
+        said(2, "y-", "Bread is very cheap."),
+        said(3, "nn", "Tea is cold today, my friend."),
+        said(4, "nn", "Of the same vector."),
+    ];
+    let made = group::<PairByRefinement>(json!({}), responses, Vec::new(), replies([])).unwrap();
+    let made = made.into_values().next().unwrap().records;
+    let samples: Vec<_> = made.iter().map(|pair| (pair.chosen_sample, pair.rejected_sample)).collect();
+    assert_eq!(samples, [(2, 1), (0, 3)]);
+    assert!(made.iter().all(|pair| pair.clean().is_ok()));
+}
+
+#[test]
+fn a_response_is_an_example_of_what_it_satisfies() {
+    let depends: &[(&str, &[&str])] = &[("a", &[]), ("b", &[]), ("c", &[])];
+    let made = made::<BackTranslate>(json!({}), depends, &["ynn", "n-y"], &["c"]);
+    let told: Vec<_> = made.iter().map(|pair| (pair.prompt[0].role.as_str(), pair.chosen.as_str())).collect();
+    // Of the first one a reversal is not known.
+    assert_eq!(told, [("user", "- Do not do a.\n- Do c."), ("system", "n-y")]);
+    assert!(made[1].prompt[0].content.ends_with("- Do not do a.\n- Do b.\n- Do c.") && made[1].rejected.is_empty());
+    assert!(made[0].prompt[0].content.ends_with("follow?\n\nn-y") && made[0].id != made[1].id);
 }

@@ -192,7 +192,8 @@ impl View for Holder {
 fn registry(held: &Held) -> Registry {
     let mut registry = Registry::new();
     let any = || json!({ "type": "object" });
-    registry.add("once", Entry::source::<Number>(any(), Arc::new(|_: &Value| Ok(Arc::new(Once) as Arc<dyn Source>))));
+    registry
+        .add("once", Entry::source::<Number>(any(), Arc::new(|_: &Value, _| Ok(Arc::new(Once) as Arc<dyn Source>))));
     let open = Arc::new(|_: &_, _: &_| Ok(Box::new(Teller::default()) as Box<dyn View>));
     registry.add("teller", Entry { output: Some("Number".into()), ..Entry::view("Number", any(), open) });
     let held = Arc::clone(held);
@@ -204,7 +205,7 @@ fn registry(held: &Held) -> Registry {
     registry.add_linked((map_manifest::<Pick>(""), create_map::<Pick>));
     registry.add_linked((map_manifest::<Plus>(""), create_map::<Plus>));
     registry.add_linked((group_manifest::<Total>(""), create_group::<Total>));
-    registry.add("long", Entry::source::<Text>(any(), Arc::new(|_: &Value| Ok(Arc::new(Long) as Arc<dyn Source>))));
+    registry.add("long", Entry::source::<Text>(any(), Arc::new(|_: &Value, _| Ok(Arc::new(Long) as Arc<dyn Source>))));
     registry.add_linked((group_manifest::<Lengths>(""), create_group::<Lengths>));
     registry
 }

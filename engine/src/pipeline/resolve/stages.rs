@@ -18,7 +18,7 @@ const STAGE: Sort = Sort {
     selector: "type",
     mistaken: "kind",
     called: "stage type",
-    common: &["type", "from", "with", "isolation", "timeout_s", "memory_mb"],
+    common: &["type", "from", "with", "isolation", "timeout_s", "memory_mb", "grid"],
 };
 
 /// Of all stage types, beside their inputs.
@@ -28,6 +28,8 @@ pub(in super::super) static COMMON_SCHEMA: LazyLock<Json> = LazyLock::new(|| {
             "description": "Whether a plugin's stage has a process of its own: what crashes there costs one item." },
         "timeout_s": { "type": "number", "exclusiveMinimum": 0, "description": "Seconds that such a process may be at an item." },
         "memory_mb": { "type": "integer", "minimum": 1, "maximum": 1 << 30, "description": "MiB of memory that it may have." },
+        "grid": { "type": "object", "additionalProperties": { "type": "array", "minItems": 1 },
+            "description": "Settings with lists of values: a stage for every combination of them, named after them." },
     } })
 });
 

@@ -39,7 +39,7 @@ fn exact(path: &Path) {
 }
 
 /// "line:column message | help" of each error; "set" in place of the position for arguments.
-fn errors<T>(report: Result<T, Report>) -> Vec<String> {
+pub(super) fn errors<T>(report: Result<T, Report>) -> Vec<String> {
     let Err(report) = report else {
         return Vec::new();
     };
@@ -92,7 +92,7 @@ const CHANGES: &[(&str, &str, &[&str])] = &[
         "type = \"personas\"",
         "type = \"personas\"\nseed = 1",
         &[
-            "22:1 stage type `personas` has no setting `seed` | it has: `type`, `from`, `with`, `isolation`, `timeout_s`, `memory_mb`",
+            "22:1 stage type `personas` has no setting `seed` | it has: `type`, `from`, `with`, `isolation`, `timeout_s`, `memory_mb`, `grid`",
         ],
     ),
     (
