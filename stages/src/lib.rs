@@ -1,6 +1,7 @@
 //! The built-in stages, one per file.
 
 pub mod beside;
+mod choose;
 mod correct;
 pub mod diversity;
 mod exam;
@@ -46,6 +47,7 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     add_group::<next::Next>(registry).closes_loop = true;
     add_map::<noise::Noise>(registry);
     add_group::<exam::Exam>(registry);
+    add_group::<choose::Choose>(registry);
     let online = add_group::<online::Online>(registry);
     online.lag = Some(online::lag);
     online.check = Some(Arc::new(online::check));

@@ -20,9 +20,7 @@ impl Methods {
     /// The method that made a model, which is the version of its adapter.
     pub(crate) fn method<'m>(&'m self, model: &'m str) -> &'m str {
         let only = || self.stages.first().filter(|_| self.stages.len() == 1 && is_hash(model));
-        let stage = only().map_or_else(|| stage_of(model), String::as_str);
-        let behind = self.over.as_ref().and_then(|key| stage.find(&format!("-{key}-")));
-        behind.map_or(stage, |at| &stage[..at])
+        only().map_or_else(|| method_of(model, self.over.as_deref()), String::as_str)
     }
 
     /// Where a model stands among others: behind the base, in the plan's order.
@@ -30,6 +28,13 @@ impl Methods {
         let place = self.stages.iter().position(|stage| stage == stage_of(model));
         (model != BASE, place.unwrap_or(self.stages.len()), model.to_owned())
     }
+}
+
+/// The method of a version: its stage, without what a grid over that setting has put behind its name.
+pub(crate) fn method_of<'v>(version: &'v str, over: Option<&str>) -> &'v str {
+    let stage = stage_of(version);
+    let behind = over.and_then(|key| stage.find(&format!("-{key}-")));
+    behind.map_or(stage, |at| &stage[..at])
 }
 
 fn is_hash(model: &str) -> bool {

@@ -114,7 +114,7 @@ impl Scores {
 }
 
 /// The verdicts that decide something, with the type of each constraint.
-fn answer(judged: &Judged) -> Answer {
+pub(crate) fn answer(judged: &Judged) -> Answer {
     let profile = &judged.response.turn.session.profile;
     let kind = |id: &str| profile.constraint(id).map_or("judged", name_of).to_owned();
     judged.verdicts.iter().filter_map(|v| Some((kind(&v.constraint), v.satisfied?))).collect()
