@@ -4,7 +4,9 @@ mod account;
 mod pages;
 mod progress;
 mod renewed;
+mod seeds;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use obvert_engine::{Beside, Options, Outcome};
+use obvert_eval::table::Table;
 
 use super::{Trust, beside};
 
@@ -33,6 +36,10 @@ pub struct Arguments {
     /// Go on when all is done: follow inputs, pipeline and plugins, and recompute what an edit changes, until Ctrl-C.
     #[arg(long)]
     watch: bool,
+    /// Run it so many times, with run.seed = 1, 2, …, each in a folder of its own, and put their scores side by side: means with
+    /// standard errors, in table.md and report.html.
+    #[arg(long, value_name = "N", conflicts_with_all = ["watch", "processes", "hosts"])]
+    seeds: Option<u64>,
     /// Worker threads of the dataflow, in each process.
     #[arg(long)]
     workers: Option<usize>,
@@ -48,22 +55,47 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a pipeline.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (path, set) = (arguments.pipeline.clone(), arguments.set.clone());
-    let place = Place { path, set, trust: Trust::of(arguments.locked) };
+    let interrupt = interrupted()?;
+    let place = arguments.place();
     let read = Read::new(&place)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&read.plan.name));
-    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    match arguments.seeds {
+        Some(seeds) => seeds::run(arguments, seeds, &out, &interrupt),
+        None => once(arguments, &place, read, &out, &interrupt).map(drop),
+    }
+}
+
+impl Arguments {
+    fn place(&self) -> Place {
+        Place { path: self.pipeline.clone(), set: self.set.clone(), trust: Trust::of(self.locked) }
+    }
+}
+
+/// What was run, and how it ended.
+struct Ended {
+    read: Read,
+    outcome: Outcome,
+}
+
+/// Runs what was read, into a folder, with its pages and the account; nothing comes of a process that helps another.
+fn once(
+    arguments: &Arguments,
+    place: &Place,
+    read: Read,
+    out: &Path,
+    interrupt: &Arc<AtomicBool>,
+) -> anyhow::Result<Option<Ended>> {
+    std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let out = out.canonicalize()?;
-    let interrupt = interrupted()?;
     let mut part = arguments.beside.start()?;
     let first = part.index == 0;
     let (read, outcome) = match part.seat() {
-        None if arguments.watch => followed(arguments, &place, read, &out, &interrupt)?,
+        None if arguments.watch => followed(arguments, place, read, &out, interrupt)?,
         seat => {
-            let pipeline = serde_json::to_vec(&(&read.text, &arguments.set))?;
+            let pipeline = serde_json::to_vec(&(&read.text, &place.set))?;
             let beside = seat.map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
             let mut options = Options::new(out.clone());
-            (options.interrupt, options.watch) = (interrupt, arguments.watch);
+            (options.interrupt, options.watch) = (Arc::clone(interrupt), arguments.watch);
             let outcome = run_once(arguments, &read, &options, beside, first)?;
             (read, outcome)
         }
@@ -71,15 +103,23 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     part.end()?;
     // What a run leaves is the first process's.
     if !first {
-        return Ok(());
+        return Ok(None);
     }
     if outcome.interrupted {
         anyhow::bail!("interrupted; run the same command again to continue");
     }
-    let (name, text, found) = (&read.plan.name, &read.text, read.findings.lock());
-    Pages { name, pipeline: &arguments.pipeline, text, out: &out, outcome: &outcome, found: &found }.write()?;
-    account::print(&arguments.pipeline, &out, &outcome, &found);
-    Ok(())
+    let ended = Ended { read, outcome };
+    ended.pages(&arguments.pipeline, &out, BTreeMap::new()).write()?;
+    account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
+    Ok(Some(ended))
+}
+
+impl Ended {
+    /// The pages of the run.
+    fn pages<'a>(&'a self, pipeline: &'a Path, out: &'a Path, tables: BTreeMap<String, Table>) -> Pages<'a> {
+        let Read { plan, text, findings, .. } = &self.read;
+        Pages { name: &plan.name, pipeline, text, out, outcome: &self.outcome, findings, tables }
+    }
 }
 
 /// Runs what is at a place, and again whenever it has become another, until Ctrl-C; what ran last, and how it ended.

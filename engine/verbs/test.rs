@@ -81,7 +81,7 @@ fn given(record: &str, rows: Vec<Value>) -> anyhow::Result<Entry> {
         Row { key: key.into_bytes(), record: (standard.from_json)(text.as_bytes()).map_err(|error| (text, error.0)) }
     };
     let rows = Arc::new(Given(rows.iter().enumerate().map(row).collect()));
-    let open = Arc::new(move |_: &Value| Ok(Arc::clone(&rows) as Arc<dyn Source>));
+    let open = Arc::new(move |_: &Value, _| Ok(Arc::clone(&rows) as Arc<dyn Source>));
     let mut entry = Entry::source::<obvert_api::Json>(json!({ "type": "object" }), open);
     (entry.output, entry.to_json) = (Some(record.to_owned()), Some(standard.to_json));
     Ok(entry)

@@ -26,8 +26,8 @@ pub struct Found {
     pub terms: Terms,
     /// One row per update, by the stage that trains.
     pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
-    /// One row per model that was examined, by the stage that scores.
-    pub scores: BTreeMap<String, Vec<Row>>,
+    /// What was examined, by the stage that scores.
+    pub scores: BTreeMap<String, Examined>,
     /// How varied dialogues are, where a stage looks at that.
     pub diversity: Option<Diversity>,
     /// Pairs that the trainer could not use.
@@ -36,6 +36,15 @@ pub struct Found {
     pub shortened: u64,
     /// Pairs that came after the trainer's last update.
     pub unused: u64,
+}
+
+/// Models that answered the same dialogues.
+#[derive(Clone, Debug, Default)]
+pub struct Examined {
+    /// One row per model.
+    pub rows: Vec<Row>,
+    /// The method that the others are held against in tables.
+    pub against: Option<String>,
 }
 
 /// Pairs that a trainer could not use.

@@ -18,6 +18,7 @@ pub(crate) mod row;
 pub mod shards;
 mod side_by_side;
 mod summary;
+pub mod table;
 mod template;
 pub mod tensorboard;
 pub mod train_log;

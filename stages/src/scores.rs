@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::diversity::name_of;
-use crate::findings::Findings;
+use crate::findings::{Examined, Findings};
 use crate::method::Methods;
 
 /// Settings of `scores`.
@@ -26,6 +26,8 @@ use crate::method::Methods;
 struct Settings {
     /// The setting of a grid over which a stage `choose` has chosen: models of one stage that differ in it alone are one method.
     over: Option<String>,
+    /// The method that the others are held against in tables.
+    against: Option<String>,
 }
 
 /// Answers by model, dialogue and sample, turn by turn.
@@ -35,6 +37,7 @@ struct Scores {
     path: PathBuf,
     stage: String,
     methods: Methods,
+    against: Option<String>,
     answers: Answers,
     findings: Findings,
 }
@@ -42,11 +45,11 @@ struct Scores {
 pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |settings: &serde_json::Value, context: &RunContext| {
-        let Settings { over } = Settings::deserialize(settings).map_err(|e| e.to_string())?;
+        let Settings { over, against } = Settings::deserialize(settings).map_err(|e| e.to_string())?;
         let methods = Methods::of(&context.plan, over);
         let (path, stage) = (context.folder().join("scores.json"), context.stage.clone());
-        Ok(Box::new(Scores { path, stage, methods, answers: Answers::new(), findings: findings.clone() })
-            as Box<dyn View>)
+        let (answers, findings) = (Answers::new(), findings.clone());
+        Ok(Box::new(Scores { path, stage, methods, against, answers, findings }) as Box<dyn View>)
     };
     let entry = Entry::view(Judged::NAME, schemars::schema_for!(Settings).to_value(), Arc::new(open));
     registry.add("scores", entry);
@@ -69,7 +72,8 @@ impl View for Scores {
         let rows = self.rows();
         let text = serde_json::to_vec_pretty(&rows).map_err(|e| e.to_string())?;
         crate::output::write_atomically(&self.path, &text).map_err(|e| e.to_string())?;
-        self.findings.lock().scores.insert(self.stage.clone(), rows);
+        let examined = Examined { rows, against: self.against.clone() };
+        self.findings.lock().scores.insert(self.stage.clone(), examined);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub struct Generated {
 impl Generated {
     /// As a stage type.
     pub fn entry(self) -> Entry {
-        let open = move |_: &Value| Ok(Arc::new(self) as Arc<dyn Source>);
+        let open = move |_: &Value, _| Ok(Arc::new(self) as Arc<dyn Source>);
         Entry::source::<Note>(json!({ "type": "object" }), Arc::new(open))
     }
 }

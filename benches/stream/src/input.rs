@@ -32,7 +32,7 @@ pub struct Held(pub Arc<Vec<Note>>);
 impl Held {
     /// As a stage type.
     pub fn entry(notes: Arc<Vec<Note>>) -> Entry {
-        let open = move |_: &serde_json::Value| Ok(Arc::new(Held(Arc::clone(&notes))) as Arc<dyn Source>);
+        let open = move |_: &serde_json::Value, _| Ok(Arc::new(Held(Arc::clone(&notes))) as Arc<dyn Source>);
         Entry::source::<Note>(json!({ "type": "object", "additionalProperties": true }), Arc::new(open))
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     if found.shortened > 0 {
         println!("{} pairs lost the oldest turns of their history, which was too long", found.shortened);
     }
-    found.scores.iter().for_each(|(stage, rows)| scores(stage, rows));
+    found.scores.iter().for_each(|(stage, examined)| scores(stage, &examined.rows));
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());
     if found.pairs.pairs > 0 {

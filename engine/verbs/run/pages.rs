@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::Context;
 use obvert_engine::model::ByStage;
 use obvert_engine::{Outcome, StageCount};
-use obvert_stages::Found;
+use obvert_eval::table::Table;
 use obvert_stages::output::card::{self, CardFacts};
 use obvert_stages::output::report::{self, ModelUse, ReportFacts};
+use obvert_stages::{Findings, Found};
 
 /// What the pages are about.
 pub(super) struct Pages<'a> {
@@ -17,46 +18,49 @@ pub(super) struct Pages<'a> {
     pub(super) text: &'a str,
     pub(super) out: &'a Path,
     pub(super) outcome: &'a Outcome,
-    pub(super) found: &'a Found,
+    pub(super) findings: &'a Findings,
+    /// Of several runs, by the stage that scores.
+    pub(super) tables: BTreeMap<String, Table>,
 }
 
 impl Pages<'_> {
     /// Writes them.
     pub(super) fn write(&self) -> anyhow::Result<()> {
-        report::write(&self.out.join("report.html"), &self.report()).context("report.html")?;
+        let found = self.findings.lock();
+        report::write(&self.out.join("report.html"), &self.report(&found)).context("report.html")?;
         let pairs = self.out.join("pairs");
         if pairs.is_dir() {
-            card::write(&pairs, &self.card()).context("the card of the pairs")?;
+            card::write(&pairs, &self.card(&found)).context("the card of the pairs")?;
         }
         Ok(())
     }
 
-    fn report(&self) -> ReportFacts {
+    fn report(&self, found: &Found) -> ReportFacts {
         ReportFacts {
             name: self.name.to_string(),
             date: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string(),
             elapsed: self.outcome.elapsed.as_secs_f64(),
             pipeline: self.text.to_string(),
             stages: self.outcome.stages.iter().map(stage).collect(),
-            pairs: self.found.pairs.clone(),
-            example: self.found.example.clone(),
-            metrics: self.found.metrics.clone(),
-            scores: self.found.scores.clone(),
-            tables: BTreeMap::new(),
-            diversity: self.found.diversity.clone(),
+            pairs: found.pairs.clone(),
+            example: found.example.clone(),
+            metrics: found.metrics.clone(),
+            scores: found.scores.iter().map(|(stage, of)| (stage.clone(), of.rows.clone())).collect(),
+            tables: self.tables.clone(),
+            diversity: found.diversity.clone(),
             models: self.outcome.models.iter().flat_map(|(name, stages)| uses(name, stages)).collect(),
         }
     }
 
-    fn card(&self) -> CardFacts {
+    fn card(&self, found: &Found) -> CardFacts {
         let file = self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned());
         CardFacts {
             name: self.name.to_string(),
-            terms: self.found.terms.clone(),
+            terms: found.terms.clone(),
             parquet: "pairs.parquet".into(),
             jsonl: "pairs.jsonl".into(),
-            pairs: self.found.pairs.clone(),
-            sample: self.found.example.clone(),
+            pairs: found.pairs.clone(),
+            sample: found.example.clone(),
             pipeline_file: file.unwrap_or_default(),
             pipeline: self.text.to_string(),
             lock: vec![("obvert".into(), env!("CARGO_PKG_VERSION").into())],
