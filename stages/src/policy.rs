@@ -108,7 +108,7 @@ impl Policy {
     }
 
     /// Answers requests for one adapter. Samples of the same prompt are one job: the prompt is computed once for them.
-    fn answer(&self, adapter: Option<&str>, requests: &[&Request]) -> Result<Vec<Result<Reply, String>>, String> {
+    fn answer(&self, adapter: Option<&str>, requests: &[Request]) -> Result<Vec<Result<Reply, String>>, String> {
         let adapter = adapter.map(|folder| self.adapter(folder)).transpose()?;
         let mut jobs: Vec<(&[Message], Result<Job, String>)> = Vec::new();
         let mut places = Vec::new();
@@ -186,21 +186,16 @@ impl Model for Local {
         256
     }
 
+    /// A batch is of one adapter: several would be several batches, and smaller ones.
+    fn joins(&self, first: &Request, next: &Request) -> bool {
+        first.adapter == next.adapter
+    }
+
     fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
-        let not_answered = Failure::new("not answered", Then::Leave);
-        let mut replies: Vec<Result<Reply, Failure>> = vec![Err(not_answered); requests.len()];
-        let mut by_adapter: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
-        for (index, request) in requests.iter().enumerate() {
-            by_adapter.entry(request.adapter.as_deref()).or_default().push(index);
-        }
-        for (adapter, indices) in &by_adapter {
-            let group: Vec<&Request> = indices.iter().map(|index| &requests[*index]).collect();
-            let answers = self.0.answer(*adapter, &group).unwrap_or_else(|cause| vec![Err(cause); group.len()]);
-            // What is wrong with a prompt or an adapter is so the next time too.
-            let answers = answers.into_iter().map(|reply| reply.map_err(|cause| Failure::new(cause, Then::Leave)));
-            indices.iter().zip(answers).for_each(|(index, reply)| replies[*index] = reply);
-        }
-        replies
+        let adapter = requests.first().and_then(|request| request.adapter.as_deref());
+        let answers = self.0.answer(adapter, requests).unwrap_or_else(|cause| vec![Err(cause); requests.len()]);
+        // What is wrong with a prompt or an adapter is so the next time too.
+        answers.into_iter().map(|reply| reply.map_err(|cause| Failure::new(cause, Then::Leave))).collect()
     }
 }
 

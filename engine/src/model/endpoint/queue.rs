@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use obvert_api::Request;
@@ -17,6 +18,9 @@ type Priority = (Reverse<u32>, u64, u64);
 /// Before the first repetition of a call that failed; doubled for each further one, up to the longest.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// Calls that are looked at for each that a batch takes: those between may join no other.
+const LOOK: usize = 16;
 
 /// A call, and how often it was begun.
 #[derive(Clone)]
@@ -140,25 +144,31 @@ impl Queue {
         self.waiting.remove(key).map(|waiting| waiting.waiters).unwrap_or_default()
     }
 
-    /// The calls that may begin now, up to so many, and each of the others only if it joins the first; their attempts are counted.
+    /// The calls that may begin now, up to so many: the first in order, and those behind it that join it; their attempts are counted.
     pub(super) fn pop(&mut self, most: usize, joins: impl Fn(&Request, &Request) -> bool) -> Vec<Queued> {
         let now = Instant::now();
         while let Some(later) = self.later.first_entry().filter(|later| later.key().0 <= now) {
             let ((_, priority), queued) = later.remove_entry();
             self.queue.insert(priority, queued);
         }
-        let mut begun: Vec<Queued> = Vec::new();
-        while begun.len() < most && self.gate.used_up().is_none() && self.gate.due(now).is_none() {
-            let Some(next) = self.queue.first_entry() else { break };
-            if begun.first().is_some_and(|first| !joins(&first.call.request, &next.get().call.request)) {
+        let (mut begun, mut from): (Vec<Queued>, _) = (Vec::new(), Bound::Unbounded);
+        for _ in 0..most.saturating_mul(LOOK) {
+            if begun.len() == most || self.gate.used_up().is_some() || self.gate.due(now).is_some() {
                 break;
             }
-            let mut queued = next.remove();
-            queued.attempts += 1;
-            self.gate.begin(&queued.call.request);
-            begun.push(queued);
+            let Some((&priority, next)) = self.queue.range((from, Bound::Unbounded)).next() else { break };
+            from = Bound::Excluded(priority);
+            if begun.first().is_none_or(|first| joins(&first.call.request, &next.call.request)) {
+                begun.extend(self.queue.remove(&priority).map(|queued| self.begin(queued)));
+            }
         }
         begun
+    }
+
+    fn begin(&mut self, mut queued: Queued) -> Queued {
+        queued.attempts += 1;
+        self.gate.begin(&queued.call.request);
+        queued
     }
 
     /// Requests that are with the model.

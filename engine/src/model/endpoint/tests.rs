@@ -84,6 +84,22 @@ fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
     assert!(!queue.join(&identity.key, 2, &(Arc::new(|_, _, _| ()) as ReplyTo)), "it is under way");
 }
 
+#[test]
+fn a_batch_is_of_calls_that_join_the_first() {
+    let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
+    for (root, adapter) in (0..).zip(["a", "b", "a", "b", "a"]) {
+        let mut request = Request::new(&root.to_string(), Vec::new());
+        request.adapter = Some(adapter.into());
+        let identity = Identity::of("build", "told", &request);
+        let call = Call { identity, request, stage: "stage".into(), root, lap: 0 };
+        queue.push(call, root, Arc::new(|_, _, _| ()));
+    }
+    let mut roots = |most| -> Vec<u64> {
+        queue.pop(most, |first, next| first.adapter == next.adapter).iter().map(|queued| queued.call.root).collect()
+    };
+    assert_eq!((roots(2), roots(9), roots(9), roots(9)), (vec![0, 2], vec![1, 3], vec![4], vec![]));
+}
+
 fn fails_until(good: usize) -> impl Fn(usize) -> Result<String, String> {
     move |nth| if nth < good { Err(format!("attempt {nth}")) } else { Ok(format!("answer {nth}")) }
 }
