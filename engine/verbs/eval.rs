@@ -1,10 +1,10 @@
 //! `eval`: a benchmark's own scores of responses or verdicts in files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use obvert_eval::{ifeval, sysbench};
+use obvert_eval::{ifeval, multi_if, sysbench};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -23,6 +23,18 @@ pub enum Benchmark {
         #[arg(long)]
         verdicts: Option<PathBuf>,
     },
+    /// Multi-IF: instructions that add up over three turns. Prints the scores of each step, overall and by language, as JSON by model.
+    MultiIf {
+        /// The benchmark's conversations, as its CSV has them.
+        #[arg(long)]
+        prompts: PathBuf,
+        /// The answers: rows {model, key, turn, response}, the turn from 1; `model` may be missing.
+        #[arg(long)]
+        responses: PathBuf,
+        /// Where to write the verdicts: rows {model, key, language, turn, answered, strict, loose}.
+        #[arg(long)]
+        verdicts: Option<PathBuf>,
+    },
     /// SysBench: CSR, ISR, SSR and their parts, from a judge's verdicts. Prints them as JSON by model.
     Sysbench {
         /// The benchmark's sessions: rows {system_id, dependent, turns}.
@@ -38,6 +50,7 @@ pub enum Benchmark {
 pub fn eval(benchmark: &Benchmark) -> anyhow::Result<()> {
     match benchmark {
         Benchmark::Ifeval { prompts, responses, verdicts } => ifeval(prompts, responses, verdicts.as_deref()),
+        Benchmark::MultiIf { prompts, responses, verdicts } => multi_if(prompts, responses, verdicts.as_deref()),
         Benchmark::Sysbench { sessions, verdicts } => print(&sysbench::scores(&rows(sessions)?, &rows(verdicts)?)?),
     }
 }
@@ -45,17 +58,46 @@ pub fn eval(benchmark: &Benchmark) -> anyhow::Result<()> {
 fn ifeval(prompts: &Path, responses: &Path, to: Option<&Path>) -> anyhow::Result<()> {
     let (prompts, responses): (Vec<ifeval::Prompt>, Vec<ifeval::Response>) = (rows(prompts)?, rows(responses)?);
     let verdicts = ifeval::verdicts(&prompts, &responses)?;
-    if let Some(path) = to {
-        let lines = verdicts.iter().map(|row| serde_json::to_string(row).map(|line| line + "\n"));
-        let text = lines.collect::<Result<String, _>>()?;
-        obvert_stages::output::write_atomically(path, text.as_bytes())?;
-    }
+    write(&verdicts, to)?;
     let answered: HashSet<u64> = responses.iter().map(|response| response.key).collect();
     let missing = prompts.iter().filter(|prompt| !answered.contains(&prompt.key)).count();
     if missing > 0 {
         eprintln!("warning: {missing} of {} prompts have no response, and count for nothing", prompts.len());
     }
     print(&ifeval::scores(&verdicts))
+}
+
+fn multi_if(prompts: &Path, responses: &Path, to: Option<&Path>) -> anyhow::Result<()> {
+    let (conversations, responses): (Vec<multi_if::Conversation>, Vec<multi_if::Response>) =
+        (rows(prompts)?, rows(responses)?);
+    let verdicts = multi_if::verdicts(&conversations, &responses)?;
+    write(&verdicts, to)?;
+    let scores = multi_if::scores(&verdicts);
+    warn(&scores, conversations.len() as u64);
+    print(&scores)
+}
+
+/// Says what no score can tell: how much of the benchmark it is of.
+fn warn(scores: &BTreeMap<String, multi_if::Scores>, conversations: u64) {
+    for (model, of) in scores {
+        let missing = conversations - of.all.conversations;
+        if missing > 0 {
+            eprintln!(
+                "warning: {model} has answered nothing of {missing} of {conversations} conversations: they count for nothing"
+            );
+        }
+        if of.unanswered > 0 {
+            eprintln!("warning: {model} has not answered {} turns of the others: they follow nothing", of.unanswered);
+        }
+    }
+}
+
+/// Writes verdicts to a file, if there is to be one, a line each.
+fn write(verdicts: &[impl serde::Serialize], to: Option<&Path>) -> anyhow::Result<()> {
+    let Some(path) = to else { return Ok(()) };
+    let lines = verdicts.iter().map(|row| serde_json::to_string(row).map(|line| line + "\n"));
+    let text = lines.collect::<Result<String, _>>()?;
+    Ok(obvert_stages::output::write_atomically(path, text.as_bytes())?)
 }
 
 fn print(scores: &impl serde::Serialize) -> anyhow::Result<()> {

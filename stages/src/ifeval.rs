@@ -13,6 +13,9 @@ pub(crate) struct IfevalSessions {
     /// What stands above the rules in every system prompt.
     #[serde(default = "description")]
     description: String,
+    /// Numbers of prompts that are left out, such as those of a benchmark that will be measured.
+    #[serde(default)]
+    without: Vec<u64>,
 }
 
 fn description() -> String {
@@ -35,6 +38,9 @@ impl Map for IfevalSessions {
 
     fn map(&self, row: Json, _: &[Reply], out: &mut Output<Session>) -> Result<(), Error> {
         let row = Row::deserialize(row.0).map_err(Error::new)?;
+        if self.without.contains(&row.key) {
+            return Ok(());
+        }
         if row.kwargs.len() != row.instruction_id_list.len() {
             return Err(Error(format!(
                 "row {}: {} instructions, {} kwargs",
@@ -75,4 +81,25 @@ fn constraint(index: usize, id: &str, kwargs: &Value) -> Result<Constraint, Erro
         check: Some(Json(checked.to_json())),
         depends: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use obvert_api::testing::{map, replies};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn prompts_can_be_left_out_by_number() {
+        let made = |key: u64| {
+            let row = json!({
+                "key": key, "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}],
+                "messages": [{ "role": "system", "content": "No commas." }, { "role": "user", "content": "Tea?" }],
+            });
+            map::<IfevalSessions>(json!({ "without": [1000, 1005] }), Json(row), replies([])).unwrap().records
+        };
+        assert_eq!(made(1001)[0].dialogue, "ifeval-1001");
+        assert!(made(1005).is_empty());
+    }
 }

@@ -9,6 +9,7 @@ mod findings;
 mod ifeval;
 mod jsonl;
 mod method;
+mod multi_if;
 mod next;
 mod noise;
 mod online;
@@ -52,6 +53,9 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     online.lag = Some(online::lag);
     online.check = Some(Arc::new(online::check));
     add_map::<ifeval::IfevalSessions>(registry).admits = true;
+    add_map::<multi_if::MultiIfSessions>(registry).admits = true;
+    add_group::<multi_if::MultiIfJudged>(registry);
+    add_map::<multi_if::MultiIfResponses>(registry);
     add_map::<session_profile::SessionProfile>(registry);
     add_map::<sysbench::SysbenchProfiles>(registry);
     add_group::<sysbench::SysbenchJudged>(registry);

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::common::{done, folder, obvert, rows, shared};
+use crate::common::{assert_accounted, done, folder, obvert, repository, rows, shared};
 
 const PROMPTS: &str = r#"{"key": 1, "prompt": "?", "instruction_id_list": ["punctuation:no_comma", "startend:quotation"], "kwargs": [{}, {}]}
 {"key": 2, "prompt": "?", "instruction_id_list": ["length_constraints:number_words"], "kwargs": [{"relation": "at least", "num_words": 3}]}
@@ -56,4 +56,93 @@ fn sysbenchs_figures_by_model() {
     let model = &scores["gpt4o"];
     assert!(model["sessions"] == 250 && model["csr"]["value"].as_f64().unwrap() > 0.8, "{model}");
     assert!(model["no_no"]["isr"]["value"].as_f64() >= model["all_yes"]["isr"]["value"].as_f64());
+}
+
+/// A row of Multi-IF's table: two turns, a comma in neither, the second in quotation marks.
+const CONVERSATIONS: &str = r#"turns,turn_1_prompt,turn_1_instruction_id_list,turn_1_kwargs,turn_2_prompt,turn_2_instruction_id_list,turn_2_kwargs,turn_3_prompt,turn_3_instruction_id_list,turn_3_kwargs,key,language
+,"{""role"": ""user"", ""content"": ""Tea?""}","[""punctuation:no_comma""]","[""{}""]","{""role"": ""user"", ""content"": ""In quotes.""}","[""punctuation:no_comma"", ""startend:quotation""]","[""{}"", ""{}""]",,,,7:1:en,English
+,"{""role"": ""user"", ""content"": ""Bread?""}","[""punctuation:no_comma""]","[""{}""]",,,,,,,8:1:en,English
+"#;
+
+#[test]
+fn multi_ifs_steps_by_model_and_its_verdicts() {
+    let answers = [("a", 1, "Tea."), ("a", 2, "\"Tea, bread.\""), ("b", 1, "Tea.")];
+    let line = |(model, turn, text): (&str, u32, &str)| {
+        serde_json::json!({ "model": model, "key": "7:1:en", "turn": turn, "response": text }).to_string() + "\n"
+    };
+    let responses: String = answers.into_iter().map(line).collect();
+    let folder = folder(&[("conversations.csv", CONVERSATIONS), ("responses.jsonl", &responses)]);
+    let files = ["--prompts", "conversations.csv", "--responses", "responses.jsonl", "--verdicts", "out.jsonl"];
+    let ran = done(folder.path(), &[&["eval", "multi-if"][..], &files].concat());
+    let scores: Value = serde_json::from_str(&ran.out).unwrap();
+    let steps = |model: &str| {
+        let steps = scores[model]["languages"]["English"]["steps"].as_array().unwrap();
+        steps.iter().map(|step| step["score"]["value"].as_f64().unwrap()).collect::<Vec<_>>()
+    };
+    // In the second turn no prompt, and one instruction of two.
+    assert_eq!((steps("a"), steps("b")), (vec![1.0, 0.25], vec![1.0, 0.0]));
+    assert_eq!((&scores["a"]["overall"]["value"], &scores["b"]["unanswered"]), (&0.625.into(), &1.into()));
+    assert!(ran.err.contains("a has answered nothing of 1 of 2 conversations"), "{}", ran.err);
+    assert!(ran.err.contains("b has not answered 1 turns"), "{}", ran.err);
+    let verdicts = rows(&folder.path().join("out.jsonl"));
+    let second = r#"{"model":"a","key":"7:1:en","language":"English","turn":2,"answered":true,"strict":[false,true],"loose":[false,true]}"#;
+    assert_eq!((verdicts.len(), verdicts[1].to_string().as_str()), (4, second));
+}
+
+/// The benchmark's own file is read as it is; all answers being the same, figures are those of what any text satisfies.
+#[test]
+fn all_of_multi_ifs_english_conversations_are_scored() {
+    let Some(prompts) = shared("data/multi_if/english.csv") else { return };
+    let folder = folder(&[]);
+    let table = obvert_stages::read_rows(&prompts).unwrap();
+    let asked = |row: &Value| if row["turn_3_prompt"] == "" { 2 } else { 3 };
+    let turns = table.iter().flat_map(|row| (1..=asked(row)).map(move |turn| (&row["key"], turn)));
+    let answers: Vec<String> = turns
+        .map(|(key, turn)| serde_json::json!({ "key": key, "turn": turn, "response": "tea" }).to_string())
+        .collect();
+    fs::write(folder.path().join("responses.jsonl"), answers.join("\n")).unwrap();
+    let files = ["--prompts", prompts.to_str().unwrap(), "--responses", "responses.jsonl"];
+    let ran = done(folder.path(), &[&["eval", "multi-if"][..], &files].concat());
+    assert!(ran.err.is_empty(), "{}", ran.err);
+    let scores: Value = serde_json::from_str(&ran.out).unwrap();
+    let steps = scores["model"]["steps"].as_array().unwrap();
+    let count = |name: &str| steps.iter().map(|step| step[name].as_u64().unwrap()).collect::<Vec<_>>();
+    assert_eq!((count("prompts").iter().sum::<u64>(), count("prompts")[0]), (answers.len() as u64, 600));
+    assert!(count("instructions").is_sorted(), "{scores}");
+    let score = |step: &Value| step["score"]["value"].as_f64().unwrap();
+    assert!(
+        steps.iter().all(|step| (0.02..0.6).contains(&score(step))) && score(&steps[0]) > score(&steps[2]),
+        "{scores}"
+    );
+}
+
+/// Every turn is answered by the base and by the adapter, and what is written is what the verb reads.
+#[test]
+fn multi_if_is_answered_before_and_after_an_adapter() {
+    let folder = folder(&[("conversations.csv", CONVERSATIONS)]);
+    let (pipeline, model) = (repository("pipelines/multi-if.toml"), repository("pipelines/quickstart/model"));
+    let model = format!("model.policy.path={}", model.display());
+    let set = [
+        "conversations.path=conversations.csv",
+        "prompts.limit=100",
+        "respond.max_tokens=20",
+        "exam-respond.max_tokens=20",
+        "train.updates=1",
+    ];
+    let set = set.into_iter().chain([model.as_str()]).flat_map(|value| ["--set", value]);
+    let run: Vec<&str> = ["run", pipeline.to_str().unwrap(), "--out", "out"].into_iter().chain(set).collect();
+    assert_accounted(&done(folder.path(), &run));
+    let answers = rows(&folder.path().join("out/exam-responses.jsonl"));
+    let asked = |row: &Value| (row["key"].as_str().unwrap().to_owned(), row["turn"].as_u64().unwrap());
+    let of = |base: bool| {
+        let rows = answers.iter().filter(|row| (row["model"] == "policy@base") == base);
+        rows.map(asked).collect::<std::collections::BTreeSet<_>>()
+    };
+    let all = [("7:1:en", 1), ("7:1:en", 2), ("8:1:en", 1)].map(|(key, turn)| (key.to_owned(), turn));
+    assert_eq!((of(true), of(false), answers.len()), (all.clone().into(), all.into(), 6));
+    let files = ["--prompts", "conversations.csv", "--responses", "out/exam-responses.jsonl"];
+    let ran = done(folder.path(), &[&["eval", "multi-if"][..], &files].concat());
+    let scores: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(scores["policy@base"]["unanswered"], 0);
+    assert!(scores.as_object().unwrap().len() == 2 && ran.err.is_empty(), "{} {}", ran.out, ran.err);
 }

@@ -20,15 +20,23 @@ pub struct Estimate {
 
 /// Parts and wholes, unit by unit: units are what is drawn, such as dialogues, since what is within one is not independent.
 pub(crate) fn estimates<const N: usize>(units: &[[(f64, f64); N]]) -> [Estimate; N] {
-    let mut drawn: [Vec<f64>; N] = std::array::from_fn(|_| Vec::with_capacity(DRAWS));
+    estimates_of(units, |sums| sums.map(share))
+}
+
+/// The same of figures that are more than one share: they are made anew of each sample's sums.
+pub(crate) fn estimates_of<const N: usize, const M: usize>(
+    units: &[[(f64, f64); N]],
+    figures: impl Fn([(f64, f64); N]) -> [f64; M],
+) -> [Estimate; M] {
+    let mut drawn: [Vec<f64>; M] = std::array::from_fn(|_| Vec::with_capacity(DRAWS));
     let mut random = SEED;
     for _ in 0..DRAWS {
         let sample = (0..units.len()).filter_map(|_| units.get(below(units.len(), &mut random)));
-        for (share, drawn) in shares(sample).into_iter().zip(&mut drawn) {
-            drawn.push(share);
+        for (figure, drawn) in figures(sums(sample)).into_iter().zip(&mut drawn) {
+            drawn.push(figure);
         }
     }
-    let values = shares(units.iter());
+    let values = figures(sums(units.iter()));
     std::array::from_fn(|at| {
         drawn[at].sort_by(f64::total_cmp);
         let percentile = |share: f64| drawn[at].get((share * DRAWS as f64) as usize).copied().unwrap_or_default();
@@ -36,14 +44,19 @@ pub(crate) fn estimates<const N: usize>(units: &[[(f64, f64); N]]) -> [Estimate;
     })
 }
 
-fn shares<'u, const N: usize>(units: impl Iterator<Item = &'u [(f64, f64); N]>) -> [f64; N] {
+fn sums<'u, const N: usize>(units: impl Iterator<Item = &'u [(f64, f64); N]>) -> [(f64, f64); N] {
     let mut sums = [(0.0, 0.0); N];
     for unit in units {
         for ((part, whole), (more, all)) in sums.iter_mut().zip(unit) {
             (*part, *whole) = (*part + more, *whole + all);
         }
     }
-    sums.map(|(part, whole)| if whole == 0.0 { 0.0 } else { part / whole })
+    sums
+}
+
+/// A part of its whole; 0 of nothing.
+pub(crate) fn share((part, whole): (f64, f64)) -> f64 {
+    if whole == 0.0 { 0.0 } else { part / whole }
 }
 
 /// The next number below a bound, by splitmix64.

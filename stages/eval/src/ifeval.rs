@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Error;
-use crate::bootstrap::{Estimate, estimates};
+use crate::accuracies::{Accuracies, counts, said};
+use crate::bootstrap::estimates;
 
 /// A prompt as the benchmark has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,23 +41,6 @@ pub struct Verdicts {
     pub loose: Vec<bool>,
 }
 
-/// The four accuracies. Intervals are over prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Scores {
-    /// Answers.
-    pub prompts: u64,
-    /// Instructions of their prompts.
-    pub instructions: u64,
-    /// Prompts with every instruction satisfied, strictly.
-    pub prompt_strict: Estimate,
-    /// Instructions satisfied, strictly.
-    pub instruction_strict: Estimate,
-    /// Prompts with every instruction satisfied, loosely.
-    pub prompt_loose: Estimate,
-    /// Instructions satisfied, loosely.
-    pub instruction_loose: Estimate,
-}
-
 /// The verdicts on every answer, in the order of the answers.
 ///
 /// # Errors
@@ -76,8 +60,8 @@ pub fn verdicts(prompts: &[Prompt], responses: &[Response]) -> Result<Vec<Verdic
             return Err(Error::of(row(), "the prompt has been answered already"));
         }
         let text = response.response.as_deref().unwrap_or_default();
-        let said = |check: fn(&Constraint, &str) -> bool| constraints.iter().map(|c| check(c, text)).collect();
-        Ok(Verdicts { key: response.key, strict: said(Constraint::check), loose: said(Constraint::check_loose) })
+        let (strict, loose) = said(constraints.iter().map(Some), text);
+        Ok(Verdicts { key: response.key, strict, loose })
     };
     responses.iter().map(of).collect()
 }
@@ -94,26 +78,11 @@ fn constraints(prompt: &Prompt) -> Result<Vec<Constraint>, Error> {
     prompt.instruction_id_list.iter().zip(&prompt.kwargs).enumerate().map(of).collect()
 }
 
-/// The four accuracies of verdicts.
-pub fn scores(verdicts: &[Verdicts]) -> Scores {
-    let of = |said: &[bool]| {
-        let met = said.iter().filter(|met| **met).count();
-        [(f64::from(u8::from(met == said.len())), 1.0), (met as f64, said.len() as f64)]
-    };
-    let unit = |verdicts: &Verdicts| {
-        let ([prompt, instruction], [loosely, each_loosely]) = (of(&verdicts.strict), of(&verdicts.loose));
-        [prompt, instruction, loosely, each_loosely]
-    };
-    let units: Vec<_> = verdicts.iter().map(unit).collect();
-    let [prompt_strict, instruction_strict, prompt_loose, instruction_loose] = estimates(&units);
-    Scores {
-        prompts: verdicts.len() as u64,
-        instructions: verdicts.iter().map(|verdicts| verdicts.strict.len() as u64).sum(),
-        prompt_strict,
-        instruction_strict,
-        prompt_loose,
-        instruction_loose,
-    }
+/// The four accuracies of verdicts. Intervals are over prompts.
+pub fn scores(verdicts: &[Verdicts]) -> Accuracies {
+    let units: Vec<_> = verdicts.iter().map(|verdicts| counts(&verdicts.strict, &verdicts.loose)).collect();
+    let instructions = verdicts.iter().map(|verdicts| verdicts.strict.len() as u64).sum();
+    Accuracies::new(verdicts.len() as u64, instructions, estimates(&units))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Scores of benchmarks as their own scorers count, and tables of them over several runs. Pure: rows in, figures out.
 
+mod accuracies;
 pub mod adherence;
 mod bootstrap;
 pub mod ifeval;
+pub mod multi_if;
 pub mod sysbench;
 pub mod table;
 
+pub use accuracies::Accuracies;
 pub use bootstrap::Estimate;
 
 /// What is wrong with the rows of a benchmark.

@@ -73,9 +73,11 @@ impl Turn {
         id_of(&parts.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// History and query behind the given system prompt: what a policy is asked.
+    /// History and query behind the given system prompt: what a policy is asked. An empty one is no message: then a model's
+    /// chat template decides what stands in its place.
     pub fn messages(&self, system: String) -> Vec<Message> {
-        let mut messages = vec![Message::new("system", system)];
+        let system = Some(system).filter(|text| !text.is_empty());
+        let mut messages: Vec<Message> = system.map(|text| Message::new("system", text)).into_iter().collect();
         messages.extend(self.session.history.iter().cloned());
         messages.push(Message::new("user", self.query.clone()));
         messages
@@ -159,5 +161,24 @@ impl Judged {
     /// Number of satisfied constraints.
     pub fn score(&self) -> usize {
         self.verdicts.iter().filter(|v| v.satisfied == Some(true)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_system_prompt_is_no_message() {
+        let (id, text) = (String::from("d"), String::new);
+        let profile =
+            Profile { id: id.clone(), name: text(), description: text(), skills: Vec::new(), constraints: Vec::new() };
+        let persona = Persona { id: id.clone(), text: text(), queries: Vec::new() };
+        let history = vec![Message::new("user", "Tea?"), Message::new("assistant", "Yes.")];
+        let session = Session { dialogue: id, profile, persona, turn: 1, history, adapter: None };
+        let turn = Turn { session, query: "And bread?".into(), active: Vec::new() };
+        let roles = |system: String| turn.messages(system).into_iter().map(|message| message.role).collect::<Vec<_>>();
+        assert_eq!(roles(turn.session.profile.system()), ["user", "assistant", "user"]);
+        assert_eq!(roles("You are Leo.".into()), ["system", "user", "assistant", "user"]);
     }
 }
