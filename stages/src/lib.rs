@@ -24,7 +24,7 @@ mod sysbench;
 mod train;
 mod veto;
 
-pub use findings::{Findings, Found, Skipped};
+pub use findings::{Findings, Found, SetOfPairs, Skipped};
 pub use pairs::Terms;
 pub use policy::{Policy, Shelf};
 pub use source::{add_source, read_rows};

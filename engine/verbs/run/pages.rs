@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::Context;
 use obvert_engine::model::ByStage;
 use obvert_engine::{Outcome, StageCount};
-use obvert_stages::Found;
 use obvert_stages::output::card::{self, CardFacts};
 use obvert_stages::output::report::{self, ModelUse, ReportFacts};
+use obvert_stages::{Found, SetOfPairs};
 
 /// What the pages are about.
 pub(super) struct Pages<'a> {
@@ -24,9 +24,8 @@ impl Pages<'_> {
     /// Writes them.
     pub(super) fn write(&self) -> anyhow::Result<()> {
         report::write(&self.out.join("report.html"), &self.report()).context("report.html")?;
-        let pairs = self.out.join("pairs");
-        if pairs.is_dir() {
-            card::write(&pairs, &self.card()).context("the card of the pairs")?;
+        for set in self.found.pairs.values().filter(|set| set.folder.is_dir()) {
+            card::write(&set.folder, &self.card(set)).context("the card of the pairs")?;
         }
         Ok(())
     }
@@ -39,7 +38,6 @@ impl Pages<'_> {
             pipeline: self.text.to_string(),
             stages: self.outcome.stages.iter().map(stage).collect(),
             pairs: self.found.pairs.clone(),
-            example: self.found.example.clone(),
             metrics: self.found.metrics.clone(),
             scores: self.found.scores.clone(),
             tables: BTreeMap::new(),
@@ -48,15 +46,15 @@ impl Pages<'_> {
         }
     }
 
-    fn card(&self) -> CardFacts {
+    fn card(&self, set: &SetOfPairs) -> CardFacts {
         let file = self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned());
         CardFacts {
             name: self.name.to_string(),
-            terms: self.found.terms.clone(),
+            terms: set.terms.clone(),
             parquet: "pairs.parquet".into(),
             jsonl: "pairs.jsonl".into(),
-            pairs: self.found.pairs.clone(),
-            sample: self.found.example.clone(),
+            pairs: set.summary.clone(),
+            sample: set.examples.first().cloned(),
             pipeline_file: file.unwrap_or_default(),
             pipeline: self.text.to_string(),
             lock: vec![("obvert".into(), env!("CARGO_PKG_VERSION").into())],
