@@ -3,5 +3,7 @@
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod browser;
+mod chromium;
 mod facts;
 mod page;
