@@ -1,6 +1,7 @@
 //! What views learn while they run, for the report and the account at the end.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use obvert_api::record::Pair;
@@ -18,12 +19,8 @@ pub struct Findings(Arc<Mutex<Found>>);
 /// The findings themselves.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// Counts of the final set of pairs.
-    pub pairs: PairsSummary,
-    /// A pair worth showing.
-    pub example: Option<Pair>,
-    /// What is said of the pairs in the pipeline.
-    pub terms: Terms,
+    /// What each sink of pairs holds, by its stage.
+    pub pairs: BTreeMap<String, SetOfPairs>,
     /// One row per update, by the stage that trains.
     pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
     /// What was examined, by the stage that scores.
@@ -45,6 +42,19 @@ pub struct Examined {
     pub rows: Vec<Row>,
     /// The method that the others are held against in tables.
     pub against: Option<String>,
+}
+
+/// What a sink of pairs holds.
+#[derive(Clone, Debug, Default)]
+pub struct SetOfPairs {
+    /// Where its files are.
+    pub folder: PathBuf,
+    /// What is said of the pairs in the pipeline.
+    pub terms: Terms,
+    /// Counts of the final set.
+    pub summary: PairsSummary,
+    /// A pair of each case that occurs: in front the one that is most worth showing, the others by case.
+    pub examples: Vec<Pair>,
 }
 
 /// Pairs that a trainer could not use.

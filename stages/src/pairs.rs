@@ -6,6 +6,7 @@
 
 mod changelog;
 mod commits;
+mod examples;
 mod replacing;
 #[cfg(test)]
 mod tests;
@@ -23,13 +24,13 @@ use obvert_engine::{Change, Poll, Registry, Settled, View, Waker};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::findings::Findings;
+use crate::findings::{Findings, SetOfPairs};
 use crate::output::Error;
 use crate::output::shards::Bounds;
 use crate::pair_set::{Key, PairSet, number};
 use changelog::Changelog;
 use commits::Name;
-use replacing::{Changed, Replacing};
+use replacing::{Changed, Replacing, Told};
 
 /// What the card says of the pairs beside what a run knows. Every format is written. Up to 65,536 rows are one file
 /// (`pairs.jsonl`), more are as many as hold 8,192 or fewer on average (`pairs-00003-of-00064.jsonl`), each with all pairs of its
@@ -46,9 +47,12 @@ pub struct Terms {
 pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |settings: &serde_json::Value, context: &obvert_engine::RunContext| {
-        findings.lock().terms = Terms::deserialize(settings).map_err(|e| e.to_string())?;
+        let terms = Terms::deserialize(settings).map_err(|e| e.to_string())?;
         let (folder, state) = (context.folder().join("pairs"), context.out.join("state").join(&context.stage));
-        let pairs = Pairs::open(&folder, &state, &findings).map_err(|e| e.to_string())?;
+        let set = SetOfPairs { folder: folder.clone(), terms, ..SetOfPairs::default() };
+        findings.lock().pairs.insert(context.stage.clone(), set);
+        let told = Told { findings: findings.clone(), stage: context.stage.clone() };
+        let pairs = Pairs::open(&folder, &state, told).map_err(|e| e.to_string())?;
         Ok(Box::new(pairs) as Box<dyn View>)
     };
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Terms).to_value(), Arc::new(open));
@@ -100,7 +104,7 @@ enum Gone {
 
 impl Pairs {
     /// The set of the last commit, in `folder`. `state` with an extension names what is kept to go on from.
-    fn open(folder: &Path, state: &Path, findings: &Findings) -> Result<Self, Error> {
+    fn open(folder: &Path, state: &Path, told: Told) -> Result<Self, Error> {
         let of = |extension: &str| state.with_added_extension(extension);
         let (changelog, committed) = Changelog::open(&folder.join("changes.jsonl"), &of("commits"))?;
         Ok(Pairs {
@@ -108,7 +112,7 @@ impl Pairs {
             came: BTreeSet::new(),
             gone: committed.into_iter().map(|(key, at)| (key, Gone::Listed(at))).collect(),
             changelog,
-            replacing: Replacing::new(folder.into(), findings.clone()),
+            replacing: Replacing::new(folder.into(), told),
             bounds: Bounds::default(),
             touched: HashSet::new(),
             files: 0,

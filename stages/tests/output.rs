@@ -11,18 +11,13 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use obvert_api::record::{Message, Pair, PairConstraint};
-use obvert_eval::adherence::Scores;
-use obvert_eval::table::Row;
 use obvert_stages::Terms;
-use obvert_stages::diversity::{Diversity, TypeRow, Variety};
 use obvert_stages::output::card::CardFacts;
 use obvert_stages::output::metrics::MetricsFile;
-use obvert_stages::output::report::{ModelUse, ReportFacts, StageCount};
 use obvert_stages::output::shards::Shard;
 use obvert_stages::output::tensorboard::EventFile;
 use obvert_stages::output::{
-    Error, card, jsonl, llama_factory, metrics, parquet, report, settle_shards, side_by_side, summary, tensorboard,
-    write_shard,
+    Error, card, jsonl, llama_factory, metrics, parquet, settle_shards, side_by_side, summary, tensorboard, write_shard,
 };
 use parquet_crate::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -282,6 +277,44 @@ fn both_directions_count_once() {
     assert_eq!(summary(&[nonsense]).by_case, [0; 6]);
 }
 
+/// A pair by the verdicts on its constraints, chosen and rejected: capitals are reversed.
+fn judged(verdicts: &[&str], g: u32) -> Pair {
+    let said = |letter: char| match letter.to_ascii_lowercase() {
+        'y' => Some(true),
+        'n' => Some(false),
+        _ => None,
+    };
+    let constraint = |(index, text): (usize, &&str)| {
+        let letters: Vec<char> = text.chars().collect();
+        let reversed = letters[0].is_uppercase();
+        PairConstraint { reversed, ..constraint(&format!("c{index}"), true, said(letters[0]), said(letters[1])) }
+    };
+    Pair { g, constraints: verdicts.iter().enumerate().map(constraint).collect(), ..pair() }
+}
+
+#[test]
+fn what_reversal_made_of_pairs_is_counted_and_not_taken_for_granted() {
+    let under_prompt = |verdicts: &[&str]| {
+        let counts = summary(&[judged(verdicts, 1)]);
+        let case = counts.after.iter().position(|count| *count == 1).map_or(0, |index| index + 1);
+        (case, counts.clean, counts.reversed)
+    };
+    assert_eq!(under_prompt(&["Ny", "yn"]), (6, 1, 1));
+    assert_eq!(under_prompt(&["ny", "yn"]), (1, 0, 0));
+    assert_eq!(under_prompt(&["ny", "yn", "yy"]), (2, 0, 0));
+    assert_eq!(under_prompt(&["ny", "yn", "yn"]), (3, 0, 0));
+    assert_eq!(under_prompt(&["ny", "yn", "yn", "yy"]), (4, 0, 0));
+    assert_eq!(under_prompt(&["yn", "nn"]), (5, 0, 0));
+    assert_eq!(under_prompt(&["yn", "Nn"]), (6, 1, 1));
+    // Clean as far as both are decided, but the chosen one violates something else.
+    assert_eq!(under_prompt(&["yn", "n-"]), (6, 0, 0));
+    // Nothing speaks for the chosen one.
+    assert_eq!((under_prompt(&["ny", "yy"]).0, under_prompt(&["yy"]).0, under_prompt(&[]).0), (0, 0, 0));
+    let others = [judged(&["ny", "yn", "yn"], 1), Pair { turn: 7, ..judged(&["ny", "yn"], 2) }];
+    assert_eq!(summary(&others).other_g, 1, "g of the first is the difference of scores");
+    assert_eq!(summary(&others).and(&summary(&pairs())).after, [1, 0, 1, 0, 0, 3]);
+}
+
 /// The values of one logged step.
 fn values(loss: f64) -> BTreeMap<String, f64> {
     BTreeMap::from([("loss".to_string(), loss), ("rewards/chosen".to_string(), 1.0 - loss)])
@@ -477,106 +510,6 @@ fn the_card_describes_the_files_beside_it() {
         assert!(card.contains(text), "no {text:?} in {card}");
     }
     card::write(dir.path(), &CardFacts::default()).unwrap();
-}
-
-fn varied() -> Diversity {
-    let texts = Variety { count: 1234, near_duplicates: 1 };
-    let row =
-        TypeRow { name: HOSTILE.into(), coverage: 0.5, constraints: 3, satisfied: 2, violated: 1, not_applicable: 0 };
-    Diversity { profiles: texts.clone(), queries: texts, types: vec![row] }
-}
-
-/// Facts in which every text that comes from outside is hostile.
-fn report_facts() -> ReportFacts {
-    let row = |step: u32| {
-        let mut row = values(1.0 / f64::from(step));
-        row.extend([("step".to_string(), f64::from(step)), ("rewards/rejected".to_string(), -0.5)]);
-        row
-    };
-    let rows: Vec<_> = (1..=50).map(row).chain([BTreeMap::from([("loss".to_string(), f64::NAN)])]).collect();
-    let stage = StageCount { name: HOSTILE.into(), kind: HOSTILE.into(), inputs: 1234567, ..Default::default() };
-    let hostile = PairConstraint { text: HOSTILE.into(), original: HOSTILE.into(), ..pair().constraints[0].clone() };
-    let score = |model: &str, csr| Row {
-        model: model.into(),
-        method: model.into(),
-        scores: Scores { csr, turns: 40, constraints: 90, ..Default::default() },
-    };
-    ReportFacts {
-        name: HOSTILE.into(),
-        date: HOSTILE.into(),
-        elapsed: 3725.0,
-        pipeline: HOSTILE.into(),
-        diversity: Some(varied()),
-        stages: vec![stage],
-        pairs: summary(&pairs()),
-        example: Some(Pair {
-            constraints: vec![hostile],
-            chosen: HOSTILE.into(),
-            dialogue: HOSTILE.into(),
-            chosen_model: HOSTILE.into(),
-            ..pair()
-        }),
-        metrics: BTreeMap::from([(HOSTILE.into(), rows.clone()), ("other".into(), rows)]),
-        scores: BTreeMap::from([(HOSTILE.into(), vec![score(HOSTILE, 0.5), score("adapter", 0.625)])]),
-        tables: BTreeMap::new(),
-        models: vec![ModelUse { model: HOSTILE.into(), calls: 3, ..Default::default() }],
-    }
-}
-
-fn written_report(facts: &ReportFacts) -> String {
-    let dir = tempdir().unwrap();
-    let path = dir.path().join("report.html");
-    report::write(&path, facts).unwrap();
-    fs::read_to_string(path).unwrap()
-}
-
-/// Fails unless every element is closed in order; void elements must close themselves.
-fn assert_well_formed(page: &str) {
-    let body = page.strip_prefix("<!DOCTYPE html>\n").unwrap();
-    let mut open: Vec<&str> = Vec::new();
-    for tag in body.split('<').skip(1) {
-        let (tag, text) = tag.split_once('>').unwrap_or_else(|| panic!("<{tag} does not end"));
-        assert!(!text.contains('>') || open.last() == Some(&"style") || tag.starts_with("style"), "stray > in {text}");
-        let name = tag.trim_start_matches('/').split_whitespace().next().unwrap();
-        match (tag.starts_with('/'), tag.ends_with('/')) {
-            (true, _) => assert_eq!(open.pop(), Some(name), "</{name}> closes another"),
-            (false, true) => {}
-            (false, false) => open.push(name),
-        }
-    }
-    assert_eq!(open, [""; 0]);
-}
-
-#[test]
-fn the_report_is_well_formed_and_escapes_everything() {
-    for facts in [report_facts(), ReportFacts::default()] {
-        let page = written_report(&facts);
-        assert_well_formed(&page);
-        assert!(!page.contains("<script"));
-        assert!(!page.contains("http:") && !page.contains("https:") && !page.contains("url("), "not self-contained");
-    }
-    assert!(written_report(&report_facts()).contains("&lt;script&gt;"), "the hostile text is not shown");
-}
-
-#[test]
-fn the_report_shows_what_it_was_told() {
-    let page = written_report(&report_facts());
-    let wanted = [
-        "1 h 02 min",
-        "1,234,567 in, but 0 handled + 0 rejected",
-        "<span class=\"tag\">REVERSED</span>",
-        "data-label=\"Chosen\">no → yes</td>",
-        "data-label=\"Rejected\">yes → no</td>",
-        "62.5% (+12.5)",
-        "Rewards over training steps: chosen from 0.000 to 0.980, rejected from −0.500 to −0.500",
-    ];
-    for text in wanted {
-        assert!(page.contains(text), "no {text:?} in {page}");
-    }
-    let balanced = StageCount { inputs: 5, handled: 4, rejected: 1, ..Default::default() };
-    let page = written_report(&ReportFacts { stages: vec![balanced], ..Default::default() });
-    assert!(!page.contains("unaccounted"));
-    assert!(page.contains("Nothing was trained") && page.contains("Nothing was evaluated"));
 }
 
 #[test]

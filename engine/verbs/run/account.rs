@@ -5,7 +5,7 @@ use std::path::Path;
 use obvert_engine::model::{ByStage, Usage};
 use obvert_engine::{Outcome, StageCount};
 use obvert_eval::table::Row;
-use obvert_stages::output::{self, PairsSummary};
+use obvert_stages::output;
 use obvert_stages::{Found, Skipped};
 
 /// Columns of the terminal that one pair takes.
@@ -13,12 +13,12 @@ const WIDTH: usize = 100;
 
 /// Prints it.
 pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Found) {
-    if let Some(pair) = &found.example {
+    if let Some(pair) = found.pairs.values().find_map(|set| set.examples.first()) {
         println!("\nOne pair\n{}", output::side_by_side(pair, WIDTH));
     }
     stages(&outcome.stages, out);
     models(&outcome.models);
-    pairs(&found.pairs, &found.skipped);
+    pairs(found);
     if found.unused > 0 {
         println!("{} of them came after the last update: train.updates was reached", found.unused);
     }
@@ -28,8 +28,8 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     found.scores.iter().for_each(|(stage, examined)| scores(stage, &examined.rows));
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());
-    if found.pairs.pairs > 0 {
-        println!("try      obvert train --model FOLDER_OR_GGUF --pairs {} --out DIR", out.join("pairs").display());
+    if let Some(set) = found.pairs.values().find(|set| set.summary.pairs > 0) {
+        println!("try      obvert train --model FOLDER_OR_GGUF --pairs {} --out DIR", set.folder.display());
     }
     println!("or       edit an input of {} and run it again: what does not depend on it is kept", pipeline.display());
 }
@@ -72,15 +72,19 @@ fn models(models: &[(String, ByStage)]) {
     }
 }
 
-fn pairs(pairs: &PairsSummary, skipped: &Skipped) {
-    if pairs.pairs > 0 {
+fn pairs(found: &Found) {
+    for (stage, set) in found.pairs.iter().filter(|(_, set)| set.summary.pairs > 0) {
+        let pairs = &set.summary;
+        // The only sink goes without saying.
+        let of = if found.pairs.len() > 1 { format!(" of {stage}") } else { String::new() };
         let cases = pairs.by_case.map(|count| count.to_string()).join("/");
         let by_g: Vec<String> = pairs.by_g.iter().map(|(g, count)| format!("{g}:{count}")).collect();
         let (all, unordered) = (pairs.pairs, pairs.unordered);
-        println!("\npairs {all} ({unordered} unordered), cases 1 to 6: {cases}, by g: {}", by_g.join(" "));
+        println!("\npairs{of} {all} ({unordered} unordered), cases 1 to 6: {cases}, by g: {}", by_g.join(" "));
     }
-    if skipped.pairs > 0 {
-        println!("{} pairs were not trained on, the first one {}", skipped.pairs, skipped.first);
+    if found.skipped.pairs > 0 {
+        let Skipped { pairs, first } = &found.skipped;
+        println!("{pairs} pairs were not trained on, the first one {first}");
     }
 }
 

@@ -9,7 +9,7 @@ use obvert_engine::{Outcome, StageCount};
 use obvert_eval::table::Table;
 use obvert_stages::output::card::{self, CardFacts};
 use obvert_stages::output::report::{self, ModelUse, ReportFacts};
-use obvert_stages::{Findings, Found};
+use obvert_stages::{Findings, Found, SetOfPairs};
 
 /// What the pages are about.
 pub(super) struct Pages<'a> {
@@ -28,9 +28,8 @@ impl Pages<'_> {
     pub(super) fn write(&self) -> anyhow::Result<()> {
         let found = self.findings.lock();
         report::write(&self.out.join("report.html"), &self.report(&found)).context("report.html")?;
-        let pairs = self.out.join("pairs");
-        if pairs.is_dir() {
-            card::write(&pairs, &self.card(&found)).context("the card of the pairs")?;
+        for set in found.pairs.values().filter(|set| set.folder.is_dir()) {
+            card::write(&set.folder, &self.card(set)).context("the card of the pairs")?;
         }
         Ok(())
     }
@@ -43,7 +42,6 @@ impl Pages<'_> {
             pipeline: self.text.to_string(),
             stages: self.outcome.stages.iter().map(stage).collect(),
             pairs: found.pairs.clone(),
-            example: found.example.clone(),
             metrics: found.metrics.clone(),
             scores: found.scores.iter().map(|(stage, of)| (stage.clone(), of.rows.clone())).collect(),
             tables: self.tables.clone(),
@@ -52,15 +50,15 @@ impl Pages<'_> {
         }
     }
 
-    fn card(&self, found: &Found) -> CardFacts {
+    fn card(&self, set: &SetOfPairs) -> CardFacts {
         let file = self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned());
         CardFacts {
             name: self.name.to_string(),
-            terms: found.terms.clone(),
+            terms: set.terms.clone(),
             parquet: "pairs.parquet".into(),
             jsonl: "pairs.jsonl".into(),
-            pairs: found.pairs.clone(),
-            sample: found.example.clone(),
+            pairs: set.summary.clone(),
+            sample: set.examples.first().cloned(),
             pipeline_file: file.unwrap_or_default(),
             pipeline: self.text.to_string(),
             lock: vec![("obvert".into(), env!("CARGO_PKG_VERSION").into())],

@@ -85,7 +85,7 @@ pub fn write(dir: &Path, facts: &CardFacts) -> Result<(), Error> {
         lock: &facts.lock,
         rerun: &facts.rerun,
     };
-    template::write(&path, "card.md", include_str!("card.md"), view)
+    template::write(&path, &[("card.md", include_str!("card.md"))], view)
 }
 
 /// The hub's size classes.

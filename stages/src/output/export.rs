@@ -124,7 +124,7 @@ fn write_files(tool: &Tool, model: &str, counts: Counts, out: &Path) -> Result<(
     for (name, text) in tool.files {
         let view = View { model, command: tool.command, data: tool.data, rows, rejected, batch };
         // As of Markdown nothing is escaped: templates quote what they have to.
-        template::write(&out.join(name), "plain.md", text, view)?;
+        template::write(&out.join(name), &[("plain.md", text)], view)?;
     }
     Ok(())
 }

@@ -1,18 +1,37 @@
 //! `report.html`: what a run did, on one self-contained page. No scripts, no network, nothing that needs colour.
 
 mod chart;
+mod comparison;
+mod scored;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use obvert_api::record::{Pair, PairConstraint};
 use obvert_eval::table::{Row, Table};
 use serde::Serialize;
 
-use super::side_by_side::under_both;
-use super::{CASES, Case, Error, PairsSummary, template};
+use super::{Error, template};
 use crate::diversity::Diversity;
+use crate::findings::SetOfPairs;
 use chart::Chart;
+use chart::overview::{Overview, overview};
+use comparison::{Comparison, comparison};
+use scored::{Scored, scored};
+use sets::{Set, set};
+
+/// The page, and the parts that it includes.
+const PAGES: [template::Source<'static>; 7] = [
+    ("page.html", include_str!("report/page.html")),
+    ("evaluation.html", include_str!("report/evaluation.html")),
+    ("training.html", include_str!("report/training.html")),
+    ("pairs.html", include_str!("report/pairs.html")),
+    ("examples.html", include_str!("report/examples.html")),
+    ("stages.html", include_str!("report/stages.html")),
+    ("cost.html", include_str!("report/cost.html")),
+];
+/// Curves of more stages than this are folded.
+const MOST_OPEN: usize = 6;
 
 /// What one stage did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -71,10 +90,8 @@ pub struct ReportFacts {
     pub pipeline: String,
     /// One entry per stage, in the pipeline's order.
     pub stages: Vec<StageCount>,
-    /// Counts over all pairs.
-    pub pairs: PairsSummary,
-    /// A pair to explain.
-    pub example: Option<Pair>,
+    /// What each sink of pairs holds, by its stage.
+    pub pairs: BTreeMap<String, SetOfPairs>,
     /// Values per logged step with TRL's names and `step`, as `metrics::read` gives them, by the stage that trains.
     pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
     /// One row per model that was examined, the base first, by the stage that scores.
@@ -96,24 +113,15 @@ struct View<'a> {
     elapsed: f64,
     pipeline: &'a str,
     stages: &'a [StageCount],
-    pairs: &'a PairsSummary,
-    cases: Vec<Bar<&'static Case>>,
-    differences: Vec<Bar<u32>>,
-    example: Option<Example<'a>>,
+    pairs: u64,
+    sets: Vec<Set<'a>>,
+    overview: Overview<'a>,
     trainings: Vec<Training<'a>>,
-    scores: &'a BTreeMap<String, Vec<Row>>,
-    tables: &'a BTreeMap<String, Table>,
+    folded: bool,
+    comparisons: Vec<Comparison<'a>>,
+    scored: Vec<Scored<'a>>,
     diversity: Option<&'a Diversity>,
     models: &'a [ModelUse],
-}
-
-/// One bar of a histogram.
-#[derive(Serialize)]
-struct Bar<T> {
-    of: T,
-    count: u64,
-    /// Of all, 0 to 1.
-    share: f64,
 }
 
 /// The curves of one stage.
@@ -123,55 +131,37 @@ struct Training<'a> {
     charts: Vec<Chart>,
 }
 
-#[derive(Serialize)]
-struct Example<'a> {
-    pair: &'a Pair,
-    query: &'a str,
-    constraints: Vec<Line<'a>>,
-}
-
-/// A constraint of the example, its verdicts in words.
-#[derive(Serialize)]
-struct Line<'a> {
-    constraint: &'a PairConstraint,
-    chosen: String,
-    rejected: String,
-}
-
 /// Writes the page.
 pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
+    let trainings = trainings(facts);
     let view = View {
-        css: include_str!("report.css"),
+        css: include_str!("report/page.css"),
         name: &facts.name,
         date: &facts.date,
         elapsed: facts.elapsed,
         pipeline: &facts.pipeline,
         stages: &facts.stages,
-        pairs: &facts.pairs,
-        cases: bars(CASES.iter().zip(facts.pairs.by_case)),
-        differences: bars(facts.pairs.by_g.iter().map(|(g, n)| (*g, *n))),
-        example: facts.example.as_ref().map(example),
-        trainings: facts.metrics.iter().map(|(stage, rows)| Training { stage, charts: chart::charts(rows) }).collect(),
-        scores: &facts.scores,
-        tables: &facts.tables,
+        pairs: facts.pairs.values().map(|set| set.summary.pairs).sum(),
+        sets: facts.pairs.iter().map(|(stage, of)| set(stage, of)).collect(),
+        overview: overview(&facts.metrics),
+        folded: trainings.len() > MOST_OPEN,
+        trainings,
+        comparisons: comparisons(facts),
+        scored: facts.scores.iter().filter(|(_, rows)| !rows.is_empty()).map(|(s, rows)| scored(s, rows)).collect(),
         diversity: facts.diversity.as_ref(),
         models: &facts.models,
     };
-    template::write(path, "report.html", include_str!("report.html"), view)
+    template::write(path, &PAGES, view)
 }
 
-fn bars<T>(counts: impl Iterator<Item = (T, u64)> + Clone) -> Vec<Bar<T>> {
-    let total: u64 = counts.clone().map(|(_, count)| count).sum();
-    let bar = |(of, count)| Bar { of, count, share: count as f64 / total.max(1) as f64 };
-    counts.map(bar).collect()
+/// Of the stages that have logged something.
+fn trainings(facts: &ReportFacts) -> Vec<Training<'_>> {
+    let trainings = facts.metrics.iter().map(|(stage, rows)| Training { stage, charts: chart::charts(rows) });
+    trainings.filter(|training| !training.charts.is_empty()).collect()
 }
 
-fn example(pair: &Pair) -> Example<'_> {
-    let line = |constraint| Line {
-        constraint,
-        chosen: under_both(constraint, constraint.chosen),
-        rejected: under_both(constraint, constraint.rejected),
-    };
-    let query = pair.prompt.last().map_or("", |message| message.content.as_str());
-    Example { pair, query, constraints: pair.constraints.iter().map(line).collect() }
+/// Of the stages that have compared something.
+fn comparisons(facts: &ReportFacts) -> Vec<Comparison<'_>> {
+    let tables = facts.tables.iter().filter(|(_, table)| !table.lines.is_empty());
+    tables.map(|(stage, table)| comparison(stage, table)).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{Hash, Hasher};
 
-use obvert_api::record::Pair;
+use obvert_api::record::{Pair, PairConstraint};
 use serde::Serialize;
 
 /// One of the six cases of the paper's noise analysis, before reversal (arXiv 2505.22172).
@@ -37,8 +37,16 @@ pub struct PairsSummary {
     pub unordered: u64,
     /// Unordered pairs by case before reversal; case 1 is `by_case[0]`.
     pub by_case: [u64; 6],
-    /// Unordered pairs by difference g, which reversal leaves as it is.
+    /// Unordered pairs by difference g.
     pub by_g: BTreeMap<u32, u64>,
+    /// Unordered pairs whose g is not the number of constraints in which they differ.
+    pub other_g: u64,
+    /// Directed pairs in which something is reversed.
+    pub reversed: u64,
+    /// Directed pairs whose chosen response satisfies all of its own prompt, as far as that is decided.
+    pub clean: u64,
+    /// Directed pairs by case under their own prompt.
+    pub after: [u64; 6],
 }
 
 impl PairsSummary {
@@ -46,10 +54,57 @@ impl PairsSummary {
     pub fn and(mut self, other: &PairsSummary) -> PairsSummary {
         self.pairs += other.pairs;
         self.unordered += other.unordered;
-        self.by_case.iter_mut().zip(other.by_case).for_each(|(count, more)| *count += more);
+        add(&mut self.by_case, other.by_case);
         other.by_g.iter().for_each(|(g, more)| *self.by_g.entry(*g).or_default() += more);
+        self.other_g += other.other_g;
+        self.reversed += other.reversed;
+        self.clean += other.clean;
+        add(&mut self.after, other.after);
         self
     }
+
+    /// Counts what a pair is under its own prompt.
+    fn count_direction(&mut self, pair: &Pair) {
+        self.pairs += 1;
+        self.reversed += u64::from(pair.constraints.iter().any(|constraint| constraint.reversed));
+        self.clean += u64::from(pair.clean().is_ok());
+        count(&mut self.after, case_in_prompt(pair));
+    }
+}
+
+fn add(counts: &mut [u64; 6], more: [u64; 6]) {
+    counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+}
+
+fn count(counts: &mut [u64; 6], case: u8) {
+    if let Some(count) = usize::from(case).checked_sub(1).and_then(|index| counts.get_mut(index)) {
+        *count += 1;
+    }
+}
+
+/// How many of the constraints that are decided in both responses satisfy under the pair's own prompt: both, the chosen one
+/// alone, the rejected one alone, neither.
+fn satisfied(pair: &Pair) -> [usize; 4] {
+    let both = |c: &PairConstraint| Some((c.chosen? != c.reversed, c.rejected? != c.reversed));
+    let verdicts: Vec<(bool, bool)> = pair.constraints.iter().filter_map(both).collect();
+    [(true, true), (true, false), (false, true), (false, false)]
+        .map(|said| verdicts.iter().filter(|verdict| **verdict == said).count())
+}
+
+/// The case under the pair's own prompt; 0 where there the chosen response has nothing over the rejected one.
+fn case_in_prompt(pair: &Pair) -> u8 {
+    match satisfied(pair) {
+        [_, 0, ..] => 0,
+        [both, chosen, rejected, _] if chosen == rejected => 1 + u8::from(both > 0),
+        [.., 0, neither] => 5 + u8::from(neither == 0),
+        [both, ..] => 3 + u8::from(both > 0),
+    }
+}
+
+/// The number of constraints in which the responses differ. Reversal turns both verdicts around and leaves it as it is.
+fn differences(pair: &Pair) -> usize {
+    let [_, chosen, rejected, _] = satisfied(pair);
+    chosen + rejected
 }
 
 /// Counts pairs; both directions of one pair count once in `unordered`, `by_case` and `by_g`.
@@ -71,7 +126,7 @@ pub struct Tally {
 impl Tally {
     /// Counts one more.
     pub fn add(&mut self, pair: &Pair) {
-        self.summary.pairs += 1;
+        self.summary.count_direction(pair);
         let mut hasher = DefaultHasher::new();
         responses(pair).hash(&mut hasher);
         if !self.seen.insert(hasher.finish()) {
@@ -79,9 +134,8 @@ impl Tally {
         }
         self.summary.unordered += 1;
         *self.summary.by_g.entry(pair.g).or_default() += 1;
-        if let Some(count) = usize::from(pair.case).checked_sub(1).and_then(|i| self.summary.by_case.get_mut(i)) {
-            *count += 1;
-        }
+        self.summary.other_g += u64::from(pair.g as usize != differences(pair));
+        count(&mut self.summary.by_case, pair.case);
     }
 }
 

@@ -9,14 +9,17 @@ use serde::Serialize;
 
 use super::{Error, atomic};
 
-/// Writes the page `source`, filled in from `facts`, to `path`. `name` decides the escaping: by its extension,
+/// A page or a part of one that pages include: its name and its text.
+pub(super) type Source<'a> = (&'a str, &'a str);
+
+/// Writes the first of the pages, filled in from `facts`, to `path`. Names decide the escaping: by its extension,
 /// everything put into `.html` is escaped and nothing put into `.md`.
-pub(super) fn write(path: &Path, name: &str, source: &str, facts: impl Serialize) -> Result<(), Error> {
-    let page = render(name, source, facts).map_err(|source| Error::Page { path: path.to_path_buf(), source })?;
+pub(super) fn write(path: &Path, pages: &[Source], facts: impl Serialize) -> Result<(), Error> {
+    let page = render(pages, facts).map_err(|source| Error::Page { path: path.to_path_buf(), source })?;
     atomic::write(path, |out| std::io::Write::write_all(out, page.as_bytes()).map_err(Error::io(path)))
 }
 
-fn render(name: &str, source: &str, facts: impl Serialize) -> Result<String, minijinja::Error> {
+fn render(sources: &[Source], facts: impl Serialize) -> Result<String, minijinja::Error> {
     let mut pages = Environment::new();
     pages.set_undefined_behavior(UndefinedBehavior::Strict);
     // A line that holds a block tag alone leaves nothing behind.
@@ -25,14 +28,15 @@ fn render(name: &str, source: &str, facts: impl Serialize) -> Result<String, min
     pages.add_filter("count", count);
     pages.add_filter("money", |amount: f64| format!("{amount:.2}"));
     pages.add_filter("percent", |share: f64| format!("{:.1}%", 100.0 * share));
-    pages.add_filter("points", |share: f64| format!("{:+.1}", 100.0 * share));
+    pages.add_filter("hundredths", |share: f64| format!("{:.1}", 100.0 * share));
+    pages.add_filter("points", points);
     pages.add_filter("duration", duration);
     pages.add_filter("fence", fence);
     pages.add_filter("quote", quote);
     pages.add_filter("shell", |text: String| format!("'{}'", text.replace('\'', "'\\''")));
     pages.add_filter("one_line", |text: String| text.split_whitespace().collect::<Vec<_>>().join(" "));
-    pages.add_template(name, source)?;
-    pages.get_template(name)?.render(Serde(facts))
+    sources.iter().try_for_each(|(name, source)| pages.add_template(name, source))?;
+    pages.get_template(sources.first().map_or("", |(name, _)| name))?.render(Serde(facts))
 }
 
 /// 1234567 → 1,234,567.
@@ -40,6 +44,14 @@ fn count(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|g| std::str::from_utf8(g).ok()).collect();
     groups.join(",")
+}
+
+/// A difference of shares in percentage points, with its sign: `+12.5`, `−0.3`.
+fn points(share: f64) -> String {
+    match format!("{:+.1}", 100.0 * share) {
+        zero if zero.ends_with("0.0") && zero.len() == 4 => "0.0".into(),
+        signed => signed.replace('-', "−"),
+    }
 }
 
 /// The two greatest units: `1 h 05 min`, `2 min 03 s`, `4.2 s`.

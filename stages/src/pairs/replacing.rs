@@ -7,13 +7,19 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use obvert_api::abi::reason_of;
-use obvert_api::record::Pair;
 use obvert_engine::Waker;
 
+use super::examples::Examples;
 use crate::findings::Findings;
 use crate::output::shards::Shard;
 use crate::output::{self, Error, PairsSummary, Tally};
 use crate::pair_set::Snapshot;
+
+/// Who is told what the set holds, and by the name of which stage.
+pub(super) struct Told {
+    pub(super) findings: Findings,
+    pub(super) stage: String,
+}
 
 /// The files' set, as far as it changed.
 pub(super) struct Changed {
@@ -32,8 +38,8 @@ pub(super) struct Replacing {
 }
 
 impl Replacing {
-    pub(super) fn new(folder: PathBuf, findings: Findings) -> Self {
-        Replacing { files: Some(Files { folder, findings, surveys: BTreeMap::new() }), waker: None, thread: None }
+    pub(super) fn new(folder: PathBuf, told: Told) -> Self {
+        Replacing { files: Some(Files { folder, told, surveys: BTreeMap::new() }), waker: None, thread: None }
     }
 
     /// Wakes the view whenever a replacement has ended.
@@ -79,14 +85,14 @@ impl Replacing {
 /// The files, and what the report is told of each.
 struct Files {
     folder: PathBuf,
-    findings: Findings,
+    told: Told,
     surveys: BTreeMap<u32, Survey>,
 }
 
-/// Counts over the pairs of one file, and one worth showing.
+/// Counts over the pairs of one file, and those worth showing.
 struct Survey {
     summary: PairsSummary,
-    example: Option<Pair>,
+    examples: Examples,
 }
 
 impl Files {
@@ -105,27 +111,23 @@ impl Files {
     /// Both directions of a pair are of one dialogue, and so in one file: counts add up.
     fn tell(&self) {
         let surveys = || self.surveys.values();
-        let mut found = self.findings.lock();
-        found.pairs = surveys().fold(PairsSummary::default(), |all, survey| all.and(&survey.summary));
-        found.example = surveys().filter_map(|survey| survey.example.as_ref()).max_by_key(|pair| worth(pair)).cloned();
+        let mut examples = Examples::default();
+        surveys().flat_map(|survey| survey.examples.pairs()).for_each(|pair| examples.offer(pair));
+        let mut found = self.told.findings.lock();
+        let set = found.pairs.entry(self.told.stage.clone()).or_default();
+        set.summary = surveys().fold(PairsSummary::default(), |all, survey| all.and(&survey.summary));
+        set.examples = examples.best_first();
     }
 }
 
 impl Survey {
     fn of(set: &Snapshot) -> Result<Self, Error> {
-        let (mut tally, mut example) = (Tally::default(), None);
+        let (mut tally, mut examples) = (Tally::default(), Examples::default());
         for pair in set.pairs() {
             let pair = pair?;
             tally.add(&pair);
-            if example.as_ref().is_none_or(|best| worth(best) <= worth(&pair)) {
-                example = Some(pair);
-            }
+            examples.offer(&pair);
         }
-        Ok(Survey { summary: tally.summary, example })
+        Ok(Survey { summary: tally.summary, examples })
     }
-}
-
-/// What makes a pair worth showing: something is reversed in it, the responses differ in much, and it is short.
-fn worth(pair: &Pair) -> impl Ord + use<> {
-    (pair.case != 6, pair.g.min(4), std::cmp::Reverse(pair.turn))
 }

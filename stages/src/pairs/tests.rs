@@ -36,7 +36,8 @@ fn open(folder: &Path) -> Pairs {
 }
 
 fn try_open(folder: &Path, findings: &Findings) -> Result<Pairs, String> {
-    Pairs::open(&folder.join("pairs"), &folder.join("state/pairs"), findings).map_err(|e| e.to_string())
+    let told = Told { findings: findings.clone(), stage: "pairs".into() };
+    Pairs::open(&folder.join("pairs"), &folder.join("state/pairs"), told).map_err(|e| e.to_string())
 }
 
 fn tell(view: &mut Pairs, changes: Vec<Change>) {
@@ -211,7 +212,7 @@ fn a_large_set_is_split_by_dialogues_and_only_files_that_changed_are_written() {
         let mut expected: Vec<String> = text(&set).lines().map(str::to_owned).collect();
         expected.sort();
         assert_eq!((lines, files.len()), (expected, view.bounds.files(set.len()) as usize), "step {step}");
-        assert_eq!(findings.lock().pairs.pairs, set.len() as u64);
+        assert_eq!(findings.lock().pairs["pairs"].summary.pairs, set.len() as u64);
         let same = files.iter().filter(|(name, file)| before.get(*name) == Some(*file)).count();
         assert!(!in_place || same == files.len() - 1, "step {step}: {same} of {} files stayed", files.len());
         before = files;
@@ -228,8 +229,8 @@ fn a_commit_of_nothing_replaces_files_that_are_older_and_adds_no_line() {
         replay(&mut view, &set);
         view.commit().unwrap();
         view.finish().unwrap();
-        let found = findings.lock();
-        assert!(found.pairs.pairs == 2 && found.example.is_some());
+        let found = &findings.lock().pairs["pairs"];
+        assert!(found.summary.pairs == 2 && found.examples.len() == 1);
         Files::read(folder.path())
     };
     let whole = run();

@@ -1,5 +1,7 @@
 //! Curves over training steps as geometry for inline SVG. Lines differ in dash as well as colour.
 
+pub(super) mod overview;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -8,8 +10,8 @@ use serde::Serialize;
 const WIDTH: f64 = 360.0;
 const HEIGHT: f64 = 200.0;
 /// Room for the labels of the axes.
-const LEFT: f64 = 48.0;
-const RIGHT: f64 = 10.0;
+const LEFT: f64 = 62.0;
+const RIGHT: f64 = 18.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 24.0;
 /// More points than this are drawn as means of consecutive ones.
@@ -76,8 +78,9 @@ fn chart(title: &'static str, series: &[(&str, &'static str)], metrics: &[BTreeM
         left: LEFT,
         right: WIDTH - RIGHT,
         foot: HEIGHT - 6.0,
-        y_ticks: y.ticks(4),
-        x_ticks: x.ticks(4).into_iter().filter(|tick| !tick.label.contains('.')).collect(),
+        y_ticks: y.ticks(4, 0.0),
+        // There is no half a step.
+        x_ticks: x.ticks(4, 1.0),
         lines: all.into_iter().filter_map(|(name, values)| line(name, &values, &x, &y)).collect(),
         per_point,
     })
@@ -109,14 +112,23 @@ fn line(name: &'static str, values: &[(f64, f64)], x: &Axis, y: &Axis) -> Option
 
 /// Three significant digits or so, for the legend.
 fn short(value: f64) -> String {
-    let decimals = if value.abs() >= 100.0 {
-        0
-    } else if value.abs() >= 1.0 {
-        2
-    } else {
-        3
-    };
-    minus(format!("{value:.decimals$}"))
+    let size = value.abs();
+    minus(match size {
+        1e7.. => format!("{value:.1e}"),
+        100.0.. => format!("{value:.0}"),
+        1.0.. => format!("{value:.2}"),
+        _ if size == 0.0 || size >= 0.001 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
+    })
+}
+
+/// A tick's number, short enough for its place in front of the axis.
+fn label(value: f64, decimals: usize, largest: f64) -> String {
+    match largest {
+        _ if value == 0.0 => "0".into(),
+        0.001..1e6 => minus(format!("{value:.*}", decimals.min(6))),
+        _ => minus(format!("{value:.1e}")),
+    }
 }
 
 /// A number as people read it: with a minus sign rather than a hyphen.
@@ -149,16 +161,17 @@ impl Axis {
         self.from + (self.to - self.from) * ((value - self.low) / (self.high - self.low))
     }
 
-    /// About `wanted` ticks at multiples of 1, 2 or 5 times a power of ten.
-    fn ticks(&self, wanted: usize) -> Vec<Tick> {
-        let rough = (self.high - self.low) / wanted as f64;
+    /// About `wanted` ticks at multiples of 1, 2 or 5 times a power of ten, `least` or more apart.
+    fn ticks(&self, wanted: usize, least: f64) -> Vec<Tick> {
+        let rough = ((self.high - self.low) / wanted as f64).max(least);
         let power = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= rough).unwrap_or(rough);
         let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
+        let largest = self.low.abs().max(self.high.abs());
         let (first, last) = ((self.low / step).ceil() as i64, (self.high / step).floor() as i64);
         let tick = |n: i64| Tick {
             at: format!("{:.1}", self.place(n as f64 * step)),
-            label: minus(format!("{:.decimals$}", n as f64 * step)),
+            label: label(n as f64 * step, decimals, largest),
         };
         (first..=last).map(tick).collect()
     }
