@@ -11,6 +11,7 @@ mod changelog;
 mod chaos;
 mod cluster;
 mod common;
+mod comparison;
 mod contained;
 mod corrections;
 mod eval;
