@@ -109,16 +109,22 @@ fn once(
         anyhow::bail!("interrupted; run the same command again to continue");
     }
     let ended = Ended { read, outcome };
-    ended.pages(&arguments.pipeline, &out, BTreeMap::new()).write()?;
+    ended.pages(&arguments.pipeline, &out, BTreeMap::new(), None).write()?;
     account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
     Ok(Some(ended))
 }
 
 impl Ended {
-    /// The pages of the run.
-    fn pages<'a>(&'a self, pipeline: &'a Path, out: &'a Path, tables: BTreeMap<String, Table>) -> Pages<'a> {
+    /// The pages of the run, with tables and a note where it is one of several.
+    fn pages<'a>(
+        &'a self,
+        pipeline: &'a Path,
+        out: &'a Path,
+        tables: BTreeMap<String, Table>,
+        note: Option<String>,
+    ) -> Pages<'a> {
         let Read { plan, text, findings, .. } = &self.read;
-        Pages { name: &plan.name, pipeline, text, out, outcome: &self.outcome, findings, tables }
+        Pages { name: &plan.name, pipeline, text, out, outcome: &self.outcome, findings, tables, note }
     }
 }
 

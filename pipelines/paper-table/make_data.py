@@ -55,8 +55,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     rng = random.Random(parser.parse_args().seed + 2000)
+    seen = set()
     for suffix, positive in (("", 0.5), ("-70", 0.7), ("-90", 0.9)):
-        seen = set()
         write(f"train{suffix}", profiles(rng, 420, NAMES, "p", positive, seen))
         if not suffix:
             write("validation", profiles(rng, 70, HELDOUT_NAMES, "v", positive, seen))

@@ -18,7 +18,7 @@ use crate::scores::answer;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Choose {
-    /// The setting of a grid, such as `lr`: adapters of stages that differ in it alone stand to choice.
+    /// The setting that stands last in a grid, such as `lr`: adapters of stages that differ in it alone stand to choice.
     over: String,
 }
 

@@ -18,13 +18,13 @@ use serde::Deserialize;
 
 use crate::diversity::name_of;
 use crate::findings::{Examined, Findings};
-use crate::method::Methods;
+use crate::method::{Methods, method_of};
 
 /// Settings of `scores`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Settings {
-    /// The setting of a grid over which a stage `choose` has chosen: models of one stage that differ in it alone are one method.
+    /// The setting of a grid over which a stage `choose` has chosen, the last one of it: a method has then one model.
     over: Option<String>,
     /// The method that the others are held against in tables.
     against: Option<String>,
@@ -112,8 +112,19 @@ impl Scores {
             scores: adherence::scores(dialogues.iter().map(Vec::as_slice)),
         };
         let mut rows: Vec<Row> = models.into_iter().map(row).collect();
+        name_apart(&mut rows);
         rows.sort_by_key(|row| self.methods.rank(&row.model));
         rows
+    }
+}
+
+/// Where nothing was chosen, models of one method go by their stages.
+fn name_apart(rows: &mut [Row]) {
+    let methods: Vec<String> = rows.iter().map(|row| row.method.clone()).collect();
+    for row in rows {
+        if methods.iter().filter(|method| **method == row.method).count() > 1 {
+            row.method = method_of(&row.model, None).to_owned();
+        }
     }
 }
 

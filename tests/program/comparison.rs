@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::common::{assert_accounted, counts, done, folder, repository};
+use crate::common::{assert_accounted, counts, done, folder, obvert, repository};
 
 /// The table with two methods, two rates, a few profiles and two updates.
 const SMALL: [&str; 10] = [
@@ -59,5 +59,17 @@ fn methods_are_compared_over_seeds_with_rates_that_were_chosen() {
     let text = fs::read_to_string(folder.path().join("o/table.md")).unwrap();
     assert!(text.contains("| rpo − |") && text.contains(" ± "), "{text}");
     let page = fs::read_to_string(folder.path().join("o/report.html")).unwrap();
-    assert!(page.contains(" ± "), "the report shows the table");
+    assert!(page.contains(" ± ") && page.contains("The tables are of 2 runs"), "the report shows the table");
+}
+
+#[test]
+fn the_comparisons_are_sound() {
+    let folder = folder(&[]);
+    for name in ["paper-table", "paper-ablations", "paper-positive", "paper-online"] {
+        let file = repository(&format!("pipelines/{name}.toml"));
+        done(folder.path(), &["check", file.to_str().unwrap()]);
+    }
+    let plain = repository("pipelines/sysbench-pairs.toml");
+    let ran = obvert(folder.path(), &["run", plain.to_str().unwrap(), "--seeds", "2"]);
+    assert!(ran.code != 0 && ran.err.contains("the pipeline has none"), "{}", ran.err);
 }

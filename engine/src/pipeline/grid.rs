@@ -38,7 +38,7 @@ fn variants(stage: &Entry) -> Option<Result<Vec<Entry>, Problem>> {
         node: Node { place: stage.node.place.clone(), value: Value::Table(table.without(&[GRID])) },
         ..stage.clone()
     };
-    Some(axes(grid).and_then(|axes| {
+    Some(axes(grid, table).and_then(|axes| {
         axes.into_iter().try_fold(vec![plain], |made, (axis, values)| {
             let all = made.iter().flat_map(|stage| values.iter().map(move |value| with(stage, axis, value)));
             all.collect()
@@ -46,9 +46,12 @@ fn variants(stage: &Entry) -> Option<Result<Vec<Entry>, Problem>> {
     }))
 }
 
-/// The settings of a grid, each with its values.
-fn axes(grid: &Entry) -> Result<Vec<(&Entry, &[Node])>, Problem> {
+/// The settings of a grid, each with its values; the stage says none of them itself.
+fn axes<'g>(grid: &'g Entry, stage: &Table) -> Result<Vec<(&'g Entry, &'g [Node])>, Problem> {
     let table = grid.node.table().filter(|table| !table.is_empty()).ok_or_else(|| no_grid(&grid.node.place))?;
+    if let Some(entry) = stage.0.iter().find(|entry| table.get(&entry.key).is_some()) {
+        return Err(Problem::new(&entry.key_place, format!("`{0}` is set beside `grid.{0}`", entry.key)));
+    }
     table.0.iter().map(axis).collect()
 }
 
@@ -68,24 +71,31 @@ fn no_grid(place: &Place) -> Problem {
 fn with(stage: &Entry, axis: &Entry, value: &Node) -> Result<Entry, Problem> {
     let said = word(value)
         .ok_or_else(|| Problem::new(&value.place, format!("`grid.{}` takes numbers, booleans and words", axis.key)))?;
-    let mut table = stage.node.table().map(|table| table.without(&[&axis.key])).unwrap_or_default();
+    let mut table = stage.node.table().cloned().unwrap_or_default();
     table.0.push(Entry { node: value.clone(), ..axis.clone() });
     let node = Node { place: stage.node.place.clone(), value: Value::Table(table) };
     Ok(Entry { key: format!("{}-{}-{said}", stage.key, axis.key), key_place: stage.key_place.clone(), node })
 }
 
-/// A value as it stands in a name: 0.004 is `4e-3`.
+/// A value as it stands in a name: 0.004 is `4e-3`, 0.25 `25e-2`.
 fn word(value: &Node) -> Option<String> {
     match &value.value {
         Value::String(text) => Some(text.clone()),
         Value::Boolean(boolean) => Some(boolean.to_string()),
         Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
             Some(0.0) => Some("0".to_owned()),
-            Some(real) => Some(format!("{real:e}")),
+            Some(real) => Some(whole(&format!("{real:e}"))),
             None => Some(number.to_string()),
         },
         _ => None,
     }
+}
+
+/// `2.5e-1` as `25e-2`: a name has no dot.
+fn whole(real: &str) -> String {
+    let parts =
+        real.split_once('e').and_then(|(digits, power)| Some((digits.split_once('.')?, power.parse::<i32>().ok()?)));
+    parts.map_or_else(|| real.to_owned(), |((one, rest), power)| format!("{one}{rest}e{}", power - rest.len() as i32))
 }
 
 /// Names that several stages have now.
@@ -114,5 +124,16 @@ fn rewire(stage: &mut Entry, made: &[(String, Vec<String>)]) {
             };
             entry.node.value = Value::Array(items.into_iter().flat_map(named).collect());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::whole;
+
+    #[test]
+    fn a_number_stands_in_a_name_without_a_dot() {
+        let name = |real: f64| whole(&format!("{real:e}"));
+        assert_eq!([0.25, 1e-3, 1.5e-3, 12.5].map(name), ["25e-2", "1e-3", "15e-4", "125e-1"]);
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Pages<'a> {
     pub(super) findings: &'a Findings,
     /// Of several runs, by the stage that scores.
     pub(super) tables: BTreeMap<String, Table>,
+    /// What a reader must know of all the page.
+    pub(super) note: Option<String>,
 }
 
 impl Pages<'_> {
@@ -45,6 +47,7 @@ impl Pages<'_> {
             metrics: found.metrics.clone(),
             scores: found.scores.iter().map(|(stage, of)| (stage.clone(), of.rows.clone())).collect(),
             tables: self.tables.clone(),
+            note: self.note.clone(),
             diversity: found.diversity.clone(),
             models: self.outcome.models.iter().flat_map(|(name, stages)| uses(name, stages)).collect(),
         }

@@ -14,8 +14,14 @@ use super::{Arguments, Ended, Read, once};
 
 /// Runs the pipeline with the seeds 1 to N, and leaves the table of their scores.
 pub(super) fn run(arguments: &Arguments, seeds: u64, out: &Path, interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
+    let plan = Read::new(&arguments.place())?.plan;
+    if !plan.stages.iter().any(|stage| stage.kind == "scores") {
+        bail!("`--seeds` puts the scores of a stage `scores` side by side, and the pipeline has none");
+    }
     let (mut scores, mut last) = (Scores::default(), None);
     for seed in 1..=seeds {
+        // What a run has loaded goes before the next one loads it.
+        last = None;
         println!("\nseed {seed} of {seeds}");
         let mut place = arguments.place();
         place.set.push(format!("run.seed={seed}"));
@@ -26,10 +32,7 @@ pub(super) fn run(arguments: &Arguments, seeds: u64, out: &Path, interrupt: &Arc
         }
     }
     let Some(last) = last else { bail!("--seeds wants at least one") };
-    if scores.0.is_empty() {
-        bail!("nothing is scored: `--seeds` puts the scores of a stage `scores` side by side");
-    }
-    write(arguments, out, &last, scores.tables())
+    write(arguments, out, &last, scores.tables(), seeds)
 }
 
 /// The rows of every run, and the method that others are held against, by the stage that scores.
@@ -51,7 +54,13 @@ impl Scores {
 }
 
 /// Leaves `table.md`, `table.json` and `report.html`: that of the last run, with the tables of all.
-fn write(arguments: &Arguments, out: &Path, last: &Ended, tables: BTreeMap<String, Table>) -> anyhow::Result<()> {
+fn write(
+    arguments: &Arguments,
+    out: &Path,
+    last: &Ended,
+    tables: BTreeMap<String, Table>,
+    seeds: u64,
+) -> anyhow::Result<()> {
     let text = |(stage, table): (&String, &Table)| {
         format!("## {stage}\n\nMeans over {} runs, in percent.\n\n{}\n", table.runs, markdown(table))
     };
@@ -59,7 +68,9 @@ fn write(arguments: &Arguments, out: &Path, last: &Ended, tables: BTreeMap<Strin
     println!("\n{text}");
     write_atomically(&out.join("table.md"), text.as_bytes()).context("table.md")?;
     write_atomically(&out.join("table.json"), &serde_json::to_vec_pretty(&tables)?).context("table.json")?;
-    last.pages(&arguments.pipeline, out, tables).write()?;
+    let note =
+        format!("The tables are of {seeds} runs. All else on this page is of the last one, with run.seed = {seeds}.");
+    last.pages(&arguments.pipeline, out, tables, Some(note)).write()?;
     println!("look at  {}", out.join("report.html").display());
     Ok(())
 }

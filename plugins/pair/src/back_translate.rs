@@ -55,7 +55,7 @@ impl Group for BackTranslate {
         let reversals = by_id(&reversals);
         for judged in distinct(responses) {
             let Some(forward) = forward(turn, &judged, &reversals) else { continue };
-            if self.inverse {
+            if self.inverse && forward.whole().is_ok() {
                 out.emit(inverse(&forward));
             }
             out.emit(forward);
@@ -80,6 +80,8 @@ fn inverse(forward: &Pair) -> Pair {
         prompt: vec![Message::new("user", question)],
         chosen: rules.join("\n"),
         chosen_finished: true,
+        // None of them stands in this prompt.
+        constraints: Vec::new(),
         ..forward.clone()
     }
 }

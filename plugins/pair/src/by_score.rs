@@ -1,6 +1,8 @@
 //! Pairs as they are made without reversal: of two responses to a turn the one that satisfies more is chosen, under the instruction as
 //! it stands. A baseline: the chosen response may violate what it asks for (cases 3 to 5), and pairs of equal scores are lost.
 
+use std::cmp::Reverse;
+
 use obvert_api::record::{Judged, Pair};
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
@@ -21,6 +23,9 @@ pub(crate) struct PairByScore {
     /// What a pair's difference g is.
     #[serde(default)]
     difference: Difference,
+    /// Whether a turn makes one pair only, of its best response and its worst: what supervised training learns from.
+    #[serde(default)]
+    best: bool,
 }
 
 impl Group for PairByScore {
@@ -43,13 +48,23 @@ impl Group for PairByScore {
         out: &mut Output<Pair>,
     ) -> Result<(), Error> {
         let distinct = distinct(responses);
+        let mut pairs = Vec::new();
         for (i, first) in distinct.iter().enumerate() {
             for second in &distinct[i + 1..] {
                 let (g, better) = (self.difference.of(first, second), better(first, second));
-                if let Some((chosen, rejected)) = better.filter(|_| g >= self.min_difference) {
-                    out.emit(Pair { g, ..pair_of(turn, chosen, rejected, &Default::default()) });
-                }
+                pairs.extend(
+                    better.filter(|_| g >= self.min_difference).map(|(chosen, rejected)| (g, chosen, rejected)),
+                );
             }
+        }
+        if self.best {
+            // Of equals the first sampled; `distinct` is in that order.
+            let widest =
+                pairs.into_iter().min_by_key(|(_, chosen, rejected)| (Reverse(chosen.score()), rejected.score()));
+            pairs = widest.into_iter().collect();
+        }
+        for (g, chosen, rejected) in pairs {
+            out.emit(Pair { g, ..pair_of(turn, chosen, rejected, &Default::default()) });
         }
         Ok(())
     }

@@ -30,7 +30,8 @@ struct PairUp {
     #[serde(default)]
     difference: Difference,
     /// Share of the pairs of responses that are made as they are without reversal, each drawn by itself: the one that satisfies
-    /// more is chosen under the instruction as it stands, in place of both under reversed ones.
+    /// more is chosen under the instruction as it stands, in place of both under reversed ones. (`verify` sets aside those whose chosen
+    /// response is not perfect.)
     #[serde(default)]
     #[schemars(range(min = 0.0, max = 1.0))]
     original: f64,

@@ -125,9 +125,11 @@ fn by_score_the_better_one_is_chosen_and_equal_ones_are_lost() {
         pair("y-y", "nny", 1, 6),
     ];
     assert_eq!(of(json!({})), all);
-    let by_score = of(json!({ "difference": "score" }));
-    assert_eq!(by_score.iter().map(|pair| pair.2).collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
+    let by_points = of(json!({ "difference": "score" }));
+    assert_eq!(by_points.iter().map(|pair| pair.2).collect::<Vec<_>>(), [1, 1, 1, 1, 1]);
     assert_eq!(of(json!({ "min_difference": 2 })), all[..1]);
+    let best = by_score(json!({ "best": true }), &["ynn", "nyy", "nnn", "yny"]);
+    assert_eq!(best, [pair("nyy", "nnn", 2, 5)], "the first of two best ones beside the worst");
     // The instruction is as it stands: what the chosen response violates is in it.
     let turn = turn(constraints(&[("a", &[]), ("b", &[]), ("c", &[])]));
     let two = vec![judged(&turn, 0, "nny"), judged(&turn, 1, "nyy")];

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-/// Samples that are drawn.
-const DRAWS: usize = 2_000;
+/// Samples that are drawn: as many as Multi-IF's scorer draws.
+const DRAWS: usize = 10_000;
 /// The same draws in every run.
 const SEED: u64 = 20_221_172;
 

@@ -98,6 +98,8 @@ pub struct ReportFacts {
     pub scores: BTreeMap<String, Vec<Row>>,
     /// Several runs side by side, by the stage that scores.
     pub tables: BTreeMap<String, Table>,
+    /// What a reader must know of all the page.
+    pub note: Option<String>,
     /// How varied dialogues are, if a stage looked at that.
     pub diversity: Option<Diversity>,
     /// One entry per model.
@@ -110,6 +112,7 @@ struct View<'a> {
     css: &'static str,
     name: &'a str,
     date: &'a str,
+    note: Option<&'a str>,
     elapsed: f64,
     pipeline: &'a str,
     stages: &'a [StageCount],
@@ -138,6 +141,7 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
         css: include_str!("report/page.css"),
         name: &facts.name,
         date: &facts.date,
+        note: facts.note.as_deref(),
         elapsed: facts.elapsed,
         pipeline: &facts.pipeline,
         stages: &facts.stages,

@@ -204,6 +204,7 @@ pub fn large() -> ReportFacts {
     ReportFacts {
         name: long.clone(),
         date: long.clone(),
+        note: Some(long.clone()),
         elapsed: 987_654.0,
         pipeline: format!("# {long}\nname = \"tea\""),
         stages: vec![stage; 3],

@@ -27,8 +27,8 @@ fn a_grid_makes_a_stage_for_every_combination() {
 }
 
 #[test]
-fn arguments_reach_a_grid_and_stand_before_it() {
-    let text = with("turns = 9\ngrid.turns = [1]");
+fn arguments_reach_a_grid() {
+    let text = with("grid.turns = [1]");
     let turns = |set: &[&str]| -> Vec<String> {
         let plan = check(&text, set).map_err(|e| e.to_string()).unwrap();
         plan.stages.iter().filter(|s| s.kind == "session").map(|s| s.name.clone()).collect()
@@ -46,6 +46,7 @@ fn a_grid_that_makes_no_sense_is_reported() {
     }
     assert_eq!(reported("grid.turns = [[1]]")[0], "27:15 `grid.turns` takes numbers, booleans and words");
     assert_eq!(reported("grid.turns = [1, 1]"), ["23:8 its grid makes a second stage of the name `sessions-turns-1`"]);
+    assert_eq!(reported("turns = 9\ngrid.turns = [1]")[0], "27:1 `turns` is set beside `grid.turns`");
     // A value is reported where it is written.
     assert_eq!(reported("grid.turns = [1, 99]"), ["27:18 `turns` must be at most 20, found 99"]);
 }
