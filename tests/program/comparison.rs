@@ -54,7 +54,8 @@ fn methods_are_compared_over_seeds_with_rates_that_were_chosen() {
     assert!(models.iter().all(|model| model.as_str().unwrap().starts_with("rpo-lr-")), "{models:?}");
     assert_eq!(table["differences"].as_array().unwrap().len(), 2);
     // Seeds draw other profiles.
-    let drawn = |seed: u32| fs::read_to_string(folder.path().join(format!("o/seed-{seed}/scores.json"))).unwrap();
+    let drawn =
+        |seed: u32| fs::read_to_string(folder.path().join(format!("o/seed-{seed}/scores/scores.json"))).unwrap();
     assert_ne!(drawn(1), drawn(2));
     let text = fs::read_to_string(folder.path().join("o/table.md")).unwrap();
     assert!(text.contains("| rpo − |") && text.contains(" ± "), "{text}");
