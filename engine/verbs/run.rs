@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let read = Read::new(&place)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&read.plan.name));
     match arguments.seeds {
-        Some(seeds) => seeds::run(arguments, seeds, &out, &interrupt),
+        Some(seeds) => seeds::run(arguments, seeds, &read.plan, &out, &interrupt),
         None => once(arguments, &place, read, &out, &interrupt).map(drop),
     }
 }

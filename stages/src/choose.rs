@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 
 use obvert_api::record::{Adapter, Judged};
 use obvert_api::{Error, Group, Nothing, Output, Reply};
-use obvert_eval::adherence::{Answer, scores};
 use obvert_eval::table::mean_of_three;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::method::method_of;
-use crate::scores::answer;
+use crate::scores::{Dialogue, answer, scored};
 
 /// Settings of `choose`.
 #[derive(Deserialize, JsonSchema)]
@@ -22,8 +21,8 @@ pub(crate) struct Choose {
     over: String,
 }
 
-/// An adapter's answers by dialogue and sample, turn by turn.
-type Answers = BTreeMap<(String, u32), BTreeMap<u32, Answer>>;
+/// An adapter's answers by dialogue and sample.
+type Answers = BTreeMap<(String, u32), Dialogue>;
 
 impl Group for Choose {
     const NAME: &'static str = "choose";
@@ -54,46 +53,29 @@ impl Group for Choose {
             let dialogue = answers.entry((session.dialogue.clone(), judged.response.sample)).or_default();
             dialogue.insert(session.turn, answer(&judged));
         }
-        // Of equals the first by its name, so that the choice depends on nothing else.
-        let ranked = candidates.into_values().map(|(adapter, answers)| (score(answers), adapter));
+        // By the mean of CSR, ISR and SSR. Of equals the first by its name, so that the choice depends on nothing else.
+        let ranked =
+            candidates.into_values().map(|(adapter, answers)| (mean_of_three(&scored(answers.into_values())), adapter));
         let best = ranked.reduce(|best, next| if next.0 > best.0 { next } else { best });
         best.into_iter().for_each(|(_, adapter)| out.emit(adapter));
         Ok(())
     }
 }
 
-/// The mean of CSR, ISR and SSR.
-fn score(answers: Answers) -> f64 {
-    let turns = |turns: BTreeMap<u32, Answer>| turns.into_iter().map(|(turn, answer)| (u64::from(turn) + 1, answer));
-    let dialogues: Vec<Vec<_>> = answers.into_values().map(|dialogue| turns(dialogue).collect()).collect();
-    mean_of_three(&scores(dialogues.iter().map(Vec::as_slice)))
-}
-
 #[cfg(test)]
 mod tests {
-    use obvert_api::record::{Persona, Profile, Response, Session, Turn, Verdict};
     use obvert_api::testing::{group, replies};
     use serde_json::json;
 
     use super::*;
+    use crate::sample;
 
     fn judged(version: &str, dialogue: u32, satisfied: bool) -> Judged {
-        let profile = Profile {
-            id: "p".into(),
-            name: String::new(),
-            description: String::new(),
-            skills: Vec::new(),
-            constraints: Vec::new(),
-        };
-        let persona = Persona { id: "u".into(), text: String::new(), queries: Vec::new() };
-        let adapter = (!version.is_empty()).then(|| Adapter { version: version.into(), path: String::new(), steps: 1 });
-        let dialogue = dialogue.to_string();
-        let session = Session { dialogue, profile, persona, turn: 0, history: Vec::new(), adapter };
-        let turn = Turn { session, query: String::new(), active: Vec::new() };
-        let verdict =
-            Verdict { constraint: "c".into(), satisfied: Some(satisfied), reason: String::new(), by: "program".into() };
-        let response = Response { turn, sample: 0, text: String::new(), model: "m".into(), finished: true };
-        Judged { response, verdicts: vec![verdict] }
+        let mut judged = sample::judged(0, &[Some(satisfied)]);
+        let session = &mut judged.response.turn.session;
+        session.dialogue = dialogue.to_string();
+        session.adapter = Some(Adapter { version: version.into(), path: String::new(), steps: 1 });
+        judged
     }
 
     #[test]

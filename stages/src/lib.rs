@@ -18,6 +18,8 @@ mod pair_set;
 mod pairs;
 mod policy;
 mod respond;
+#[cfg(test)]
+mod sample;
 mod scores;
 mod session;
 mod session_profile;

@@ -43,37 +43,20 @@ impl Noise {
 
 #[cfg(test)]
 mod tests {
-    use obvert_api::record::{Persona, Profile, Response, Session, Turn};
     use obvert_api::testing::{map, replies};
     use serde_json::json;
 
     use super::*;
-
-    fn judged(sample: u32) -> Judged {
-        let profile = Profile {
-            id: "p".into(),
-            name: String::new(),
-            description: String::new(),
-            skills: Vec::new(),
-            constraints: Vec::new(),
-        };
-        let persona = Persona { id: "u".into(), text: String::new(), queries: Vec::new() };
-        let session = Session { dialogue: "d".into(), profile, persona, turn: 0, history: Vec::new(), adapter: None };
-        let turn = Turn { session, query: String::new(), active: Vec::new() };
-        let verdict = |(index, satisfied)| Verdict {
-            constraint: format!("c{index}"),
-            satisfied,
-            reason: String::new(),
-            by: "judge".into(),
-        };
-        let verdicts = [Some(true), Some(false), None].into_iter().enumerate().map(verdict).collect();
-        Judged { response: Response { turn, sample, text: String::new(), model: "m".into(), finished: true }, verdicts }
-    }
+    use crate::sample::judged;
 
     #[test]
     fn so_many_verdicts_are_turned_around_and_say_so() {
         let turned = |share: f64| -> usize {
-            let of = |sample| map::<Noise>(json!({ "share": share }), judged(sample), replies([])).unwrap().records;
+            let of = |sample| {
+                map::<Noise>(json!({ "share": share }), judged(sample, &[Some(true), Some(false), None]), replies([]))
+                    .unwrap()
+                    .records
+            };
             let all = (0..500).flat_map(of).flat_map(|judged| judged.verdicts);
             let is = |verdict: &Verdict| match verdict.constraint.as_str() {
                 "c2" => verdict.satisfied.is_some(),

@@ -101,15 +101,15 @@ impl Scores {
 
     /// One for each model, in the order in which the plan trains them, the base model first.
     fn rows(&self) -> Vec<Row> {
-        let mut models: BTreeMap<&str, Vec<Vec<(u64, Answer)>>> = BTreeMap::new();
+        let mut models: BTreeMap<&str, Vec<Dialogue>> = BTreeMap::new();
         for ((model, ..), turns) in &self.answers {
-            let turns = turns.iter().map(|(turn, (answer, _))| (u64::from(*turn) + 1, answer.clone()));
+            let turns = turns.iter().map(|(turn, (answer, _))| (*turn, answer.clone()));
             models.entry(model).or_default().push(turns.collect());
         }
-        let row = |(model, dialogues): (&str, Vec<Vec<_>>)| Row {
+        let row = |(model, dialogues): (&str, Vec<Dialogue>)| Row {
             model: model.to_owned(),
             method: self.methods.method(model).to_owned(),
-            scores: adherence::scores(dialogues.iter().map(Vec::as_slice)),
+            scores: scored(dialogues),
         };
         let mut rows: Vec<Row> = models.into_iter().map(row).collect();
         name_apart(&mut rows);
@@ -126,6 +126,16 @@ fn name_apart(rows: &mut [Row]) {
             row.method = method_of(&row.model, None).to_owned();
         }
     }
+}
+
+/// A dialogue's answers, by the index of their turn.
+pub(crate) type Dialogue = BTreeMap<u32, Answer>;
+
+/// The scores of dialogues.
+pub(crate) fn scored(dialogues: impl IntoIterator<Item = Dialogue>) -> adherence::Scores {
+    let turns = |dialogue: Dialogue| dialogue.into_iter().map(|(turn, answer)| (u64::from(turn) + 1, answer)).collect();
+    let dialogues: Vec<Vec<_>> = dialogues.into_iter().map(turns).collect();
+    adherence::scores(dialogues.iter().map(Vec::as_slice))
 }
 
 /// The verdicts that decide something, with the type of each constraint.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
+use obvert_engine::pipeline::Plan;
 use obvert_eval::table::{Row, Table, table};
 use obvert_stages::Examined;
 use obvert_stages::output::{table::markdown, write_atomically};
@@ -13,8 +14,13 @@ use obvert_stages::output::{table::markdown, write_atomically};
 use super::{Arguments, Ended, Read, once};
 
 /// Runs the pipeline with the seeds 1 to N, and leaves the table of their scores.
-pub(super) fn run(arguments: &Arguments, seeds: u64, out: &Path, interrupt: &Arc<AtomicBool>) -> anyhow::Result<()> {
-    let plan = Read::new(&arguments.place())?.plan;
+pub(super) fn run(
+    arguments: &Arguments,
+    seeds: u64,
+    plan: &Plan,
+    out: &Path,
+    interrupt: &Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     if !plan.stages.iter().any(|stage| stage.kind == "scores") {
         bail!("`--seeds` puts the scores of a stage `scores` side by side, and the pipeline has none");
     }

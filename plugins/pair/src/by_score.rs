@@ -48,25 +48,29 @@ impl Group for PairByScore {
         out: &mut Output<Pair>,
     ) -> Result<(), Error> {
         let distinct = distinct(responses);
-        let mut pairs = Vec::new();
-        for (i, first) in distinct.iter().enumerate() {
-            for second in &distinct[i + 1..] {
-                let (g, better) = (self.difference.of(first, second), better(first, second));
-                pairs.extend(
-                    better.filter(|_| g >= self.min_difference).map(|(chosen, rejected)| (g, chosen, rejected)),
-                );
-            }
-        }
-        if self.best {
-            // Of equals the first sampled; `distinct` is in that order.
-            let widest =
-                pairs.into_iter().min_by_key(|(_, chosen, rejected)| (Reverse(chosen.score()), rejected.score()));
-            pairs = widest.into_iter().collect();
-        }
-        for (g, chosen, rejected) in pairs {
+        for (g, chosen, rejected) in self.chosen(&distinct) {
             out.emit(Pair { g, ..pair_of(turn, chosen, rejected, &Default::default()) });
         }
         Ok(())
+    }
+}
+
+/// A difference, and the chosen and the rejected response.
+type Scored<'j> = (u32, &'j Judged, &'j Judged);
+
+impl PairByScore {
+    /// The pairs that a turn makes.
+    fn chosen<'j>(&self, distinct: &'j [Judged]) -> Vec<Scored<'j>> {
+        let others = |(at, first): (usize, &'j Judged)| distinct[at + 1..].iter().map(move |second| (first, second));
+        let all = distinct.iter().enumerate().flat_map(others);
+        let scored = all.filter_map(|(first, second)| {
+            let (chosen, rejected) = better(first, second)?;
+            Some((self.difference.of(first, second), chosen, rejected))
+        });
+        let pairs = scored.filter(|(g, ..)| *g >= self.min_difference);
+        // Of equals the first sampled; `distinct` is in that order.
+        let widest = |(_, chosen, rejected): &Scored| (Reverse(chosen.score()), rejected.score());
+        if self.best { pairs.min_by_key(widest).into_iter().collect() } else { pairs.collect() }
     }
 }
 

@@ -28,6 +28,16 @@ pub struct Figure {
     pub error: Option<f64>,
 }
 
+/// A mean is clear of nothing if it is farther from it than so many standard errors.
+const CLEAR: f64 = 2.0;
+
+impl Figure {
+    /// Whether the mean is farther from nothing than two standard errors. Of one run none is.
+    pub fn is_clear(&self) -> bool {
+        self.error.is_some_and(|error| self.mean.abs() > CLEAR * error)
+    }
+}
+
 /// A line of a table.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Line {
@@ -158,6 +168,13 @@ mod tests {
         close(table.differences[0].figures[0], 0.3, 0.0);
         close(table.differences[0].figures[1], 0.35, 0.05);
         assert_eq!((table.differences.len(), table.lines[1].models.len()), (1, 2));
+    }
+
+    #[test]
+    fn clear_is_what_two_errors_do_not_reach() {
+        let clear = |mean, error| Figure { mean, error }.is_clear();
+        assert!(clear(0.05, Some(0.02)) && clear(-0.05, Some(0.02)));
+        assert!(!clear(0.04, Some(0.02)) && !clear(0.5, None) && !clear(0.0, Some(0.0)));
     }
 
     #[test]

@@ -31,9 +31,8 @@ fn figure(figure: Figure) -> String {
 }
 
 fn difference(of: Figure) -> String {
-    let clear = of.error.is_some_and(|error| of.mean.abs() > 2.0 * error);
-    let sign = if of.mean < 0.0 { "" } else { "+" };
-    format!("{sign}{}{}", figure(of), if clear { " *" } else { "" })
+    let (sign, mark) = (if of.mean < 0.0 { "" } else { "+" }, if of.is_clear() { " *" } else { "" });
+    format!("{sign}{}{mark}", figure(of))
 }
 
 #[cfg(test)]
