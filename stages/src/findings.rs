@@ -27,11 +27,22 @@ pub struct Found {
     pub scores: BTreeMap<String, Examined>,
     /// How varied dialogues are, where a stage looks at that.
     pub diversity: Option<Diversity>,
-    /// Pairs that the trainer could not use.
+    /// What became of the pairs, by the stage that trains.
+    pub trainings: BTreeMap<String, Training>,
+}
+
+/// How far a trainer has come, and what became of the pairs that it was told.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Training {
+    /// Updates that were made.
+    pub updates: u64,
+    /// Updates that it is set to make, over which its learning rate goes down.
+    pub planned: u64,
+    /// Pairs that it could not use.
     pub skipped: Skipped,
-    /// Pairs that were trained on with a shortened history.
+    /// Pairs that it used with a shortened history.
     pub shortened: u64,
-    /// Pairs that came after the trainer's last update.
+    /// Pairs that came after the last update.
     pub unused: u64,
 }
 

@@ -28,7 +28,7 @@ mod sysbench;
 mod train;
 mod veto;
 
-pub use findings::{Examined, Findings, Found, SetOfPairs, Skipped};
+pub use findings::{Examined, Findings, Found, SetOfPairs, Skipped, Training};
 pub use pairs::Terms;
 pub use policy::{Policy, Shelf};
 pub use source::{add_source, read_rows};

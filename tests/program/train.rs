@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use crate::common::{done, obvert, rows};
+use crate::common::{Ran, done, obvert, rows};
 use crate::slow::{prepared, prepared_with, results, start, wait_for};
 
 const RUN: [&str; 4] = ["run", "slow.toml", "--out", "out"];
@@ -19,6 +19,13 @@ fn kill_after(folder: &Path, lines: usize) {
 
 fn column(rows: &[serde_json::Value], name: &str) -> Vec<f64> {
     rows.iter().map(|row| row[name].as_f64().unwrap()).collect()
+}
+
+/// What the account says of the training: updates made and planned, pairs left over, shortened, skipped.
+fn training(ran: &Ran) -> Vec<u64> {
+    let mut rows = ran.out.lines().skip_while(|line| !line.starts_with("training "));
+    let row = rows.nth(1).and_then(|row| row.strip_prefix("train ")).expect(&ran.out);
+    row.split([' ', '/']).filter(|cell| !cell.is_empty()).map(|cell| cell.parse().unwrap()).collect()
 }
 
 /// The reference's log-probs on disk, by their keys.
@@ -45,7 +52,9 @@ fn replay_validation_and_short_histories_survive_a_kill() {
     let held = column(&measured, "eval_pairs");
     assert!(!held.is_empty() && held.is_sorted() && held[0] > 0.0, "{held:?}");
     let short = column(&updates, "pairs/shortened");
-    assert!(short.is_sorted() && short[5] > 0.0 && ran.out.contains("lost the oldest turns"), "{short:?} {}", ran.out);
+    assert!(short.is_sorted() && short[5] > 0.0, "{short:?}");
+    let told = training(&ran);
+    assert_eq!((told[0], told[1], told[3] as f64), (6, 6, short[5]), "{}", ran.out);
     // No pair's log-probs under the reference were computed twice, replayed or after a kill.
     let (bytes, keys) = reference(expected.path());
     assert_eq!(bytes.len(), 36 * keys.len());
@@ -59,8 +68,10 @@ fn pairs_that_are_too_long_are_counted_once() {
     for _ in 0..2 {
         let ran = done(folder.path(), &RUN);
         let pairs = rows(&folder.path().join("out/pairs/pairs.jsonl")).len();
-        let told = format!("{pairs} pairs were not trained on, the first one ");
-        assert!(pairs > 20 && ran.out.contains(&told) && ran.out.contains("max_length: "), "{told}: {}", ran.out);
+        let skipped = format!("train skipped {pairs} pairs, the first one ");
+        assert!(pairs > 20 && ran.out.contains(&skipped) && ran.out.contains("max_length: "), "{skipped}: {}", ran.out);
+        assert_eq!(training(&ran), [0, 6, 0, 0, pairs as u64]);
+        assert!(ran.out.contains("too few pairs for all updates of train"), "{}", ran.out);
     }
 }
 

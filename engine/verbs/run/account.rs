@@ -1,12 +1,13 @@
 //! The account at the end of a run: one pair, what went in and came out, scores, and what to do next.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use obvert_engine::model::{ByStage, Usage};
 use obvert_engine::{Outcome, StageCount};
 use obvert_eval::table::Row;
 use obvert_stages::output;
-use obvert_stages::{Found, Skipped};
+use obvert_stages::{Found, Training};
 
 /// Columns of the terminal that one pair takes.
 const WIDTH: usize = 100;
@@ -19,12 +20,7 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     stages(&outcome.stages, out);
     models(&outcome.models);
     pairs(found);
-    if found.unused > 0 {
-        println!("{} of them came after the last update: train.updates was reached", found.unused);
-    }
-    if found.shortened > 0 {
-        println!("{} pairs lost the oldest turns of their history, which was too long", found.shortened);
-    }
+    trainings(&found.trainings);
     found.scores.iter().for_each(|(stage, examined)| scores(stage, &examined.rows));
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());
@@ -82,9 +78,26 @@ fn pairs(found: &Found) {
         let (all, unordered) = (pairs.pairs, pairs.unordered);
         println!("\npairs{of} {all} ({unordered} unordered), cases 1 to 6: {cases}, by g: {}", by_g.join(" "));
     }
-    if found.skipped.pairs > 0 {
-        let Skipped { pairs, first } = &found.skipped;
-        println!("{pairs} pairs were not trained on, the first one {first}");
+}
+
+/// How far each training came, and what became of pairs that were not trained on as they are.
+fn trainings(trainings: &BTreeMap<String, Training>) {
+    if trainings.is_empty() {
+        return;
+    }
+    let width = trainings.keys().map(String::len).max().unwrap_or_default().max("training".len());
+    println!("\n{:<width$} {:>9} {:>9} {:>9} {:>9}", "training", "updates", "left over", "shortened", "skipped");
+    for (stage, Training { updates, planned, skipped, shortened, unused }) in trainings {
+        let updates = format!("{updates}/{planned}");
+        println!("{stage:<width$} {updates:>9} {unused:>9} {shortened:>9} {:>9}", skipped.pairs);
+    }
+    for (stage, Training { skipped, .. }) in trainings.iter().filter(|(_, training)| training.skipped.pairs > 0) {
+        println!("{stage} skipped {} pairs, the first one {}", skipped.pairs, skipped.first);
+    }
+    let short = trainings.iter().filter(|(_, training)| training.updates < training.planned);
+    let short: Vec<&str> = short.map(|(stage, _)| stage.as_str()).collect();
+    if !short.is_empty() {
+        println!("there were too few pairs for the updates of {}", short.join(", "));
     }
 }
 

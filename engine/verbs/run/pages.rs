@@ -45,6 +45,7 @@ impl Pages<'_> {
             stages: self.outcome.stages.iter().map(stage).collect(),
             pairs: found.pairs.clone(),
             metrics: found.metrics.clone(),
+            trainings: found.trainings.clone(),
             scores: found.scores.iter().map(|(stage, of)| (stage.clone(), of.rows.clone())).collect(),
             tables: self.tables.clone(),
             note: self.note.clone(),

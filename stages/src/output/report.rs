@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{Error, template};
 use crate::diversity::Diversity;
-use crate::findings::SetOfPairs;
+use crate::findings::{SetOfPairs, Training};
 use chart::Chart;
 use chart::overview::{Overview, overview};
 use comparison::{Comparison, comparison};
@@ -94,6 +94,8 @@ pub struct ReportFacts {
     pub pairs: BTreeMap<String, SetOfPairs>,
     /// Values per logged step with TRL's names and `step`, as `metrics::read` gives them, by the stage that trains.
     pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
+    /// What became of the pairs, by the stage that trains.
+    pub trainings: BTreeMap<String, Training>,
     /// One row per model that was examined, the base first, by the stage that scores.
     pub scores: BTreeMap<String, Vec<Row>>,
     /// Several runs side by side, by the stage that scores.
@@ -119,7 +121,8 @@ struct View<'a> {
     pairs: u64,
     sets: Vec<Set<'a>>,
     overview: Overview<'a>,
-    trainings: Vec<Training<'a>>,
+    curves: Vec<Curves<'a>>,
+    trainings: &'a BTreeMap<String, Training>,
     folded: bool,
     comparisons: Vec<Comparison<'a>>,
     scored: Vec<Scored<'a>>,
@@ -129,14 +132,14 @@ struct View<'a> {
 
 /// The curves of one stage.
 #[derive(Serialize)]
-struct Training<'a> {
+struct Curves<'a> {
     stage: &'a str,
     charts: Vec<Chart>,
 }
 
 /// Writes the page.
 pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
-    let trainings = trainings(facts);
+    let curves = curves(facts);
     let view = View {
         css: include_str!("report/page.css"),
         name: &facts.name,
@@ -148,8 +151,9 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
         pairs: facts.pairs.values().map(|set| set.summary.pairs).sum(),
         sets: facts.pairs.iter().map(|(stage, of)| set(stage, of)).collect(),
         overview: overview(&facts.metrics),
-        folded: trainings.len() > MOST_OPEN,
-        trainings,
+        folded: curves.len() > MOST_OPEN,
+        curves,
+        trainings: &facts.trainings,
         comparisons: comparisons(facts),
         scored: facts.scores.iter().filter(|(_, rows)| !rows.is_empty()).map(|(s, rows)| scored(s, rows)).collect(),
         diversity: facts.diversity.as_ref(),
@@ -159,9 +163,9 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
 }
 
 /// Of the stages that have logged something.
-fn trainings(facts: &ReportFacts) -> Vec<Training<'_>> {
-    let trainings = facts.metrics.iter().map(|(stage, rows)| Training { stage, charts: chart::charts(rows) });
-    trainings.filter(|training| !training.charts.is_empty()).collect()
+fn curves(facts: &ReportFacts) -> Vec<Curves<'_>> {
+    let curves = facts.metrics.iter().map(|(stage, rows)| Curves { stage, charts: chart::charts(rows) });
+    curves.filter(|curves| !curves.charts.is_empty()).collect()
 }
 
 /// Of the stages that have compared something.

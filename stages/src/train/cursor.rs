@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::mirrors::Unit;
 use super::replay::Batch;
 use super::settings::Train;
-use crate::findings::{Found, Skipped};
+use crate::findings::{Skipped, Training};
 use crate::policy::Policy;
 
 /// The number of pairs trained on, replayed ones not counted, and a hash over all of them in order.
@@ -54,10 +54,10 @@ impl Cursor {
         Cursor { skipped: self.skipped.and(more), ..self.clone() }
     }
 
-    /// Tells the counts.
-    pub(super) fn tell(&self, found: &mut Found) {
-        found.skipped = self.skipped.clone();
-        (found.shortened, found.unused) = (self.shortened, self.unused);
+    /// What became of the pairs that so many updates of those planned were made of.
+    pub(super) fn training(&self, updates: u64, planned: u64) -> Training {
+        let Cursor { shortened, unused, .. } = *self;
+        Training { updates, planned, skipped: self.skipped.clone(), shortened, unused }
     }
 }
 

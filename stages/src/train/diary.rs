@@ -7,7 +7,7 @@ use obvert_engine::RunContext;
 use obvert_trainer::{Measures, Metrics};
 
 use super::cursor::Cursor;
-use crate::findings::Findings;
+use crate::findings::{Findings, Training};
 use crate::output::metrics;
 use crate::output::train_log::{TrainLog, columns, counts, row_of};
 
@@ -37,8 +37,8 @@ impl Diary {
     }
 
     /// Tells what became of the pairs so far.
-    pub(super) fn tell(&self, cursor: &Cursor) {
-        cursor.tell(&mut self.findings.lock());
+    pub(super) fn tell(&self, training: Training) {
+        self.findings.lock().trainings.insert(self.stage.clone(), training);
     }
 
     /// Finds the rows of the updates that a resumed trainer has behind it.

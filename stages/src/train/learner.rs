@@ -249,7 +249,7 @@ impl Learner {
         // They are found again when the sequence is told again, and so are not in the checkpoint.
         let single = self.stream.single();
         single.iter().for_each(|pair| self.skip(pair, "its mirror, which iopo needs, did not come"));
-        self.diary.tell(&self.counted());
+        self.tell();
         self.before_end = Some(before);
         Ok(true)
     }
@@ -278,11 +278,11 @@ impl Learner {
         self.cursor.pass(batch.new.iter().flatten());
         if self.trainer.steps() >= self.settings.updates {
             self.cursor.unused += batch.new.iter().flatten().count() as u64;
-            self.diary.tell(&self.counted());
+            self.tell();
             return Ok(());
         }
         let mut tokens = self.tokens(&batch.new);
-        self.diary.tell(&self.counted());
+        self.tell();
         // What happened to these was counted when they were new.
         let again = batch.again.iter().filter_map(|unit| self.encoder.encode(unit).ok());
         let again: Vec<TokenPair> = again.flat_map(|(tokens, _)| tokens).collect();
@@ -323,6 +323,11 @@ impl Learner {
     fn skip(&mut self, pair: &Pair, cause: &str) {
         tracing::warn!(pair = pair.id, cause, "a pair is not trained on");
         self.cursor.skipped.count(&format!("{}: {cause}", pair.id));
+    }
+
+    /// Tells how far it has come.
+    fn tell(&self) {
+        self.diary.tell(self.counted().training(self.trainer.steps(), self.settings.updates));
     }
 
     /// The cursor with all that is skipped: held-out pairs are counted as they come, whichever update they come before.

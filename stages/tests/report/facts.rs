@@ -6,10 +6,10 @@ use std::fs;
 use obvert_api::record::{Message, Pair, PairConstraint};
 use obvert_eval::adherence::{Part, Scores};
 use obvert_eval::table::{Row, table};
-use obvert_stages::SetOfPairs;
 use obvert_stages::diversity::{Diversity, TypeRow, Variety};
 use obvert_stages::output::report::{self, ModelUse, ReportFacts, StageCount};
 use obvert_stages::output::summary;
+use obvert_stages::{SetOfPairs, Skipped, Training};
 use tempfile::tempdir;
 
 /// A text as nobody should give it: markup, quotes, a control character, another script.
@@ -138,6 +138,10 @@ pub fn small() -> ReportFacts {
         stages: vec![stage("play", 30), stage("judge", 150)],
         pairs: BTreeMap::from([("pairs".into(), set(vec![pair(2, true), pair(6, false)]))]),
         metrics: BTreeMap::from([("train".into(), logged(50, 1.0))]),
+        trainings: BTreeMap::from([(
+            "train".into(),
+            Training { updates: 50, planned: 50, unused: 1234, ..Training::default() },
+        )]),
         scores: BTreeMap::from([(
             "scores".into(),
             vec![score("base", "base", 0.5, &types), score("train", "0123456789abcdef", 0.625, &types)],
@@ -201,6 +205,10 @@ pub fn large() -> ReportFacts {
         let name = if at == 0 { long.clone() } else { format!("stage-lr-{at:02}e-3") };
         (name, logged(if at == 5 { 1 } else { 1000 * (at as u32 + 1) % 7000 + 2 }, 10f64.powi(at - 8)))
     };
+    let trained = |name: String| {
+        let skipped = Skipped { pairs: 7_654_321, first: long.clone() };
+        (name, Training { updates: 2, planned: 7000, skipped, shortened: 1_234_567, unused: 0 })
+    };
     ReportFacts {
         name: long.clone(),
         date: long.clone(),
@@ -210,6 +218,7 @@ pub fn large() -> ReportFacts {
         stages: vec![stage; 3],
         pairs: BTreeMap::from([(long.clone(), set(pairs)), ("by-score".into(), set(vec![pair(2, false)]))]),
         metrics: (0..24).map(training).collect(),
+        trainings: [long.clone(), "stage-lr-05e-3".into()].map(trained).into(),
         tables: BTreeMap::from([("scores".into(), table(&runs, "rpo")), (long.clone(), table(&runs[..1], "rpo"))]),
         scores: BTreeMap::from([("scores".into(), runs[0].clone()), (long.clone(), runs[1][..2].to_vec())]),
         diversity: Some(varied(&long)),

@@ -56,8 +56,10 @@ fn the_report_shows_what_it_was_told() {
             // Of a type, before and after.
             "data-label=\"base, before\">45.0</td><td class=\"n\" data-label=\"train, after\">56.2 (+11.2)</td>",
             "<summary>A pair of case 6, g = 2</summary>",
+            "data-label=\"Left over\">1,234</td>",
         ],
     );
+    assert!(!page.contains("Too few pairs"));
     assert!(!page.contains("unaccounted"));
     let lost = StageCount { inputs: 1234567, handled: 4, rejected: 1, ..StageCount::default() };
     let page = written(&ReportFacts { stages: vec![lost], ..ReportFacts::default() });
@@ -78,6 +80,8 @@ fn a_comparison_shows_errors_and_marks_clear_differences() {
             "<span class=\"mark\">*</span></b>",
             "Methods over 1 run:",
             "<summary>Curves of stage-lr-23e-3</summary>",
+            "data-label=\"Updates\">2</td><td class=\"n\" data-label=\"Planned\">7,000</td>",
+            ", stage-lr-05e-3.</strong>",
         ],
     );
     // One run has no error, so nothing in it is clear.

@@ -45,7 +45,7 @@ impl Learner {
             return self.restart("the inputs now make other pairs");
         }
         self.passed = None;
-        self.diary.tell(&self.counted());
+        self.tell();
         self.diary.recall()
     }
 
