@@ -19,6 +19,12 @@ struct Arguments {
 enum Verb {
     /// Run a pipeline; an interrupted run continues where it was.
     Run(verbs::run::Arguments),
+    /// Show what a run does, as it changes: in a terminal, or once as lines.
+    Top(verbs::top::Top),
+    /// Print what a stage of a run makes, as it makes it, as lines of JSON.
+    Tap(verbs::top::Tap),
+    /// Pause, resume or drain a run.
+    Steer(verbs::top::Steer),
     /// Check a pipeline and report every error in it.
     Check {
         /// The pipeline file.
@@ -110,6 +116,9 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => verbs::run::run(&arguments),
+        Verb::Top(arguments) => verbs::top::top(&arguments),
+        Verb::Tap(arguments) => verbs::top::tap(&arguments),
+        Verb::Steer(arguments) => verbs::top::steer(&arguments),
         Verb::Check { pipeline, set, locked } => verbs::graph::check(&pipeline, &set, verbs::Trust::of(locked)),
         Verb::Lock { pipeline } => verbs::lock(&pipeline),
         Verb::Doctor { pipeline, set } => verbs::doctor::doctor(&pipeline, &set),

@@ -8,6 +8,27 @@ use crate::pipeline::Plan;
 /// Shows a record as JSON.
 pub type ToJson = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
 
+/// Sees the records that a stage makes, as they come and go; on any worker, and at the stage's cost.
+pub trait Observer: Send + Sync {
+    /// Whether anybody looks just now: as long as nobody does, stages that follow each other are run as one.
+    fn looks(&self) -> bool;
+    /// A record, so many copies of it more (> 0) or less (< 0).
+    fn see(&self, record: &[u8], copies: isize);
+}
+
+/// A stage, as those see it who may want to look at its records.
+pub struct Observed<'a> {
+    /// Its name.
+    pub stage: &'a str,
+    /// The type of its records.
+    pub record: &'a str,
+    /// Shows them.
+    pub to_json: ToJson,
+}
+
+/// Gives stages their observers.
+pub type Observers = Arc<dyn Fn(Observed<'_>) -> Option<Arc<dyn Observer>> + Send + Sync>;
+
 /// The surroundings of a stage while it is created.
 #[derive(Clone)]
 pub struct RunContext {

@@ -1,6 +1,7 @@
 //! What every stage has done so far, for progress lines and the final account.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// Live counts of one stage. Items are net of retractions, calls are not.
 #[derive(Debug, Default)]
@@ -13,6 +14,10 @@ pub struct Counts {
     memo_hits: AtomicU64,
     most_records: AtomicU64,
     most_bytes: AtomicU64,
+    busy_ns: AtomicU64,
+    blocked_ns: AtomicU64,
+    queued: AtomicU64,
+    complete: AtomicBool,
 }
 
 /// The counts of one stage at one moment; `inputs = done + rejected` once nothing waits.
@@ -38,6 +43,16 @@ pub struct StageCount {
     pub most_records: u64,
     /// Their bytes, at most.
     pub most_bytes: u64,
+    /// Seconds that workers spent in it, summed over them. Stages that are run as one count as the first of them.
+    pub busy_s: f64,
+    /// Seconds in which a source had a row and could not let it in.
+    pub blocked_s: f64,
+    /// Rows of a source that are outstanding now.
+    pub outstanding: u64,
+    /// Rows of a source that were read and not let in yet.
+    pub queued: u64,
+    /// Whether a source has been read to its end.
+    pub complete: bool,
 }
 
 impl StageCount {
@@ -51,6 +66,8 @@ impl StageCount {
         self.memo_hits += other.memo_hits;
         self.most_records = self.most_records.max(other.most_records);
         self.most_bytes = self.most_bytes.max(other.most_bytes);
+        self.busy_s += other.busy_s;
+        self.blocked_s += other.blocked_s;
     }
 }
 
@@ -79,6 +96,22 @@ impl Counts {
         self.most_bytes.fetch_max(bytes, Relaxed);
     }
 
+    /// A worker was in the stage for so long.
+    pub(crate) fn work(&self, time: Duration) {
+        self.busy_ns.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+
+    /// A source could not let a row in for so long.
+    pub(crate) fn block(&self, time: Duration) {
+        self.blocked_ns.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+
+    /// So many rows of a source were read and not let in, and it is read to its end or not.
+    pub(crate) fn wait(&self, rows: usize, complete: bool) {
+        self.queued.store(rows as u64, Relaxed);
+        self.complete.store(complete, Relaxed);
+    }
+
     /// Items handled, one way or the other, and those of them that were set aside.
     pub(crate) fn handled(&self) -> (i64, i64) {
         let rejected = self.rejected.load(Relaxed);
@@ -98,6 +131,15 @@ impl Counts {
             memo_hits: self.memo_hits.load(Relaxed),
             most_records: self.most_records.load(Relaxed),
             most_bytes: self.most_bytes.load(Relaxed),
+            busy_s: seconds(&self.busy_ns),
+            blocked_s: seconds(&self.blocked_ns),
+            outstanding: 0,
+            queued: self.queued.load(Relaxed),
+            complete: self.complete.load(Relaxed),
         }
     }
+}
+
+fn seconds(nanoseconds: &AtomicU64) -> f64 {
+    Duration::from_nanos(nanoseconds.load(Relaxed)).as_secs_f64()
 }

@@ -15,11 +15,11 @@ mod run;
 pub mod spool;
 pub mod stage;
 
-pub use context::{RunContext, ToJson};
+pub use context::{Observed, Observer, Observers, RunContext, ToJson};
 pub use count::{Counts, StageCount};
 pub use dataflow::{Change, Poll, Settled, Version, View, Waker};
 pub use registry::Registry;
-pub use run::{Beside, Explained, Options, Outcome, Progress, explain, run, run_beside};
+pub use run::{Beside, Explained, ModelCount, Options, Outcome, Progress, Steering, explain, run, run_beside};
 
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -10,11 +10,13 @@ mod post;
 mod prepare;
 mod rejected;
 mod shown;
+mod steering;
 
 use budget::Budget;
 use company::{Company, Reported};
 pub use explain::{Explained, explain};
 pub(crate) use post::{Mail, Outbox};
+pub use steering::Steering;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -24,22 +26,22 @@ use std::time::{Duration, Instant};
 use crate::cluster::Seat;
 use crate::dataflow::{Applied, Ending, Graph, Node, OnFailure, Operator, Settlement, Trace, View};
 use crate::feed::Feed;
-use crate::model::ByStage;
+use crate::model::{ByStage, Endpoints};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::Source;
-use crate::{Counts, Error, Registry, StageCount};
+use crate::{Counts, Error, Observers, Registry, StageCount};
 
 /// How to run a plan.
 #[derive(Clone)]
 pub struct Options {
     /// Folder of the results; its `state/` holds what a later run continues from.
     pub out: PathBuf,
-    /// Set from outside to stop the run; what was paid is kept.
-    pub interrupt: Arc<AtomicBool>,
+    /// By which it is stopped, paused, drained.
+    pub steering: Steering,
     /// Whether the run goes on when it is quiet, and follows its sources until it is interrupted.
     pub watch: bool,
-    /// Set from outside to end a run that goes on as soon as it is quiet: what it has made by then is whole.
-    pub renew: Arc<AtomicBool>,
+    /// Who looks at the records of stages.
+    pub observers: Option<Observers>,
     /// Looks at calls instead of making them; nothing is computed then.
     pub(crate) trace: Option<Trace>,
 }
@@ -47,7 +49,7 @@ pub struct Options {
 impl Options {
     /// A run into a folder, to its end.
     pub fn new(out: PathBuf) -> Self {
-        Options { out, interrupt: Arc::default(), watch: false, renew: Arc::default(), trace: None }
+        Options { out, steering: Steering::default(), watch: false, observers: None, trace: None }
     }
 }
 
@@ -62,19 +64,55 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Stopped from outside before it was quiet.
     pub interrupted: bool,
+    /// Told to drain: what was not let in is left to another run.
+    pub drained: bool,
 }
 
 /// Live figures of a run, to be read from any thread.
 #[derive(Clone)]
 pub struct Progress {
     own: Vec<(String, String, Arc<Counts>)>,
+    settlement: Arc<Settlement>,
+    endpoints: Arc<Endpoints>,
     reported: Reported,
+}
+
+/// What a model has to do, and has done.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ModelCount {
+    /// Name of the `[model.NAME]` table.
+    pub name: String,
+    /// Calls that wait for it in this process.
+    pub queued: usize,
+    /// Calls that are with it, from this process.
+    pub in_flight: usize,
+    /// What it was asked, by all processes.
+    pub usage: ByStage,
 }
 
 impl Progress {
     /// What each stage has done so far, in all processes.
     pub fn stages(&self) -> Vec<StageCount> {
-        self.reported.stages(self.own.iter().map(|(name, kind, counts)| counts.read(name, kind)).collect())
+        let read = |(node, (name, kind, counts)): (usize, &(String, String, Arc<Counts>))| StageCount {
+            outstanding: self.settlement.outstanding(node).0 as u64,
+            ..counts.read(name, kind)
+        };
+        self.reported.stages(self.own.iter().enumerate().map(read).collect())
+    }
+
+    /// What each model has to do and has done.
+    pub fn models(&self) -> Vec<ModelCount> {
+        let count = |(name, usage): (String, ByStage)| {
+            let (queued, in_flight) =
+                self.endpoints.0.get(&name).map(|endpoint| endpoint.waiting()).unwrap_or_default();
+            ModelCount { name, queued, in_flight, usage }
+        };
+        self.usage().into_iter().map(count).collect()
+    }
+
+    fn usage(&self) -> Vec<(String, ByStage)> {
+        let own = self.endpoints.0.iter().map(|(name, endpoint)| (name.clone(), endpoint.usage()));
+        self.reported.models(own.collect())
     }
 }
 
@@ -110,8 +148,10 @@ struct Shared {
     stages: Vec<Prepared>,
     settlement: Arc<Settlement>,
     stop: Stop,
-    interrupt: Arc<AtomicBool>,
-    renew: Arc<AtomicBool>,
+    endpoints: Arc<Endpoints>,
+    steering: Steering,
+    /// Whether it is paused, as far as it has been told.
+    paused: AtomicBool,
     rejected: Mutex<Option<Box<dyn View>>>,
     /// Whether views are there, in this process or another.
     versions: bool,
@@ -183,7 +223,12 @@ pub fn run_beside(
     let shared = Arc::new(prepare::prepare(&plan, registry, options, &endpoints, stop, company)?);
     let named = |stage: &Prepared| (stage.plan.name.clone(), stage.plan.kind.clone(), Arc::clone(&stage.counts));
     let reported = shared.company.as_ref().map(|company| company.reported.clone()).unwrap_or_default();
-    let progress = Progress { own: shared.stages.iter().map(named).collect(), reported: reported.clone() };
+    let progress = Progress {
+        own: shared.stages.iter().map(named).collect(),
+        settlement: Arc::clone(&shared.settlement),
+        endpoints: Arc::clone(&endpoints),
+        reported,
+    };
     watch(progress.clone());
     let broken = |error: std::io::Error| Error::Dataflow(error.to_string());
     let builders = streams.map(|streams| streams.timely(threads)).transpose().map_err(broken)?;
@@ -197,10 +242,9 @@ pub fn run_beside(
         return Err(Error::Stage { stage, cause });
     }
     driven?;
-    let interrupted = !shared.stop.ending.is_quiet();
-    let models = endpoints.0.iter().map(|(name, endpoint)| (name.clone(), endpoint.usage())).collect();
-    let (stages, models) = (progress.stages(), reported.models(models));
-    Ok(Outcome { stages, models, elapsed: begin.elapsed(), interrupted })
+    let (interrupted, drained) = (!shared.stop.ending.is_quiet(), shared.stop.ending.is_draining());
+    let (stages, models) = (progress.stages(), progress.usage());
+    Ok(Outcome { stages, models, elapsed: begin.elapsed(), interrupted, drained })
 }
 
 impl Shared {
@@ -247,9 +291,12 @@ impl Shared {
         if let Some(cause) = self.budget.exceeded(handled) {
             self.stop.fail("run", cause);
         }
-        let interrupted = self.interrupt.load(Relaxed);
+        self.steer();
+        let Steering { interrupt, renew, .. } = &self.steering;
+        let interrupted = interrupt.load(Relaxed);
         // A run that follows its sources is over when it is told so; what it has made by then is whole.
-        if self.settlement.is_quiet() && (interrupted || !self.watch || self.renew.load(Relaxed)) {
+        let ends = interrupted || !self.watch || renew.load(Relaxed) || self.stop.ending.is_draining();
+        if ends && self.settlement.is_quiet() {
             self.stop.ending.quiet();
         } else if interrupted {
             self.stop.ending.cut();

@@ -18,6 +18,7 @@ pub mod preview;
 pub mod run;
 mod tapped;
 pub mod test;
+pub mod top;
 pub mod train;
 mod train_observer;
 

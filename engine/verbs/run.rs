@@ -9,12 +9,13 @@ mod seeds;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
-use obvert_engine::{Beside, Options, Outcome};
+use obvert_engine::{Beside, Options, Outcome, Progress, Steering};
 use obvert_eval::table::Table;
+use obvert_live::{Reporter, Run};
 
 use super::{Trust, beside};
 
@@ -55,13 +56,14 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a pipeline.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let interrupt = interrupted()?;
+    let steering = Steering::default();
+    end_on_ctrl_c(&steering)?;
     let place = arguments.place();
     let read = Read::new(&place)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&read.plan.name));
     match arguments.seeds {
-        Some(seeds) => seeds::run(arguments, seeds, &read.plan, &out, &interrupt),
-        None => once(arguments, &place, read, &out, &interrupt).map(drop),
+        Some(seeds) => seeds::run(arguments, seeds, &read.plan, &out, &steering),
+        None => once(arguments, &place, read, &out, &steering).map(drop),
     }
 }
 
@@ -83,19 +85,19 @@ fn once(
     place: &Place,
     read: Read,
     out: &Path,
-    interrupt: &Arc<AtomicBool>,
+    steering: &Steering,
 ) -> anyhow::Result<Option<Ended>> {
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let out = out.canonicalize()?;
     let mut part = arguments.beside.start()?;
     let first = part.index == 0;
     let (read, outcome) = match part.seat() {
-        None if arguments.watch => followed(arguments, place, read, &out, interrupt)?,
+        None if arguments.watch => followed(arguments, place, read, &out, steering)?,
         seat => {
             let pipeline = serde_json::to_vec(&(&read.text, &place.set))?;
             let beside = seat.map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
             let mut options = Options::new(out.clone());
-            (options.interrupt, options.watch) = (Arc::clone(interrupt), arguments.watch);
+            (options.steering, options.watch) = (steering.clone(), arguments.watch);
             let outcome = run_once(arguments, &read, &options, beside, first)?;
             (read, outcome)
         }
@@ -111,6 +113,9 @@ fn once(
     let ended = Ended { read, outcome };
     ended.pages(&arguments.pipeline, &out, BTreeMap::new(), None).write()?;
     account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
+    if ended.outcome.drained {
+        println!("drained: what was not let in is left; run the same command again to go on with it");
+    }
     Ok(Some(ended))
 }
 
@@ -134,15 +139,16 @@ fn followed(
     place: &Place,
     mut read: Read,
     out: &Path,
-    interrupt: &Arc<AtomicBool>,
+    steering: &Steering,
 ) -> anyhow::Result<(Read, Outcome)> {
     let mut before: Option<Read> = None;
     loop {
         let mut options = Options::new(out.to_owned());
-        (options.interrupt, options.watch) = (Arc::clone(interrupt), true);
-        let watcher = Watcher::start(place, &read, Arc::clone(&options.renew));
+        let steering = Steering { renew: Arc::default(), ..steering.clone() };
+        (options.steering, options.watch) = (steering.clone(), true);
+        let watcher = Watcher::start(place, &read, Arc::clone(&steering.renew));
         match (run_once(arguments, &read, &options, None, true), before.take()) {
-            (Ok(outcome), _) if interrupt.load(Relaxed) => return Ok((read, outcome)),
+            (Ok(outcome), _) if outcome.drained || steering.interrupt.load(Relaxed) => return Ok((read, outcome)),
             (Ok(_), _) => {
                 if let Some(next) = watcher.next() {
                     before = Some(std::mem::replace(&mut read, next));
@@ -158,17 +164,15 @@ fn followed(
     }
 }
 
-/// A flag that Ctrl-C sets: the first one ends the run in good order, the second one at once.
-fn interrupted() -> anyhow::Result<Arc<AtomicBool>> {
-    let interrupt = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupt);
-    let set = move || {
-        if flag.swap(true, Relaxed) {
+/// The first Ctrl-C ends the run in good order, the second one at once.
+fn end_on_ctrl_c(steering: &Steering) -> anyhow::Result<()> {
+    let interrupt = Arc::clone(&steering.interrupt);
+    let end = move || {
+        if interrupt.swap(true, Relaxed) {
             std::process::exit(130)
         }
     };
-    ctrlc::set_handler(set).context("cannot watch for Ctrl-C")?;
-    Ok(interrupt)
+    ctrlc::set_handler(end).context("cannot watch for Ctrl-C")
 }
 
 /// Runs what was read of the pipeline, to its end or until it is to be renewed.
@@ -182,12 +186,26 @@ fn run_once(
     let mut plan = read.plan.clone();
     plan.run.workers = arguments.workers.unwrap_or(plan.run.workers).max(1);
     let display = Display::default();
-    let show = |progress| {
-        if shown {
-            display.show(progress);
+    let told = Run {
+        plan: plan.clone(),
+        pipeline: arguments.pipeline.clone(),
+        out: options.out.clone(),
+        findings: read.findings.clone(),
+        steering: options.steering.clone(),
+    };
+    let mut reporter = shown.then(|| Reporter::of(told));
+    let mut options = options.clone();
+    options.observers = reporter.as_ref().map(Reporter::observers);
+    let show = |progress: Progress| {
+        if let Some(reporter) = &mut reporter {
+            display.show(progress.clone());
+            reporter.start(progress);
         }
     };
-    let outcome = obvert_engine::run_beside(plan, &read.registry, options, beside, show);
+    let outcome = obvert_engine::run_beside(plan, &read.registry, &options, beside, show);
     display.end();
+    if let Some(reporter) = reporter {
+        reporter.end(&outcome);
+    }
     Ok(outcome?)
 }

@@ -32,7 +32,7 @@ pub struct Found {
 }
 
 /// How far a trainer has come, and what became of the pairs that it was told.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Training {
     /// Updates that were made.
     pub updates: u64,

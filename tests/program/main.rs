@@ -27,6 +27,7 @@ mod refused;
 mod resume;
 mod served;
 mod slow;
+mod steered;
 mod storage;
 mod sysbench;
 mod train;

@@ -71,7 +71,7 @@ fn pairs_that_are_too_long_are_counted_once() {
         let skipped = format!("train skipped {pairs} pairs, the first one ");
         assert!(pairs > 20 && ran.out.contains(&skipped) && ran.out.contains("max_length: "), "{skipped}: {}", ran.out);
         assert_eq!(training(&ran), [0, 6, 0, 0, pairs as u64]);
-        assert!(ran.out.contains("too few pairs for all updates of train"), "{}", ran.out);
+        assert!(ran.out.contains("too few pairs came for all updates of train"), "{}", ran.out);
     }
 }
 

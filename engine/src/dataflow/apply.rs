@@ -12,6 +12,7 @@ use super::ending::Ending;
 use super::item::{Busy, Bytes, Item, Place};
 use super::port::Emitted;
 use super::{Tick, Update};
+use crate::context::Observer;
 use crate::count::Counts;
 use crate::memo::{Identity, Key};
 use crate::model::{Call, Endpoints, ReplyTo, Ticket, Via, ticket};
@@ -36,10 +37,17 @@ pub(crate) struct Applied {
     pub(crate) names_model: bool,
     /// Is told of every call that is asked for; none is made then.
     pub(crate) trace: Option<Trace>,
+    /// Sees its records.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) ending: Ending,
 }
 
 impl Applied {
+    /// Whoever looks at its records just now.
+    pub(super) fn observer(&self) -> Option<&dyn Observer> {
+        self.observer.as_deref().filter(|observer| observer.looks())
+    }
+
     /// Whether it is a map that has nothing to wait for, and each of whose records stays in its place.
     pub(super) fn is_plain(&self) -> bool {
         self.grouped.is_none() && !self.names_model && !self.spreads
@@ -139,9 +147,9 @@ impl State {
         }
     }
 
-    /// Whether no item waits or is remembered: what becomes of any is up to the stage's code then.
-    pub(super) fn is_plain(&self) -> bool {
-        self.jobs.is_empty() && self.failed.is_empty()
+    /// Whether no item waits or is remembered, and nobody looks: what becomes of any is up to the stage's code then.
+    pub(super) fn passes(&self) -> bool {
+        self.jobs.is_empty() && self.failed.is_empty() && self.stage.observer().is_none()
     }
 
     /// Takes in changes of the input.
@@ -254,6 +262,9 @@ impl State {
     fn emit(&mut self, run: Run, records: SmallVec<[Arc<[u8]>; 1]>) {
         self.settle_if(run.busy, &run.item, run.at);
         self.stage.counts.finish(run.net, records.len() as isize * run.net);
+        if let Some(observer) = self.stage.observer() {
+            records.iter().for_each(|record| observer.see(record, run.net));
+        }
         for (index, record) in records.into_iter().enumerate() {
             let Place { root, lap } = run.item.place;
             let root = if self.stage.spreads { root + index as u64 } else { root };

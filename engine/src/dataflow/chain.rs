@@ -4,6 +4,7 @@
 //! lead to. An item that is not is given to one after the other, which counts it, waits or sets it aside.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -84,10 +85,13 @@ impl Chain {
 
     /// Takes in changes of the input, and what the stages waited for.
     fn turn(&mut self, changes: Vec<Update<Item>>, front: Tick) {
+        let mut begin = Instant::now();
         let mut left = self.pass_all(changes);
         for stage in &mut self.stages {
             stage.change(left);
             stage.answer(front);
+            let end = Instant::now();
+            stage.stage.counts.work(end - std::mem::replace(&mut begin, end));
             self.busy.append(&mut stage.emitted.busy);
             left = std::mem::take(&mut stage.emitted.items);
         }
@@ -101,7 +105,7 @@ impl Chain {
 
     /// Lets changes pass all stages at once; those that cannot are left.
     fn pass_all(&mut self, changes: Vec<Update<Item>>) -> Vec<Update<Item>> {
-        let Some(together) = self.together.take_if(|_| self.stages.iter().all(State::is_plain)) else {
+        let Some(together) = self.together.take_if(|_| self.stages.iter().all(State::passes)) else {
             return changes;
         };
         let mut left = Vec::new();

@@ -9,12 +9,22 @@ pub(crate) struct Ending(Arc<Flags>);
 
 #[derive(Debug, Default)]
 struct Flags {
+    draining: AtomicBool,
     closing: AtomicBool,
     quiet: AtomicBool,
     lost: AtomicBool,
 }
 
 impl Ending {
+    /// What has been let in is the last: whatever waits before a gate is left for another run.
+    pub(crate) fn drain(&self) {
+        self.0.draining.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Relaxed)
+    }
+
     /// Nothing is at work any more: what views hold is whole.
     pub(crate) fn quiet(&self) {
         self.0.quiet.store(true, Relaxed);

@@ -33,7 +33,11 @@ pub(super) fn gate<'s, P: 'static>(
             input.for_each(|_, data| changes.append(data));
             let Some(front) = ports.front() else { return };
             gate.change(changes);
-            gate.open(front, &pass);
+            if ending.is_draining() {
+                gate.leave(front);
+            } else {
+                gate.open(front, &pass);
+            }
             ports.give(&mut gate.emitted, open_tick(frontiers, &ending));
         }
     });
@@ -78,6 +82,12 @@ impl<P> Gate<P> {
                 self.emitted.busy.push((Busy::with(&item), at, -1));
             }
         }
+    }
+
+    /// Forgets what waits: it is at work no more.
+    fn leave(&mut self, front: Tick) {
+        let left = std::mem::take(&mut self.waiting).into_iter();
+        self.emitted.busy.extend(left.map(|(item, (since, _))| (Busy::with(&item), since.max(front), -1)));
     }
 
     /// Lets waiting items in, in order, up to the first for which there is no pass.

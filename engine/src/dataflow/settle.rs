@@ -26,6 +26,8 @@ struct State {
     /// Rows of each source, by its node.
     rows: HashMap<usize, Window>,
     per_source: Limit,
+    /// No credit is given for now.
+    held: bool,
     gates: Vec<SyncActivator>,
 }
 
@@ -34,7 +36,7 @@ impl Settlement {
     pub(crate) fn new(dialogues: usize, per_source: Limit) -> Arc<Self> {
         let dialogues = Window::new(Limit { records: dialogues, bytes: u64::MAX }, 1);
         let (ledger, rows, gates) = (Ledger::default(), HashMap::new(), Vec::new());
-        Arc::new(Settlement(Mutex::new(State { ledger, closed: 0, dialogues, rows, per_source, gates })))
+        Arc::new(Settlement(Mutex::new(State { ledger, closed: 0, dialogues, rows, per_source, held: false, gates })))
     }
 
     pub(crate) fn wake_on_release(&self, gate: SyncActivator) {
@@ -43,14 +45,27 @@ impl Settlement {
 
     /// Takes a credit for a dialogue, if there is one.
     pub(crate) fn admit_dialogue(&self, root: u64, at: Tick) -> bool {
-        self.lock().dialogues.take(root, 0, at)
+        let mut state = self.lock();
+        !state.held && state.dialogues.take(root, 0, at)
     }
 
     /// Takes a credit for a row of a source, if there is one.
     pub(crate) fn admit_row(&self, source: usize, root: u64, bytes: u64, at: Tick) -> bool {
         let mut state = self.lock();
         let limit = state.per_source;
-        state.rows.entry(source).or_insert_with(|| Window::new(limit, Place::ROW)).take(root, bytes, at)
+        !state.held && state.rows.entry(source).or_insert_with(|| Window::new(limit, Place::ROW)).take(root, bytes, at)
+    }
+
+    /// Gives no credits until it is told to go on.
+    pub(crate) fn hold(&self, held: bool) {
+        let mut state = self.lock();
+        state.held = held;
+        state.wake();
+    }
+
+    /// Has gates look again whether they let anything through.
+    pub(crate) fn wake(&self) {
+        self.lock().wake();
     }
 
     /// Rows and bytes of a source that are outstanding.
@@ -66,23 +81,29 @@ impl Settlement {
 
     fn advance(&self, changes: &mut Vec<Update<Busy>>, closed: Tick) {
         let mut state = self.lock();
-        let State { ledger, dialogues, rows, gates, .. } = &mut *state;
+        let State { ledger, dialogues, rows, .. } = &mut *state;
         ledger.take(changes);
         let ended = ledger.advance(closed);
         for window in rows.values_mut() {
             window.settle(closed, &ended, ledger);
         }
         if dialogues.settle(closed, &ended, ledger) {
-            for gate in gates {
-                // Fails only when the dataflow has ended.
-                let _ = gate.activate();
-            }
+            state.wake();
         }
         state.closed = closed;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake(&self) {
+        for gate in &self.gates {
+            // Fails only when the dataflow has ended.
+            let _ = gate.activate();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -140,7 +141,9 @@ pub(crate) fn watch<'s>(input: Items<'s>, busy: Busys<'s>, watched: Watched) -> 
             upstream.for_each(|_, data| watch.ledger.take(data));
             let next = lowest(frontiers);
             let Some(front) = ports.front() else { return watch.end(next) };
+            let begin = Instant::now();
             watch.turn(next, front);
+            watch.counts.work(begin.elapsed());
             ports.give(&mut watch.emitted, open_tick(frontiers, &watch.ending));
             watch.end(next);
         }

@@ -248,6 +248,18 @@ impl Endpoint {
         }
     }
 
+    /// Begins no call until it is told to go on; those that have begun are finished.
+    pub(crate) fn hold(&self, held: bool) {
+        self.queue().gate.hold(held);
+        self.wake.notify_all();
+    }
+
+    /// Calls that wait, and calls that are with the model.
+    pub fn waiting(&self) -> (usize, usize) {
+        let queue = self.queue();
+        (queue.len(), queue.in_flight())
+    }
+
     /// Another process answers a call.
     pub(crate) fn answered(&self, key: &Key, reply: &Result<Reply, String>, via: Via) {
         let waiters = self.queue().take_waiters(key);
@@ -321,7 +333,7 @@ impl Endpoint {
         };
         let mut queue = self.queue();
         if let Then::Wait(pause) = failed.then {
-            self.hold(&mut queue, &queued, pause, &failed.cause);
+            self.shut(&mut queue, &queued, pause, &failed.cause);
         }
         if failed.then != Then::Leave && attempts <= self.retries {
             queue.push_later(queued);
@@ -335,7 +347,7 @@ impl Endpoint {
     }
 
     /// Lets no call begin for as long as the model says, or as this one would wait.
-    fn hold(&self, queue: &mut Queue, queued: &Queued, pause: Option<Duration>, cause: &str) {
+    fn shut(&self, queue: &mut Queue, queued: &Queued, pause: Option<Duration>, cause: &str) {
         let pause = pause.unwrap_or_else(|| queue::pause(queued));
         queue.gate.shut(Instant::now(), pause);
         if pause >= WORTH_SAYING {

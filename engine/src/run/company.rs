@@ -85,7 +85,8 @@ impl Company {
             }
             Mail::Counts(stages, models) => drop(self.reported.lock().insert(from, (stages, models))),
             Mail::Failed(stage, cause) => shared.stop.fail(&stage, format!("{cause} (process {from})")),
-            Mail::Interrupted => shared.interrupt.store(true, Relaxed),
+            Mail::Interrupted => shared.steering.interrupt.store(true, Relaxed),
+            Mail::Held(held) => shared.hold(held),
             Mail::End(true) => shared.stop.ending.quiet(),
             Mail::End(false) => shared.stop.ending.cut(),
         }
@@ -103,7 +104,7 @@ impl Company {
 
     fn report(&self, shared: &Shared) {
         let mut reporting = self.reporting.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.interrupt.load(Relaxed) && !std::mem::replace(&mut reporting.interrupted, true) {
+        if shared.steering.interrupt.load(Relaxed) && !std::mem::replace(&mut reporting.interrupted, true) {
             self.outbox.send(0, Mail::Interrupted);
         }
         if reporting.last.elapsed() > EVERY {
@@ -112,11 +113,16 @@ impl Company {
         }
     }
 
+    /// Tells all others, from the first process.
+    pub(super) fn tell_others(&self, mail: impl Fn() -> Mail) {
+        (1..self.others.count()).for_each(|other| self.outbox.send(other, mail()));
+    }
+
     /// Says the last of this process: that the run is over, or what it has done for it.
     pub(super) fn part(&self, shared: &Shared) {
         if self.others.index == 0 {
             let whole = shared.stop.ending.is_quiet();
-            (1..self.others.count()).for_each(|other| self.outbox.send(other, Mail::End(whole)));
+            self.tell_others(|| Mail::End(whole));
         } else {
             if let Some((stage, cause)) = shared.stop.first_failure() {
                 self.outbox.send(0, Mail::Failed(stage, cause));

@@ -31,6 +31,8 @@ struct Taken {
     mark: Option<Busy>,
     /// Whether it has been read once.
     complete: bool,
+    /// Up to when its waiting for credit is counted, while it waits.
+    blocked: Option<Instant>,
 }
 
 impl Intake {
@@ -46,6 +48,7 @@ impl Intake {
                 lowest: Some(Place::of_row(source.node, 0)),
                 mark: None,
                 complete: false,
+                blocked: None,
             };
             taken.set_mark(source, taken.lowest);
             taken
@@ -83,10 +86,22 @@ impl Intake {
 
 impl Taken {
     fn go_on(&mut self, shared: &Shared, source: &mut Source, tick: Tick) -> bool {
+        let any = self.take(shared, source, tick);
+        shared.stages[self.node].counts.wait(self.queue.len(), self.complete);
+        any
+    }
+
+    fn take(&mut self, shared: &Shared, source: &mut Source, tick: Tick) -> bool {
         let mut any = false;
+        if shared.stop.ending.is_draining() {
+            self.leave(source);
+            return any;
+        }
         loop {
             any |= !self.queue.is_empty();
-            if !self.empty_queue(shared, source, tick) {
+            let through = self.empty_queue(shared, source, tick);
+            self.note_blocked(shared, !through);
+            if !through {
                 // The edit is whole only with the rest of it.
                 self.set_mark(source, self.mark_at().or(Some(Place::of_row(self.node, 0))));
                 return any;
@@ -102,6 +117,13 @@ impl Taken {
                 Err(_) => return any,
             }
         }
+    }
+
+    /// What was read and not let in is left: the source is at its end.
+    fn leave(&mut self, source: &mut Source) {
+        self.queue.clear();
+        (self.lowest, self.complete) = (None, true);
+        self.set_mark(source, None);
     }
 
     /// A source that cannot be read for now stays as it was; one that never could ends the run.
@@ -141,6 +163,15 @@ impl Taken {
         }
         counts.hold(shared.settlement.outstanding(self.node));
         true
+    }
+
+    /// Counts the time in which there is a row and no credit.
+    fn note_blocked(&mut self, shared: &Shared, blocked: bool) {
+        let now = Instant::now();
+        if let Some(since) = self.blocked.replace(now).filter(|_| blocked) {
+            shared.stages[self.node].counts.block(now - since);
+        }
+        self.blocked = self.blocked.filter(|_| blocked);
     }
 
     fn mark_at(&self) -> Option<Place> {

@@ -31,6 +31,8 @@ pub(crate) enum Mail {
     Failed(String, String),
     /// A process was told to stop.
     Interrupted,
+    /// Begin no call, or go on.
+    Held(bool),
     /// The run is over; whether what views hold is whole.
     End(bool),
 }

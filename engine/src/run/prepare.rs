@@ -1,6 +1,7 @@
 //! From a checked plan to stages that are created: what all workers share.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use obvert_api::erased::Kind;
@@ -17,8 +18,8 @@ use crate::memo::{self, Memo};
 use crate::model::{Endpoint, Endpoints, Named, Owners, owner};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::{Body, Entry};
-use crate::stage::ask_one;
-use crate::{Counts, Error, Registry, RunContext};
+use crate::stage::{Runner, ask_one};
+use crate::{Counts, Error, Observed, Observer, Registry, RunContext};
 
 /// Waits for the other processes.
 pub(super) fn meet(beside: Beside, plan: &Plan, registry: &Registry) -> Result<Met, Error> {
@@ -82,8 +83,9 @@ pub(super) fn prepare(
         stages,
         settlement: Settlement::new(plan.run.dialogues, Limit { records: plan.run.records, bytes: plan.run.bytes }),
         stop,
-        interrupt: Arc::clone(&options.interrupt),
-        renew: Arc::clone(&options.renew),
+        endpoints: Arc::clone(endpoints),
+        steering: options.steering.clone(),
+        paused: AtomicBool::new(false),
         rejected: Mutex::new(views.then(|| Box::new(rejected) as Box<dyn View>)),
         versions: options.trace.is_none(),
         budget: Budget { failures: plan.run.max_failures, share: plan.run.max_failure_share },
@@ -141,6 +143,7 @@ impl Preparing<'_> {
         let applied = entry.runner(&stage.settings, stage.isolation).transpose().map_err(|e| failed(stage)(e.0))?;
         let applied = applied.map(|(runner, build)| Applied {
             name: stage.name.as_str().into(),
+            observer: self.observer(&stage.name, entry, &runner),
             runner,
             grouped: entry.manifest().filter(|manifest| manifest.kind == Kind::Group).map(Within::of),
             build,
@@ -160,6 +163,12 @@ impl Preparing<'_> {
         let (plan, lag) = (stage.clone(), entry.lag.map(|lag| lag(&stage.settings)));
         let sides_first = entry.sides_first;
         Ok(Prepared { plan, counts, applied, view, source, primary: false, closes_loop, sides_first, lag, admits })
+    }
+
+    /// Who looks at the records of a stage.
+    fn observer(&self, stage: &str, entry: &Entry, runner: &Arc<dyn Runner>) -> Option<Arc<dyn Observer>> {
+        let record = entry.output.as_deref().unwrap_or_default();
+        self.options.observers.as_ref()?(Observed { stage, record, to_json: shown_by(runner) })
     }
 
     /// The view of a stage, if it is one and is wanted.
@@ -186,15 +195,20 @@ impl Preparing<'_> {
             return Arc::new(|_| Err("the stage has no input".into()));
         };
         if let Some(applied) = &from.applied {
-            let runner = Arc::clone(&applied.runner);
-            return Arc::new(move |record| {
-                let json = ask_one(&*runner, Operation::ToJson(Port::Out), record);
-                json.map(|json| json.to_vec()).map_err(|error| error.0)
-            });
+            return shown_by(&applied.runner);
         }
         match self.registry.entry(&from.plan.kind).and_then(|entry| entry.to_json) {
             Some(to_json) => Arc::new(move |record| to_json(record).map_err(|error| error.0)),
             None => Arc::new(|_| Err("its input does not say how to read its records".into())),
         }
     }
+}
+
+/// How a stage shows its records.
+fn shown_by(runner: &Arc<dyn Runner>) -> ToJson {
+    let runner = Arc::clone(runner);
+    Arc::new(move |record| {
+        let json = ask_one(&*runner, Operation::ToJson(Port::Out), record);
+        json.map(|json| json.to_vec()).map_err(|error| error.0)
+    })
 }

@@ -97,7 +97,7 @@ fn trainings(trainings: &BTreeMap<String, Training>) {
     let short = trainings.iter().filter(|(_, training)| training.updates < training.planned);
     let short: Vec<&str> = short.map(|(stage, _)| stage.as_str()).collect();
     if !short.is_empty() {
-        println!("there were too few pairs for the updates of {}", short.join(", "));
+        println!("too few pairs came for all updates of {}", short.join(", "));
     }
 }
 

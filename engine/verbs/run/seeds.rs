@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
+use obvert_engine::Steering;
 use obvert_engine::pipeline::Plan;
 use obvert_eval::table::{Row, Table, table};
 use obvert_stages::Examined;
@@ -19,7 +18,7 @@ pub(super) fn run(
     seeds: u64,
     plan: &Plan,
     out: &Path,
-    interrupt: &Arc<AtomicBool>,
+    steering: &Steering,
 ) -> anyhow::Result<()> {
     if !plan.stages.iter().any(|stage| stage.kind == "scores") {
         bail!("`--seeds` puts the scores of a stage `scores` side by side, and the pipeline has none");
@@ -31,8 +30,9 @@ pub(super) fn run(
         println!("\nseed {seed} of {seeds}");
         let mut place = arguments.place();
         place.set.push(format!("run.seed={seed}"));
-        let ended = once(arguments, &place, Read::new(&place)?, &out.join(format!("seed-{seed}")), interrupt)?;
+        let ended = once(arguments, &place, Read::new(&place)?, &out.join(format!("seed-{seed}")), steering)?;
         if let Some(ended) = ended {
+            anyhow::ensure!(!ended.outcome.drained, "drained; run the same command again to continue");
             ended.read.findings.lock().scores.iter().for_each(|(stage, examined)| scores.add(stage, examined));
             last = Some(ended);
         }

@@ -9,12 +9,16 @@ use crate::model::{Failure, Limits, used};
 /// Characters that are taken for a token, and tokens around a message, before the model has counted them.
 const CHARACTERS: usize = 4;
 const AROUND: usize = 4;
+/// Until a paused run is looked at again, at the latest.
+const HELD: Duration = Duration::from_secs(3600);
 
 /// Of one model.
 #[derive(Debug)]
 pub(super) struct Gate {
     limits: Limits,
     shut_until: Option<Instant>,
+    /// The run is paused.
+    held: bool,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
     begun: u64,
@@ -56,14 +60,21 @@ impl Gate {
     pub(super) fn of(limits: Limits, now: Instant) -> Self {
         let [requests, tokens] = [limits.requests_per_minute, limits.tokens_per_minute]
             .map(|limit| limit.map(|limit| Bucket::of(limit, now)));
-        Gate { limits, shut_until: None, requests, tokens, begun: 0, used_tokens: 0, used_money: 0.0 }
+        Gate { limits, shut_until: None, held: false, requests, tokens, begun: 0, used_tokens: 0, used_money: 0.0 }
     }
 
     /// When the next call may begin; nothing where it may at once.
     pub(super) fn due(&mut self, now: Instant) -> Option<Instant> {
         let shut = self.shut_until.filter(|until| *until > now);
+        // Whoever lets it go on wakes those who wait.
+        let held = self.held.then(|| now + HELD);
         let buckets = self.requests.iter_mut().chain(&mut self.tokens);
-        buckets.filter_map(|bucket| bucket.due(now)).chain(shut).max()
+        buckets.filter_map(|bucket| bucket.due(now)).chain(shut).chain(held).max()
+    }
+
+    /// Lets no call begin, until it is told to go on.
+    pub(super) fn hold(&mut self, held: bool) {
+        self.held = held;
     }
 
     /// Shuts it for a while.

@@ -171,6 +171,11 @@ impl Queue {
         queued
     }
 
+    /// Calls that wait for a lane, for the gate, or for their time.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len() + self.later.len()
+    }
+
     /// Requests that are with the model.
     pub(super) fn in_flight(&self) -> usize {
         self.lanes.values().map(|running| running.calls.len()).sum()

@@ -1,0 +1,182 @@
+//! Reports of a run while it goes: its board, and what its stages make. Hands on what people ask of it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use obvert_api::Record;
+use obvert_api::record::{Judged, Pair};
+use obvert_engine::pipeline::Plan;
+use obvert_engine::{Error, Observed, Observer, Observers, Outcome, Progress, Steering};
+use obvert_stages::Findings;
+
+use crate::asked::{Ask, taken};
+use crate::board::{Board, State, now};
+use crate::records::Log;
+use crate::tap::Tap;
+
+/// Between two boards.
+const EVERY: Duration = Duration::from_millis(500);
+/// Between two looks whether the run is over.
+const LOOK: Duration = Duration::from_millis(50);
+/// Types of records that are kept to be looked at.
+const LOGGED: [&str; 2] = [Judged::NAME, Pair::NAME];
+
+/// A run, as those who report of it need it.
+#[derive(Clone)]
+pub struct Run {
+    /// What is run.
+    pub plan: Plan,
+    /// Its file, as it was given.
+    pub pipeline: PathBuf,
+    /// Folder of the results.
+    pub out: PathBuf,
+    /// What views have found out so far.
+    pub findings: Findings,
+    /// By which it is stopped, paused, drained.
+    pub steering: Steering,
+}
+
+/// Reports of a run: on a thread of its own, from its start to its end.
+pub struct Reporter {
+    run: Run,
+    began: f64,
+    watched: Arc<Mutex<Vec<Arc<Watched>>>>,
+    over: Arc<AtomicBool>,
+    started: Option<(Progress, JoinHandle<()>)>,
+}
+
+/// A stage that is looked at.
+struct Watched {
+    /// Of records that people look at afterwards, too.
+    log: Option<Log>,
+    tap: Tap,
+}
+
+impl Observer for Watched {
+    fn looks(&self) -> bool {
+        self.log.is_some() || self.tap.looks()
+    }
+
+    fn see(&self, record: &[u8], copies: isize) {
+        self.log.iter().for_each(|log| log.see(record, copies));
+        if self.tap.looks() {
+            self.tap.see(record, copies);
+        }
+    }
+}
+
+impl Reporter {
+    /// Of a run that is to begin.
+    pub fn of(run: Run) -> Self {
+        let (began, watched, over) = (now(), Arc::default(), Arc::new(AtomicBool::new(false)));
+        Reporter { run, began, watched, over, started: None }
+    }
+
+    /// Who looks at the run's records.
+    pub fn observers(&self) -> Observers {
+        let (out, watched, first) = (self.run.out.clone(), Arc::clone(&self.watched), Once::new());
+        Arc::new(move |stage: Observed<'_>| {
+            // By now it is clear that no other run is in the folder.
+            first.call_once(|| forget(&out));
+            let log = LOGGED.contains(&stage.record).then(|| Log::begin(&out, stage.stage).ok()).flatten();
+            let seen = Arc::new(Watched { log, tap: Tap::of(&out, stage.stage, stage.to_json) });
+            watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&seen));
+            Some(seen as Arc<dyn Observer>)
+        })
+    }
+
+    /// Begins.
+    pub fn start(&mut self, progress: Progress) {
+        let Reporter { run, began, watched, over, .. } = self;
+        let writes = Reporter {
+            run: run.clone(),
+            began: *began,
+            watched: Arc::clone(watched),
+            over: Arc::clone(over),
+            started: None,
+        };
+        let shown = progress.clone();
+        self.started = Some((progress, std::thread::spawn(move || writes.follow(&shown))));
+    }
+
+    fn follow(&self, progress: &Progress) {
+        while !self.over.load(Relaxed) {
+            taken(&self.run.out).into_iter().for_each(|ask| self.obey(ask));
+            self.flush();
+            self.write(progress, self.state(), None);
+            let mut waited = Duration::ZERO;
+            while waited < EVERY && !self.over.load(Relaxed) {
+                std::thread::sleep(LOOK);
+                waited += LOOK;
+            }
+        }
+    }
+
+    fn flush(&self) {
+        for watched in self.watched.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            watched.log.iter().for_each(Log::flush);
+            watched.tap.heed();
+        }
+    }
+
+    fn obey(&self, ask: Ask) {
+        let Steering { pause, drain, .. } = &self.run.steering;
+        match ask {
+            Ask::Pause => pause.store(true, Relaxed),
+            Ask::Resume => pause.store(false, Relaxed),
+            // What is under way is to be finished.
+            Ask::Drain => {
+                pause.store(false, Relaxed);
+                drain.store(true, Relaxed);
+            }
+        }
+    }
+
+    fn state(&self) -> State {
+        let Steering { pause, drain, .. } = &self.run.steering;
+        match (drain.load(Relaxed), pause.load(Relaxed)) {
+            (true, _) => State::Draining,
+            (false, true) => State::Paused,
+            (false, false) => State::Running,
+        }
+    }
+
+    fn write(&self, progress: &Progress, state: State, cause: Option<String>) {
+        let Run { plan, pipeline, out, findings, .. } = &self.run;
+        let board = Board::of(plan, progress, &findings.lock());
+        let board = Board { pipeline: pipeline.clone(), began: self.began, state, cause, ..board };
+        // A disk that is full is the run's to report.
+        if let Err(error) = board.write(out) {
+            tracing::debug!(%error, "the board was not written");
+        }
+    }
+
+    /// Writes the last board.
+    pub fn end(mut self, outcome: &Result<Outcome, Error>) {
+        self.over.store(true, Relaxed);
+        let Some((progress, thread)) = self.started.take() else { return };
+        // One that panicked is gone already.
+        let _ = thread.join();
+        self.flush();
+        let (state, cause) = match outcome {
+            Ok(outcome) if outcome.interrupted => (State::Interrupted, None),
+            Ok(outcome) if outcome.drained => (State::Drained, None),
+            Ok(_) => (State::Done, None),
+            Err(error) => (State::Failed, Some(error.to_string())),
+        };
+        self.write(&progress, state, cause);
+    }
+}
+
+/// Forgets what was asked of an earlier run in the folder, and what it made.
+fn forget(out: &Path) {
+    taken(out);
+    for gone in ["records", "taps"] {
+        // There may be none.
+        let _ = fs::remove_dir_all(out.join("state").join(gone));
+    }
+}
