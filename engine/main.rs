@@ -21,6 +21,9 @@ enum Verb {
     Run(verbs::run::Arguments),
     /// Show what a run does, as it changes: in a terminal, or once as lines.
     Top(verbs::top::Top),
+    /// Show a run in the browser.
+    #[cfg(feature = "ui")]
+    Ui(verbs::ui::Arguments),
     /// Print what a stage of a run makes, as it makes it, as lines of JSON.
     Tap(verbs::top::Tap),
     /// Pause, resume or drain a run.
@@ -117,6 +120,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Top(arguments) => verbs::top::top(&arguments),
+        #[cfg(feature = "ui")]
+        Verb::Ui(arguments) => verbs::ui::ui(&arguments),
         Verb::Tap(arguments) => verbs::top::tap(&arguments),
         Verb::Steer(arguments) => verbs::top::steer(&arguments),
         Verb::Check { pipeline, set, locked } => verbs::graph::check(&pipeline, &set, verbs::Trust::of(locked)),

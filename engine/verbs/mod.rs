@@ -21,6 +21,8 @@ pub mod test;
 pub mod top;
 pub mod train;
 mod train_observer;
+#[cfg(feature = "ui")]
+pub mod ui;
 
 use std::path::Path;
 

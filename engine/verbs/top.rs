@@ -99,7 +99,7 @@ fn board(folder: &Path) -> anyhow::Result<Board> {
 }
 
 /// The folder that is meant.
-fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }

@@ -40,6 +40,10 @@ pub struct Board {
     pub trainings: BTreeMap<String, Training>,
     /// Pairs in each sink of pairs.
     pub pairs: BTreeMap<String, u64>,
+    /// Files of JSON lines that people add to, where the pipeline reads such: pairs that are not to be used.
+    pub vetoes: Option<PathBuf>,
+    /// Verdicts in the place of the judge's.
+    pub corrections: Option<PathBuf>,
 }
 
 /// What a run does, or how it ended.
@@ -124,6 +128,8 @@ impl Board {
             stages: stages.collect(),
             models: progress.models(),
             trainings: trainings(plan, found),
+            vetoes: lines_of(plan, "vetoes"),
+            corrections: lines_of(plan, "corrections"),
             pairs: found.pairs.iter().map(|(stage, set)| (stage.clone(), set.summary.pairs)).collect(),
             ..Board::default()
         }
@@ -158,6 +164,13 @@ impl Board {
 fn place(plan: &Plan, stage: &StagePlan, count: StageCount) -> Stage {
     let names = |nodes: &[usize]| nodes.iter().filter_map(|node| Some(plan.stages.get(*node)?.name.clone())).collect();
     Stage { count, from: names(&stage.from), with: names(&stage.with) }
+}
+
+/// The file of JSON lines that the first source of a type reads.
+fn lines_of(plan: &Plan, kind: &str) -> Option<PathBuf> {
+    let source = plan.stages.iter().find(|stage| stage.kind == kind)?;
+    let path = PathBuf::from(source.settings.get("path")?.as_str()?);
+    path.extension().is_some_and(|end| end == "jsonl").then_some(path)
 }
 
 fn trainings(plan: &Plan, found: &Found) -> BTreeMap<String, Training> {

@@ -1,6 +1,7 @@
 //! What two boards say together: how fast each stage is, what holds the others up, how long it will take.
 
 use obvert_engine::ModelCount;
+use serde::Serialize;
 
 use crate::board::{Board, Stage, State};
 
@@ -8,7 +9,7 @@ use crate::board::{Board, Stage, State};
 const FULL: f64 = 0.9;
 
 /// How a run goes, from one board to a later one.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Flow {
     /// Of each stage, in the order of the board.
     pub stages: Vec<Pace>,
@@ -19,7 +20,7 @@ pub struct Flow {
 }
 
 /// How a stage goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Pace {
     /// Items that it has handled in a second.
     pub per_s: f64,
@@ -30,7 +31,8 @@ pub struct Pace {
 }
 
 /// What the rest of a run waits for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HeldUp {
     /// It is paused.
     Paused,

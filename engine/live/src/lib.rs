@@ -4,6 +4,8 @@ mod asked;
 mod board;
 pub mod figures;
 mod flow;
+#[cfg(feature = "page")]
+pub mod page;
 pub mod records;
 mod reporter;
 mod tap;

@@ -1,15 +1,16 @@
 //! The newest records of a run, on disk: what its stages made and took back, as it happened.
 //!
-//! A stage's records lie in files of frames behind each other, `state/records/STAGE.0`, `.1`, …; the oldest files go when there are more
-//! than so many. A frame is three numbers, little endian, and the record as the engine has it: bytes of the record (u32), copies
+//! A stage's records lie in files of frames behind each other, `state/records/STAGE.TYPE.0`, `.1`, …; the oldest files go when there are
+//! more than so many. A frame is three numbers, little endian, and the record as the engine has it: bytes of the record (u32), copies
 //! that came or went (i32), when (Unix time in ms, u64). The run writes, whoever looks reads behind it.
 
 mod log;
 mod reader;
 
-pub(crate) use log::Log;
+pub use log::Log;
 pub use reader::{Found, Reader};
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a frame's numbers.
@@ -22,6 +23,17 @@ const FILES: u64 = 8;
 /// Where the records of a run are.
 pub(crate) fn folder(out: &Path) -> PathBuf {
     out.join("state").join("records")
+}
+
+/// The stages of a run whose records are kept, and their types.
+pub fn logs(out: &Path) -> Vec<(String, String)> {
+    let files = std::fs::read_dir(folder(out)).into_iter().flatten().flatten().map(|file| file.file_name());
+    let names = files.filter_map(|name| {
+        let (name, _) = name.to_str()?.rsplit_once('.')?;
+        let (stage, record) = name.rsplit_once('.')?;
+        Some((stage.to_owned(), record.to_owned()))
+    });
+    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// A frame's numbers.

@@ -82,7 +82,8 @@ impl Reporter {
         Arc::new(move |stage: Observed<'_>| {
             // By now it is clear that no other run is in the folder.
             first.call_once(|| forget(&out));
-            let log = LOGGED.contains(&stage.record).then(|| Log::begin(&out, stage.stage).ok()).flatten();
+            let name = format!("{}.{}", stage.stage, stage.record);
+            let log = LOGGED.contains(&stage.record).then(|| Log::begin(&out, &name).ok()).flatten();
             let seen = Arc::new(Watched { log, tap: Tap::of(&out, stage.stage, stage.to_json) });
             watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&seen));
             Some(seen as Arc<dyn Observer>)

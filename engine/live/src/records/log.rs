@@ -11,9 +11,9 @@ use super::{FILES, HEAD, Head, MOST, folder};
 use crate::board::now;
 
 /// The log of one stage.
-pub(crate) struct Log {
+pub struct Log {
     folder: PathBuf,
-    stage: String,
+    name: String,
     writing: Mutex<Writing>,
 }
 
@@ -25,20 +25,20 @@ struct Writing {
 }
 
 impl Log {
-    /// An empty one, for a stage of the run in a folder.
+    /// An empty one, called STAGE.TYPE, of the run in a folder.
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub(crate) fn begin(out: &Path, stage: &str) -> io::Result<Self> {
+    pub fn begin(out: &Path, name: &str) -> io::Result<Self> {
         let folder = folder(out);
         fs::create_dir_all(&folder)?;
-        let file = Some(BufWriter::new(File::create(path(&folder, stage, 0))?));
+        let file = Some(BufWriter::new(File::create(path(&folder, name, 0))?));
         let writing = Mutex::new(Writing { file, number: 0, bytes: 0 });
-        Ok(Log { folder, stage: stage.to_owned(), writing })
+        Ok(Log { folder, name: name.to_owned(), writing })
     }
 
     /// Lets readers see all that was written.
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         let mut writing = self.writing();
         let flushed = writing.file.as_mut().map_or(Ok(()), BufWriter::flush);
         self.give_up_on(flushed, &mut writing);
@@ -59,9 +59,9 @@ impl Log {
     fn next_file(&self, writing: &mut Writing) -> io::Result<()> {
         writing.file.as_mut().map_or(Ok(()), BufWriter::flush)?;
         (writing.number, writing.bytes) = (writing.number + 1, 0);
-        writing.file = Some(BufWriter::new(File::create(path(&self.folder, &self.stage, writing.number))?));
+        writing.file = Some(BufWriter::new(File::create(path(&self.folder, &self.name, writing.number))?));
         match writing.number.checked_sub(FILES) {
-            Some(oldest) => fs::remove_file(path(&self.folder, &self.stage, oldest)),
+            Some(oldest) => fs::remove_file(path(&self.folder, &self.name, oldest)),
             None => Ok(()),
         }
     }
@@ -69,7 +69,7 @@ impl Log {
     /// The run does not depend on it.
     fn give_up_on(&self, written: io::Result<()>, writing: &mut Writing) {
         if let Err(error) = written {
-            tracing::warn!(stage = self.stage, %error, "its records are not shown any more");
+            tracing::warn!(log = self.name, %error, "its records are not shown any more");
             writing.file = None;
         }
     }
@@ -92,6 +92,6 @@ impl Observer for Log {
     }
 }
 
-pub(super) fn path(folder: &Path, stage: &str, number: u64) -> PathBuf {
-    folder.join(format!("{stage}.{number}"))
+pub(super) fn path(folder: &Path, name: &str, number: u64) -> PathBuf {
+    folder.join(format!("{name}.{number}"))
 }

@@ -17,7 +17,7 @@ const BLOCK: u64 = 1 << 20;
 /// What is known of a stage's records: some fifty bytes each in memory.
 pub struct Reader {
     folder: PathBuf,
-    stage: String,
+    name: String,
     /// How far each file has been read.
     files: BTreeMap<u64, u64>,
     entries: VecDeque<Entry>,
@@ -54,11 +54,11 @@ pub struct Found {
 }
 
 impl Reader {
-    /// Of a stage of the run in a folder; nothing has been read.
-    pub fn new(out: &Path, stage: &str) -> Self {
-        let (folder, stage) = (folder(out), stage.to_owned());
+    /// Of the log STAGE.TYPE of the run in a folder; nothing has been read.
+    pub fn new(out: &Path, name: &str) -> Self {
+        let (folder, name) = (folder(out), name.to_owned());
         let (files, entries, there) = (BTreeMap::new(), VecDeque::new(), HashMap::new());
-        Reader { folder, stage, files, entries, before: 0, there }
+        Reader { folder, name, files, entries, before: 0, there }
     }
 
     /// Reads what has been written since the last time.
@@ -85,7 +85,7 @@ impl Reader {
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.rsplit_once('.')).filter(|(stage, _)| *stage == self.stage);
+            let number = name.to_str().and_then(|name| name.rsplit_once('.')).filter(|(stage, _)| *stage == self.name);
             if let Some(number) = number.and_then(|(_, number)| number.parse().ok()) {
                 lengths.insert(number, entry.metadata()?.len());
             }
@@ -107,7 +107,7 @@ impl Reader {
         if at == length {
             return Ok(());
         }
-        let mut file = File::open(path(&self.folder, &self.stage, number))?;
+        let mut file = File::open(path(&self.folder, &self.name, number))?;
         file.seek(SeekFrom::Start(at))?;
         let (mut file, mut head, mut record) =
             (io::BufReader::with_capacity(BLOCK as usize, file), [0; HEAD], Vec::new());
@@ -145,7 +145,7 @@ impl Reader {
     /// What the file system reports.
     pub fn record(&self, number: usize) -> io::Result<Option<Vec<u8>>> {
         let Some(entry) = number.checked_sub(self.before).and_then(|at| self.entries.get(at)) else { return Ok(None) };
-        let mut file = File::open(path(&self.folder, &self.stage, entry.file))?;
+        let mut file = File::open(path(&self.folder, &self.name, entry.file))?;
         Ok(Some(piece(&mut file, entry.at, entry.end())?))
     }
 
@@ -168,7 +168,7 @@ impl Reader {
             let first = self.block(end);
             let (from, file) = (self.entries[first].at, self.entries[first].file);
             // The run may have thrown the oldest away just now.
-            let Ok(mut file) = File::open(path(&self.folder, &self.stage, file)) else { return Ok(found) };
+            let Ok(mut file) = File::open(path(&self.folder, &self.name, file)) else { return Ok(found) };
             let block = piece(&mut file, from, self.entries[end - 1].end())?;
             for number in (first..end).rev() {
                 let entry = self.entries[number];

@@ -1,0 +1,92 @@
+//! The newest board and what it says beside the one before, read once for all viewers.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::IntoResponse;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use super::State;
+use crate::board::Board;
+use crate::flow::Flow;
+
+/// Between two looks at the folder.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// A board, and how the run goes.
+#[derive(Clone, Default, Serialize)]
+pub(super) struct Seen {
+    /// Why there is no board.
+    missing: Option<String>,
+    pub(super) board: Board,
+    pub(super) flow: Flow,
+    elapsed_s: f64,
+}
+
+/// Follows the board of a folder.
+pub(super) struct Latest(watch::Receiver<(Seen, String)>);
+
+impl Latest {
+    /// Begins to look.
+    pub(super) fn follow(out: PathBuf) -> Self {
+        let first = look(&out, &Board::default());
+        let (send, latest) = watch::channel((first.clone(), text(&first)));
+        tokio::spawn(async move {
+            let mut before = first;
+            while !send.is_closed() {
+                tokio::time::sleep(EVERY).await;
+                let seen = look(&out, &before.board);
+                let text = text(&seen);
+                send.send_if_modified(|(shown, last)| {
+                    let news = *last != text;
+                    (*shown, *last) = (seen.clone(), text);
+                    news
+                });
+                before = seen;
+            }
+        });
+        Latest(latest)
+    }
+
+    /// The newest.
+    pub(super) fn now(&self) -> Seen {
+        self.0.borrow().0.clone()
+    }
+}
+
+fn look(out: &std::path::Path, before: &Board) -> Seen {
+    match Board::read(out) {
+        Ok(board) => {
+            let since =
+                if before.written < board.written && before.began == board.began { before } else { &Board::default() };
+            let flow = Flow::between(since, &board);
+            Seen { missing: None, elapsed_s: board.elapsed_s(), board, flow }
+        }
+        Err(error) => Seen { missing: Some(error.to_string()), ..Seen::default() },
+    }
+}
+
+fn text(seen: &Seen) -> String {
+    serde_json::to_string(seen).unwrap_or_default()
+}
+
+/// `GET /api/board`
+pub(super) async fn board(state: State) -> impl IntoResponse {
+    Json(state.latest.now())
+}
+
+/// `GET /api/events`: every board that differs from the one before.
+pub(super) async fn events(state: State) -> impl IntoResponse {
+    let mut latest = state.latest.0.clone();
+    latest.mark_changed();
+    let next = futures_util::stream::unfold(latest, |mut latest| async {
+        latest.changed().await.ok()?;
+        let event = Event::default().data(latest.borrow_and_update().1.clone());
+        Some((Ok::<_, Infallible>(event), latest))
+    });
+    Sse::new(next).keep_alive(KeepAlive::default())
+}

@@ -1,0 +1,7 @@
+//! The page of a run, as a browser shows it and as its server answers.
+#![cfg(feature = "page")]
+
+mod browser;
+mod flows;
+mod guarded;
+mod site;
