@@ -7,6 +7,8 @@ use crate::board::{Board, Stage, State};
 
 /// A stage is at work without pause from this share of a worker's time on.
 const FULL: f64 = 0.9;
+/// From this share of the work on the rest is estimated.
+const ENOUGH: f64 = 0.05;
 
 /// How a run goes, from one board to a later one.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -86,18 +88,18 @@ fn by_model(board: &Board, model: &ModelCount) -> Option<HeldUp> {
     Some(HeldUp::Model(model.name.clone(), stage.count.name.clone()))
 }
 
-/// What is done of all rows, at the least advanced source or training, says how much is left.
+/// What is done of all rows and updates says how much is left; nothing as long as it is too little to say so, or more rows may come.
 fn left(board: &Board) -> Option<f64> {
-    let sources = board.stages.iter().filter(|stage| stage.from.is_empty() && stage.count.inputs > 0);
+    let sources = board.stages.iter().filter(|stage| stage.from.is_empty());
     let read = sources.clone().all(|stage| stage.count.complete);
-    let rows = sources.filter(|stage| stage.count.outstanding + stage.count.queued > 0);
-    let of_rows = rows.map(|stage| {
-        let all = stage.count.inputs as f64 + stage.count.queued as f64;
-        (stage.count.inputs as f64 - stage.count.outstanding as f64) / all
+    let rows = sources.map(|stage| {
+        let taken = stage.count.inputs as f64;
+        (taken - stage.count.outstanding as f64, taken + stage.count.queued as f64)
     });
-    let of_updates = board.trainings.values().map(|training| training.of.updates as f64 / training.of.planned as f64);
-    let share = of_rows.chain(of_updates).fold(1.0, f64::min);
-    let known = board.state.goes_on() && read && share > 0.0;
+    let updates = board.trainings.values().map(|training| (training.of.updates as f64, training.of.planned as f64));
+    let (done, all) = rows.chain(updates).fold((0.0, 0.0), |(done, all), more| (done + more.0, all + more.1));
+    let share = done / all;
+    let known = board.state.goes_on() && read && share >= ENOUGH;
     known.then(|| board.elapsed_s() * (1.0 - share) / share)
 }
 

@@ -17,7 +17,7 @@ function fill(element, attributes, children) {
     if (typeof value === "function") element.addEventListener(key, value);
     else if (value !== false && value != null) element.setAttribute(key, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child != null && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
   return element;
 }
 
@@ -223,7 +223,8 @@ let found = { log: "", text: "", entries: [], before: null, all: 0, asked: 0 };
 async function refreshLogs() {
   const logs = await ask("/api/records");
   if (!logs) return;
-  options($("log"), logs.map((log) => log.log));
+  // Pairs first: they are what a run is for.
+  options($("log"), logs.sort((a, b) => b.record.localeCompare(a.record)).map((log) => log.log));
   for (const option of $("log").options) option.textContent = option.value.replace(/\.(\w+)$/, (_, type) => ` (${type === "Pair" ? "pairs" : "judged responses"})`);
   if (!logs.length) $("found").textContent = "This run has kept no records yet.";
   else look();

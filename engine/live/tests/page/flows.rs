@@ -92,8 +92,14 @@ fn nothing_sticks_out_at_any_width_bright_or_dark() {
         browser.wait_for("document.querySelectorAll('#graph g').length === 8");
         for (key, ready) in [
             ("1", "document.querySelectorAll('#stages td').length > 90"),
-            ("2", "document.querySelectorAll('#curves figure').length === 4"),
-            ("3", "document.querySelectorAll('#list button').length > 20"),
+            (
+                "2",
+                "document.querySelectorAll('#curves figure').length === 4 && document.querySelectorAll('#curves .grid').length === 12",
+            ),
+            (
+                "3",
+                "document.querySelectorAll('#list button').length > 20 && document.getElementById('log').value === 'pair.Pair'",
+            ),
             ("j", "document.querySelectorAll('#shown h2').length > 0"),
             ("4", "document.querySelectorAll('#asked td').length === 11"),
         ] {
