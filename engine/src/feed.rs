@@ -94,6 +94,11 @@ impl Feed {
         self.places.keep()
     }
 
+    /// Keeps the places of a reading that is broken off: what is known of its rows may have been used.
+    pub(crate) fn break_off(&mut self) -> io::Result<()> {
+        self.places.keep()
+    }
+
     /// The first place that a row of the reading at hand may still take.
     pub(crate) fn lowest(&self) -> Place {
         Place::of_row(self.source, self.unseen.first().copied().unwrap_or(self.places.len()))

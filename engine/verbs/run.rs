@@ -111,7 +111,9 @@ fn once(
         anyhow::bail!("interrupted; run the same command again to continue");
     }
     let ended = Ended { read, outcome };
-    ended.pages(&arguments.pipeline, &out, BTreeMap::new(), None).write()?;
+    let partial = "This run was drained: rows and dialogues that had not been let in are not part of it. The same command goes on with them.";
+    let note = ended.outcome.drained.then(|| partial.to_owned());
+    ended.pages(&arguments.pipeline, &out, BTreeMap::new(), note).write()?;
     account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
     if ended.outcome.drained {
         println!("drained: what was not let in is left; run the same command again to go on with it");

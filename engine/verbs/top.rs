@@ -103,7 +103,9 @@ pub(super) fn folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    let folders = std::fs::read_dir("runs").into_iter().flatten().flatten().map(|entry| entry.path());
+    // Those of a series lie in folders of their own.
+    let within = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders = within("runs".into()).flat_map(|run| within(run.clone()).chain([run]));
     let heard = folders.filter_map(|folder| Some((Board::read(&folder).ok()?.written, folder)));
     let newest = heard.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, folder)| folder);
     newest.ok_or_else(|| Refused("error: there is no run in `runs`: name the folder of one".into()).into())

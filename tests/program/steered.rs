@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Child;
 use std::time::Duration;
 
 use crate::common::{done, obvert, rows};
@@ -14,9 +15,10 @@ fn calls(folder: &Path) -> usize {
     fs::read_to_string(folder.join("calls.log")).unwrap().lines().count()
 }
 
-/// Waits until `top` says so in its first line.
-fn wait_until(folder: &Path, state: &str) {
-    while !done(folder, &["top", "out"]).out.lines().next().unwrap().starts_with(&format!("slow: {state}")) {
+/// Waits until `top` says so of the running program in its first line.
+fn wait_until(child: &mut Child, folder: &Path, state: &str) {
+    while !obvert(folder, &["top", "out"]).out.starts_with(&format!("slow: {state}")) {
+        assert!(child.try_wait().unwrap().is_none(), "the program ended before it was {state}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -28,7 +30,7 @@ fn a_paused_run_begins_no_call_until_it_is_resumed() {
     let mut child = start(folder.path());
     wait_for(&mut child, &folder.path().join("calls.log"), 20);
     done(folder.path(), &["steer", "pause", "out"]);
-    wait_until(folder.path(), "paused");
+    wait_until(&mut child, folder.path(), "paused");
     // Those that have begun take a tenth of a second.
     std::thread::sleep(Duration::from_millis(500));
     let paused = calls(folder.path());
@@ -57,7 +59,8 @@ fn a_drained_run_is_whole_and_another_goes_on_with_the_rest() {
     let lines = fs::read_to_string(folder.path().join("out/pairs/pairs.jsonl")).unwrap();
     assert!(calls(folder.path()) < CALLS && calls(folder.path()).is_multiple_of(15), "{}", calls(folder.path()));
     assert!(!drained.is_empty() && lines.lines().all(|line| all.contains(line)) && lines.len() < all.len());
-    assert!(folder.path().join("out/report.html").exists());
+    let report = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(report.contains("This run was drained"));
     assert!(done(folder.path(), &["top", "out"]).out.starts_with("slow: drained"));
     done(folder.path(), &["run", "slow.toml", "--out", "out"]);
     assert!(results(folder.path()) == results(expected.path()), "the drain changed the results");
@@ -81,15 +84,16 @@ fn what_a_stage_makes_is_seen_while_somebody_looks() {
     assert!(missing.code == 2 && missing.err.contains("out: no run has been here"), "{}", missing.err);
     let mut child = start(folder.path());
     wait_for(&mut child, &folder.path().join("calls.log"), 10);
-    wait_until(folder.path(), "running");
+    wait_until(&mut child, folder.path(), "running");
     let unknown = obvert(folder.path(), &["tap", "juge", "out"]);
     assert!(unknown.code == 2 && unknown.err.contains("it has profiles, personas"), "{}", unknown.err);
     let tapped = done(folder.path(), &["tap", "respond", "out", "-n", "3"]).out;
     let lines: Vec<serde_json::Value> = tapped.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.len() == 3 && lines.iter().all(|line| line["diff"] == 1), "{tapped}");
     assert!(lines.iter().all(|line| line["record"]["text"].is_string()), "{tapped}");
-    // Nobody looks any more.
-    assert!(!folder.path().join("out/state/taps/respond.asked").exists());
+    // Once more, at once: nothing that was seen is seen again.
+    let again = done(folder.path(), &["tap", "respond", "out", "-n", "3"]).out;
+    assert!(again.lines().count() == 3 && again.lines().all(|line| !tapped.contains(line)), "{again}");
     assert!(child.wait().unwrap().success());
     // A run that is over makes nothing.
     assert_eq!(done(folder.path(), &["tap", "respond", "out"]).out, "");

@@ -43,10 +43,17 @@ pub fn ask(out: &Path, ask: Ask) -> io::Result<()> {
     fs::write(folder(out).join(ask.name()), "")
 }
 
-/// What was asked since the last look.
+/// What was asked since the last look, in the order in which it was.
 pub(crate) fn taken(out: &Path) -> Vec<Ask> {
     let folder = folder(out);
-    Ask::ALL.into_iter().filter(|ask| fs::remove_file(folder.join(ask.name())).is_ok()).collect()
+    let take = |ask: Ask| {
+        let path = folder.join(ask.name());
+        let at = path.metadata().and_then(|known| known.modified()).ok()?;
+        fs::remove_file(path).ok().map(|()| (at, ask))
+    };
+    let mut taken: Vec<_> = Ask::ALL.into_iter().filter_map(take).collect();
+    taken.sort_by_key(|(at, _)| *at);
+    taken.into_iter().map(|(_, ask)| ask).collect()
 }
 
 #[cfg(test)]
@@ -59,8 +66,10 @@ mod tests {
         assert_eq!(taken(out.path()), []);
         ask(out.path(), Ask::Drain).unwrap();
         ask(out.path(), Ask::Pause).unwrap();
+        // A file system may tell times no finer than that.
+        std::thread::sleep(std::time::Duration::from_millis(20));
         ask(out.path(), Ask::Pause).unwrap();
-        assert_eq!(taken(out.path()), [Ask::Pause, Ask::Drain]);
+        assert_eq!(taken(out.path()), [Ask::Drain, Ask::Pause]);
         assert_eq!(taken(out.path()), []);
     }
 }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// A run that has not written its board for so long is not there any more.
 const SILENT: Duration = Duration::from_secs(10);
+/// Rows of a log in which the newest value of a metric is looked for.
+const RECENT: usize = 50;
 
 /// Figures of a run. Its folder has them in `state/board.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,8 @@ pub struct Board {
     pub state: State,
     /// Why it failed.
     pub cause: Option<String>,
+    /// Worker threads, of all processes that are known here.
+    pub workers: usize,
     /// In the order of the file.
     pub stages: Vec<Stage>,
     /// In the order of their names.
@@ -124,6 +128,7 @@ impl Board {
         Board {
             name: plan.name.clone(),
             process: std::process::id(),
+            workers: plan.run.workers,
             written: now(),
             stages: stages.collect(),
             models: progress.models(),
@@ -178,7 +183,12 @@ fn trainings(plan: &Plan, found: &Found) -> BTreeMap<String, Training> {
     let several = plan.stages.iter().filter(|stage| stage.kind == "train").count() > 1;
     let training = |(stage, of): (&String, &obvert_stages::Training)| {
         let mut last = BTreeMap::new();
-        found.metrics.get(stage).into_iter().flatten().for_each(|row| last.extend(row.clone()));
+        // Measurements of held-out pairs are rows of their own, between those of updates.
+        for row in found.metrics.get(stage).into_iter().flat_map(|rows| rows.iter().rev().take(RECENT)) {
+            for (name, value) in row {
+                last.entry(name.clone()).or_insert(*value);
+            }
+        }
         let folder = if several { PathBuf::from(stage) } else { PathBuf::new() };
         (stage.clone(), Training { of: of.clone(), folder, last })
     };

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::board::{Board, Stage, State};
 
-/// A stage is at work without pause from this share of a worker's time on.
+/// A stage is at work without pause from this share of all workers' time on.
 const FULL: f64 = 0.9;
 /// From this share of the work on the rest is estimated.
 const ENOUGH: f64 = 0.05;
@@ -71,12 +71,13 @@ fn held_up(board: &Board, paces: &[Pace]) -> Option<HeldUp> {
     if board.state == State::Paused {
         return Some(HeldUp::Paused);
     }
-    let model = board.models.iter().filter(|model| model.queued > 0).max_by_key(|model| model.queued);
+    let calls = |model: &&ModelCount| model.queued + model.in_flight;
+    let model = board.models.iter().filter(|model| calls(model) > 0).max_by_key(calls);
     if let Some(held_up) = model.and_then(|model| by_model(board, model)) {
         return Some(held_up);
     }
     let busiest = board.stages.iter().zip(paces).max_by(|(_, a), (_, b)| a.busy.total_cmp(&b.busy));
-    let busiest = busiest.filter(|(_, pace)| pace.busy >= FULL);
+    let busiest = busiest.filter(|(_, pace)| pace.busy >= FULL * board.workers.max(1) as f64);
     let trains = board.trainings.iter().find(|(_, training)| training.of.updates < training.of.planned);
     let stage = busiest.map(|(stage, _)| HeldUp::Stage(stage.count.name.clone()));
     stage.or_else(|| trains.map(|(stage, _)| HeldUp::Training(stage.clone())))

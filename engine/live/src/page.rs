@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
@@ -36,9 +36,11 @@ pub struct Site {
 struct Shared {
     site: Site,
     latest: Latest,
-    /// What is known of records, by the name of their log.
-    readers: Mutex<HashMap<String, Arc<Mutex<Reader>>>>,
+    /// What is known of records, by when their run began and the name of their log.
+    readers: Mutex<Readers>,
 }
+
+type Readers = HashMap<(u64, String), Arc<RwLock<Reader>>>;
 
 type State = axum::extract::State<Arc<Shared>>;
 
@@ -89,7 +91,6 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/curves/{stage}", get(curves::curves))
         .route("/api/records", get(shown::logs))
         .route("/api/records/{log}", get(shown::records))
-        .route("/api/records/{log}/{number}", get(shown::record))
         .route("/api/steer/{what}", post(told::steer))
         .route("/api/veto", post(told::veto))
         .route("/api/correct", post(told::correct))

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 /// Bytes of a frame's numbers.
 const HEAD: usize = 16;
 /// Bytes of a file, after which the next one begins.
-const MOST: u64 = 64 << 20;
+const MOST: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 /// Files of a stage that are kept.
-const FILES: u64 = 8;
+const FILES: u64 = 4;
 
 /// Where the records of a run are.
 pub(crate) fn folder(out: &Path) -> PathBuf {

@@ -15,7 +15,7 @@ use obvert_stages::Findings;
 
 use crate::asked::{Ask, taken};
 use crate::board::{Board, State, now};
-use crate::records::Log;
+use crate::records::{self, Log};
 use crate::tap::Tap;
 
 /// Between two boards.
@@ -93,6 +93,8 @@ impl Reporter {
     /// Begins.
     pub fn start(&mut self, progress: Progress) {
         let Reporter { run, began, watched, over, .. } = self;
+        // What was asked of an earlier run.
+        taken(&run.out);
         let writes = Reporter {
             run: run.clone(),
             began: *began,
@@ -127,7 +129,7 @@ impl Reporter {
     fn obey(&self, ask: Ask) {
         let Steering { pause, drain, .. } = &self.run.steering;
         match ask {
-            Ask::Pause => pause.store(true, Relaxed),
+            Ask::Pause => pause.store(!drain.load(Relaxed), Relaxed),
             Ask::Resume => pause.store(false, Relaxed),
             // What is under way is to be finished.
             Ask::Drain => {
@@ -166,6 +168,8 @@ impl Reporter {
         let (state, cause) = match outcome {
             Ok(outcome) if outcome.interrupted => (State::Interrupted, None),
             Ok(outcome) if outcome.drained => (State::Drained, None),
+            // It begins again at once, as what it has become.
+            Ok(_) if self.run.steering.renew.load(Relaxed) => (State::Running, None),
             Ok(_) => (State::Done, None),
             Err(error) => (State::Failed, Some(error.to_string())),
         };
@@ -173,11 +177,8 @@ impl Reporter {
     }
 }
 
-/// Forgets what was asked of an earlier run in the folder, and what it made.
+/// Forgets what an earlier run in the folder made.
 fn forget(out: &Path) {
-    taken(out);
-    for gone in ["records", "taps"] {
-        // There may be none.
-        let _ = fs::remove_dir_all(out.join("state").join(gone));
-    }
+    // There may be none.
+    let _ = fs::remove_dir_all(records::folder(out));
 }

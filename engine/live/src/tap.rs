@@ -1,9 +1,9 @@
 //! What a stage makes just now, as lines of JSON, for as long as somebody asks for it.
 //!
-//! Whoever wants to see keeps a file `state/taps/STAGE.asked` young; the run writes to `state/taps/STAGE.jsonl`. Both go when nobody asks.
+//! Whoever wants to see keeps a file `state/taps/STAGE.asked` young; the run writes to `state/taps/STAGE.jsonl`, and takes both away when nobody asks.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +17,7 @@ use crate::board::Board;
 const YOUNG: Duration = Duration::from_secs(5);
 /// Between two looks at what has come, and two requests.
 const EVERY: Duration = Duration::from_millis(200);
-/// Bytes that are written for one who asks, at most: a stage may be faster than anybody reads.
+/// Bytes that are written for those who ask, at most: a stage may be faster than anybody reads. What comes later is not shown.
 const MOST: u64 = 256 << 20;
 
 fn paths(out: &Path, stage: &str) -> [PathBuf; 2] {
@@ -47,8 +47,12 @@ impl Tap {
         if asked == self.looks.load(Relaxed) {
             return;
         }
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) =
-            if asked { File::create(&self.lines).ok().map(|file| (file, 0)) } else { None };
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        *file = if asked { File::create(&self.lines).ok().map(|file| (file, 0)) } else { None };
+        if !asked {
+            // Nobody reads them any more; who did may have taken them away.
+            let _ = (fs::remove_file(&self.asked), fs::remove_file(&self.lines));
+        }
         self.looks.store(asked, Relaxed);
     }
 
@@ -68,7 +72,7 @@ impl Observer for Tap {
         let line = self.line(record, copies);
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((file, written)) = file.as_mut().filter(|(_, written)| *written < MOST) {
-            // Who looks is told by the end of what there is to see.
+            // What cannot be written is not seen; the run does not depend on it.
             let _ = file.write_all(&line);
             *written += line.len() as u64;
         }
@@ -88,31 +92,41 @@ pub fn tap(out: &Path, stage: &str, mut show: impl FnMut(&str) -> bool) -> io::R
     }
     let [asked, lines] = paths(out, stage);
     fs::create_dir_all(out.join("state").join("taps"))?;
-    let _ = fs::remove_file(&lines);
-    let shown = follow(out, &asked, &lines, &mut show);
-    let _ = (fs::remove_file(&asked), fs::remove_file(&lines));
-    shown
-}
-
-fn follow(out: &Path, asked: &Path, lines: &Path, show: &mut impl FnMut(&str) -> bool) -> io::Result<()> {
-    let (mut reader, mut line) = (None, String::new());
+    // Others may look at the same stage: what they have seen is not for this one.
+    let mut seen = Seen { at: lines.metadata().map_or(0, |known| known.len()), open: Vec::new() };
     loop {
-        fs::write(asked, "")?;
+        fs::write(&asked, "")?;
         let over = !Board::read(out)?.state.goes_on();
-        reader = reader.or_else(|| File::open(lines).ok().map(BufReader::new));
-        // A line that is being written has no end yet.
-        while let Some(read) = reader.as_mut().map(|reader| reader.read_line(&mut line)) {
-            if read? == 0 || !line.ends_with('\n') {
-                break;
-            }
-            if !show(line.trim_end()) {
+        for line in seen.more(&lines)? {
+            if !show(&line) {
                 return Ok(());
             }
-            line.clear();
         }
         if over {
             return Ok(());
         }
         std::thread::sleep(EVERY);
+    }
+}
+
+/// What has been read of the lines.
+struct Seen {
+    at: u64,
+    /// The beginning of a line that has no end yet.
+    open: Vec<u8>,
+}
+
+impl Seen {
+    /// The whole lines that have come. Where the run has begun anew, so does the file.
+    fn more(&mut self, lines: &Path) -> io::Result<Vec<String>> {
+        let Ok(mut file) = File::open(lines) else { return Ok(Vec::new()) };
+        if file.metadata()?.len() < self.at {
+            *self = Seen { at: 0, open: Vec::new() };
+        }
+        file.seek(SeekFrom::Start(self.at))?;
+        self.at += file.read_to_end(&mut self.open)? as u64;
+        let whole = self.open.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines: Vec<u8> = self.open.drain(..whole).collect();
+        Ok(String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect())
     }
 }

@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
 use crate::asked::{Ask, ask};
 use crate::board::{Board, State};
@@ -20,21 +21,10 @@ const EVERY: Duration = Duration::from_millis(500);
 /// # Errors
 /// No run has been there; the terminal cannot be used.
 pub fn top(out: &Path) -> io::Result<()> {
-    let mut earlier = Board::read(out)?;
+    let mut seen = (Board::read(out)?, Flow::default());
     let mut terminal = ratatui::try_init()?;
     let shown = loop {
-        let board = match Board::read(out) {
-            Ok(board) => board,
-            Err(error) => break Err(error),
-        };
-        // Until a second one is there the rates are those since the beginning.
-        let since = if earlier.written < board.written { &earlier } else { &Board::default() };
-        let flow = Flow::between(since, &board);
-        if let Err(error) = terminal.draw(|frame| screen::draw(frame, &board, &flow)) {
-            break Err(error);
-        }
-        earlier = board;
-        match keys(out, &earlier) {
+        match frame(&mut terminal, out, &mut seen) {
             Ok(true) => {}
             Ok(false) => break Ok(()),
             Err(error) => break Err(error),
@@ -42,6 +32,20 @@ pub fn top(out: &Path) -> io::Result<()> {
     };
     ratatui::restore();
     shown
+}
+
+/// Shows the newest board and waits for the next one; whether to go on.
+fn frame(terminal: &mut DefaultTerminal, out: &Path, (before, flow): &mut (Board, Flow)) -> io::Result<bool> {
+    let board = Board::read(out)?;
+    if board.written != before.written {
+        *flow = Flow::between(before, &board);
+    } else if flow.stages.is_empty() {
+        // Until a second one is there the rates are those since the beginning.
+        *flow = Flow::between(&Board::default(), &board);
+    }
+    terminal.draw(|frame| screen::draw(frame, &board, flow))?;
+    *before = board;
+    keys(out, before)
 }
 
 /// Does what is typed until the next board is due; whether to go on.
@@ -52,6 +56,9 @@ fn keys(out: &Path, board: &Board) -> io::Result<bool> {
     let Event::Key(key) = event::read()? else { return Ok(true) };
     if key.kind != KeyEventKind::Press {
         return Ok(true);
+    }
+    if key.modifiers.contains(KeyModifiers::CONTROL) {
+        return Ok(key.code != KeyCode::Char('c'));
     }
     match key.code {
         KeyCode::Char('q') | KeyCode::Esc => return Ok(false),

@@ -1,6 +1,6 @@
 //! What waits to be let through: an effect like any other, the item waits and lands late.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -35,9 +35,8 @@ pub(super) fn gate<'s, P: 'static>(
             gate.change(changes);
             if ending.is_draining() {
                 gate.leave(front);
-            } else {
-                gate.open(front, &pass);
             }
+            gate.open(front, &pass);
             ports.give(&mut gate.emitted, open_tick(frontiers, &ending));
         }
     });
@@ -49,6 +48,8 @@ struct Gate<P> {
     waiting: BTreeMap<Item, (Tick, isize)>,
     /// Passes and copies of those inside, by place and hash.
     inside: HashMap<(Place, u64), (P, isize)>,
+    /// Places of all that has ever been let in: what comes back there is an edit of it, and no news.
+    entered: HashSet<Place>,
     /// What is made of an item and its pass.
     make: fn(Item, &P) -> Result<Item, String>,
     emitted: Emitted,
@@ -56,7 +57,13 @@ struct Gate<P> {
 
 impl<P> Gate<P> {
     fn new(make: fn(Item, &P) -> Result<Item, String>) -> Self {
-        Gate { waiting: BTreeMap::new(), inside: HashMap::new(), make, emitted: Emitted::default() }
+        Gate {
+            waiting: BTreeMap::new(),
+            inside: HashMap::new(),
+            entered: HashSet::new(),
+            make,
+            emitted: Emitted::default(),
+        }
     }
 
     /// Takes in what comes and goes before the gate.
@@ -84,9 +91,9 @@ impl<P> Gate<P> {
         }
     }
 
-    /// Forgets what waits: it is at work no more.
+    /// Forgets what waits and is new: it is at work no more.
     fn leave(&mut self, front: Tick) {
-        let left = std::mem::take(&mut self.waiting).into_iter();
+        let left = self.waiting.extract_if(.., |item, _| !self.entered.contains(&item.place));
         self.emitted.busy.extend(left.map(|(item, (since, _))| (Busy::with(&item), since.max(front), -1)));
     }
 
@@ -98,6 +105,7 @@ impl<P> Gate<P> {
             let (item, (_, net)) = next.remove_entry();
             self.emitted.busy.push((Busy::with(&item), at, -1));
             emit(&mut self.emitted, (self.make)(item.clone(), &pass), item.clone(), at, net);
+            self.entered.insert(item.place);
             self.inside.insert((item.place, item.hash()), (pass, net));
         }
     }
@@ -107,5 +115,31 @@ fn emit(emitted: &mut Emitted, made: Result<Item, String>, item: Item, at: Tick,
     match made {
         Ok(made) => emitted.items.push((made, at, net)),
         Err(reason) => emitted.rejected.push(((item, reason), at, net)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::item::Bytes;
+
+    fn item(root: u64, text: &str) -> Item {
+        Item { place: Place { root, lap: 0 }, bytes: Bytes::from(text.as_bytes().to_vec()) }
+    }
+
+    #[test]
+    fn a_gate_that_drains_leaves_what_is_new_and_lets_edits_in() {
+        let mut gate = Gate::new(|item, _| Ok(item));
+        let open = |gate: &mut Gate<()>| gate.open(1, &|_, _| Some(()));
+        gate.change(vec![(item(1, "tea"), 0, 1)]);
+        open(&mut gate);
+        gate.change(vec![(item(1, "tea"), 1, -1), (item(1, "milk"), 1, 1), (item(2, "new"), 1, 1)]);
+        gate.leave(1);
+        open(&mut gate);
+        let passed: Vec<_> = gate.emitted.items.iter().map(|(item, _, net)| (item.clone(), *net)).collect();
+        assert_eq!(passed, [(item(1, "tea"), 1), (item(1, "tea"), -1), (item(1, "milk"), 1)]);
+        // Nothing waits any more.
+        let busy: isize = gate.emitted.busy.iter().map(|(_, _, net)| net).sum();
+        assert_eq!((gate.waiting.len(), busy), (0, 0));
     }
 }

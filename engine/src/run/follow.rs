@@ -61,6 +61,8 @@ impl Reader {
                 let read = catch_unwind(AssertUnwindSafe(|| self.read(shared, source, &mut feed)));
                 let read = read.unwrap_or_else(|panic| self.send(Err(reason_of(panic.as_ref()).0)));
                 if read.is_err() {
+                    // The next run finds new places for what could not be kept.
+                    let _ = feed.break_off();
                     return;
                 }
             }

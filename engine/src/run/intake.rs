@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -87,20 +88,22 @@ impl Intake {
 impl Taken {
     fn go_on(&mut self, shared: &Shared, source: &mut Source, tick: Tick) -> bool {
         let any = self.take(shared, source, tick);
-        shared.stages[self.node].counts.wait(self.queue.len(), self.complete);
+        shared.stages[self.node].counts.wait(self.queue.len(), self.lowest.is_none());
         any
     }
 
     fn take(&mut self, shared: &Shared, source: &mut Source, tick: Tick) -> bool {
         let mut any = false;
-        if shared.stop.ending.is_draining() {
+        // An edit of what has been read to its end is taken in as a whole.
+        if shared.stop.ending.is_draining() && !self.complete {
             self.leave(source);
             return any;
         }
         loop {
-            any |= !self.queue.is_empty();
+            let before = self.queue.len();
             let through = self.empty_queue(shared, source, tick);
-            self.note_blocked(shared, !through);
+            any |= self.queue.len() < before;
+            self.note_blocked(shared, !through && !shared.paused.load(Relaxed));
             if !through {
                 // The edit is whole only with the rest of it.
                 self.set_mark(source, self.mark_at().or(Some(Place::of_row(self.node, 0))));

@@ -299,6 +299,7 @@ impl Learner {
         let open = !self.signals.ended.load(Relaxed);
         let update = Update { open, replayed, seconds: begin.elapsed().as_secs_f64() };
         self.diary.updated(&metrics, &update, &self.counted())?;
+        self.tell();
         let Train { validate_every, updates, .. } = self.settings;
         if metrics.step.is_multiple_of(validate_every) || metrics.step == updates { self.validate() } else { Ok(()) }
     }

@@ -4,8 +4,10 @@
 //! something must come from the page itself, which says so in a header that no other site can send.
 
 use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, LOCATION, SET_COOKIE};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_SECURITY_POLICY, COOKIE, HOST, LOCATION, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -30,7 +32,22 @@ pub(super) async fn guard(state: State, request: Request, next: Next) -> Respons
     if request.method() != Method::GET && !headers.contains_key(PAGE) {
         return refuse(StatusCode::FORBIDDEN, "only the page itself may ask for that");
     }
-    next.run(request).await
+    sealed(next.run(request).await)
+}
+
+/// The page takes nothing from elsewhere, and stands in no other site's frame, where people might click on what they do not see.
+fn sealed(mut answer: Response) -> Response {
+    for (name, value) in [
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
 }
 
 fn refuse(status: StatusCode, why: &'static str) -> Response {

@@ -1,7 +1,7 @@
 //! The newest board and what it says beside the one before, read once for all viewers.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Json;
@@ -33,13 +33,13 @@ pub(super) struct Latest(watch::Receiver<(Seen, String)>);
 impl Latest {
     /// Begins to look.
     pub(super) fn follow(out: PathBuf) -> Self {
-        let first = look(&out, &Board::default());
+        let first = look(&out, &Seen::default());
         let (send, latest) = watch::channel((first.clone(), text(&first)));
         tokio::spawn(async move {
             let mut before = first;
             while !send.is_closed() {
                 tokio::time::sleep(EVERY).await;
-                let seen = look(&out, &before.board);
+                let seen = look(&out, &before);
                 let text = text(&seen);
                 send.send_if_modified(|(shown, last)| {
                     let news = *last != text;
@@ -58,11 +58,14 @@ impl Latest {
     }
 }
 
-fn look(out: &std::path::Path, before: &Board) -> Seen {
+fn look(out: &Path, before: &Seen) -> Seen {
     match Board::read(out) {
+        // The run has not written a new one.
+        Ok(board) if board.written == before.board.written => {
+            Seen { elapsed_s: board.elapsed_s(), board, missing: None, flow: before.flow.clone() }
+        }
         Ok(board) => {
-            let since =
-                if before.written < board.written && before.began == board.began { before } else { &Board::default() };
+            let since = if before.board.began == board.began { &before.board } else { &Board::default() };
             let flow = Flow::between(since, &board);
             Seen { missing: None, elapsed_s: board.elapsed_s(), board, flow }
         }

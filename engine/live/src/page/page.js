@@ -4,6 +4,7 @@
 const $ = (id) => document.getElementById(id);
 const VIEWS = ["flow", "training", "records", "models"];
 let seen = null; // the newest board, as /api/board has it
+let refused = null; // why the run was not told what somebody wanted to tell it, until it is told something else
 
 /** An element: attributes, then children; functions are listeners. */
 function h(name, attributes = {}, ...children) {
@@ -58,10 +59,15 @@ function show(name) {
   if (seen) draw();
 }
 
+/** What must not be overlooked; nothing where there is none. */
+function alert(text) {
+  $("alert").hidden = !text;
+  $("alert").textContent = text;
+}
+
 function draw() {
   const { board, flow, missing, elapsed_s } = seen;
-  $("alert").hidden = !missing && !board.cause;
-  $("alert").textContent = missing ? `There is no run to be seen: ${missing}` : board.cause ?? "";
+  alert(missing ? `There is no run to be seen: ${missing}` : refused ?? board.cause ?? "");
   if (missing) return;
   $("name").textContent = board.name;
   document.title = `${board.name} · ${board.state}`;
@@ -192,9 +198,10 @@ async function drawTraining() {
   const { updates, planned, unused, shortened, skipped } = training;
   $("trained").textContent = `${count(updates)} of ${count(planned)} updates · ${count(unused)} pairs left over · ${count(shortened)} shortened · ${count(skipped.pairs)} skipped${skipped.first ? `, the first ${skipped.first}` : ""}`;
   if (curves.stage === stage && curves.updates === updates) return;
-  curves = { stage, updates };
   const logged = await ask(`/api/curves/${encodeURIComponent(stage)}`);
-  if (logged) $("curves").replaceChildren(...CHARTS.map(([title, names]) => chart(title, names.filter((name) => logged[name]).map((name) => [name, logged[name]]))).filter(Boolean));
+  if (!logged) return;
+  curves = { stage, updates };
+  $("curves").replaceChildren(...CHARTS.map(([title, names]) => chart(title, names.filter((name) => logged[name]).map((name) => [name, logged[name]]))).filter(Boolean));
 }
 
 function chart(title, lines) {
@@ -234,6 +241,7 @@ async function refreshLogs() {
 async function look() {
   const asked = ++found.asked;
   Object.assign(found, { log: $("log").value, text: $("text").value, entries: [], before: null });
+  chosen = { at: -1, number: -1 };
   if (found.log) await lookOn(asked, true);
 }
 async function lookOn(asked, first) {
@@ -274,7 +282,7 @@ function choose(at) {
   chosen = { at, number: entry.number };
   for (const button of $("list").querySelectorAll("button[data-at]")) button.setAttribute("aria-current", String(Number(button.dataset.at) === at));
   $("list").querySelector(`button[data-at="${at}"]`)?.scrollIntoView({ block: "nearest" });
-  $("shown").replaceChildren(...(entry.record?.response ? judged(entry.record) : pair(entry.record)));
+  $("shown").replaceChildren(...(entry.record?.response ? judged(entry.record) : pair(entry.record)).filter(Boolean));
 }
 
 /** A text in which what was searched for is marked. */
@@ -298,7 +306,7 @@ function pair(record) {
   return [
     h("h2", {}, `${record.dialogue}, turn ${record.turn + 1}: g = ${record.g}, case ${record.case}`),
     h("p", { class: "soft" }, `pair ${record.id} · profile ${record.profile}`),
-    ...byHand("veto", "Veto this pair", seen.board.vetoes, "vetoes", { pair: record.id }),
+    ...byHand("veto", "Veto this pair", seen.board.vetoes, { pair: record.id }),
     h("div", { class: "two" },
       h("div", {}, h("h2", {}, `Chosen (sample ${record.chosen_sample + 1}, ${record.chosen_model})`), h("div", { class: "text" }, marked(record.chosen))),
       h("div", {}, h("h2", {}, `Rejected (sample ${record.rejected_sample + 1}, ${record.rejected_model})`), h("div", { class: "text" }, marked(record.rejected)))),
@@ -313,19 +321,21 @@ function judged(record) {
     const rule = session.profile.constraints.find((other) => other.id === given.constraint);
     const place = { dialogue: session.dialogue, turn: session.turn, sample, constraint: given.constraint, response: text };
     return h("li", {}, marked(rule?.text ?? given.constraint), h("div", { class: "soft" }, `${verdict(given.satisfied)}, says ${given.by}${given.reason ? `: ${given.reason}` : ""}`),
-      ...byHand("correct", given.satisfied ? "It is violated" : "It is satisfied", seen.board.corrections, "corrections", { ...place, satisfied: !given.satisfied }));
+      [true, false].filter((other) => other !== given.satisfied).flatMap((other) => (seen.board.corrections ? byHand("correct", other ? "It is satisfied" : "It is violated", seen.board.corrections, { ...place, satisfied: other }) : [])));
   });
   return [
     h("h2", {}, `${session.dialogue}, turn ${session.turn + 1}, sample ${sample + 1}`),
     h("p", { class: "soft" }, `answered by ${model} · profile ${session.profile.id}`),
-    h("h2", {}, "Verdicts"), h("ol", { class: "rules" }, rules),
+    h("h2", {}, "Verdicts"), seen.board.corrections ? null : without("They can be overruled", "corrections"), h("ol", { class: "rules" }, rules),
     h("h2", {}, "Dialogue"), ...said([...session.history, { role: "user", content: turn.query }, { role: "assistant", content: text }]),
   ];
 }
 
+const without = (what, source) => h("p", { class: "soft" }, `${what} here where the pipeline has a source of the type “${source}” that reads a .jsonl file.`);
+
 /** A button that sets something right, or why there is none. */
-function byHand(what, label, file, source, row) {
-  if (!file) return what === "veto" ? [h("p", { class: "soft" }, `It can be vetoed here where the pipeline has a source of the type “${source}” that reads a .jsonl file.`)] : [];
+function byHand(what, label, file, row) {
+  if (!file) return [without("It can be vetoed", "vetoes")];
   const reason = h("input", { "aria-label": "Why", placeholder: "why" });
   const button = h("button", { type: "button", click: async () => {
     button.disabled = true;
@@ -356,8 +366,8 @@ async function tell(path, row) {
   }
 }
 async function steer(what) {
-  const why = await tell(`/api/steer/${what}`);
-  if (why) [$("alert").hidden, $("alert").textContent] = [false, why];
+  refused = await tell(`/api/steer/${what}`);
+  draw();
 }
 
 // Hands on keys and pointers.
@@ -389,7 +399,10 @@ $("text").addEventListener("input", () => [clearTimeout(typed), (typed = setTime
 $("search").addEventListener("submit", (event) => [event.preventDefault(), look()]);
 document.addEventListener("keydown", key);
 show(VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "flow");
-new EventSource("/api/events").addEventListener("message", (event) => {
+const events = new EventSource("/api/events");
+events.addEventListener("message", (event) => {
   seen = JSON.parse(event.data);
   draw();
 });
+// It is tried again by itself; until then what is shown is old.
+events.addEventListener("error", () => alert("Not connected: is `obvert ui` still there?"));

@@ -1,6 +1,6 @@
 //! Records of the run, to be looked through.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Json;
@@ -68,8 +68,9 @@ pub(super) async fn records(
 ) -> Result<Json<Page>, StatusCode> {
     let reader = state.reader(&log)?;
     let looked = tokio::task::spawn_blocking(move || {
-        let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-        reader.follow()?;
+        reader.write().unwrap_or_else(PoisonError::into_inner).follow()?;
+        // Many may search at once.
+        let reader = reader.read().unwrap_or_else(PoisonError::into_inner);
         let found = reader.search(&wanted.text, wanted.before, MOST, WITHIN)?;
         std::io::Result::Ok((found, reader.len()))
     });
@@ -79,30 +80,23 @@ pub(super) async fn records(
     Ok(Json(Page { records: found.records.into_iter().map(entry).collect(), before: found.before, all }))
 }
 
-/// `GET /api/records/{log}/{number}`
-pub(super) async fn record(
-    state: State,
-    Path((log, number)): Path<(String, usize)>,
-) -> Result<Json<Value>, StatusCode> {
-    let record = state.reader(&log)?.lock().unwrap_or_else(PoisonError::into_inner).record(number);
-    let record = record.ok().flatten().ok_or(StatusCode::NOT_FOUND)?;
-    Ok(Json(json(&log, &record)))
-}
-
 impl Shared {
-    fn reader(&self, log: &str) -> Result<Arc<Mutex<Reader>>, StatusCode> {
+    fn reader(&self, log: &str) -> Result<Arc<RwLock<Reader>>, StatusCode> {
         let known = all_logs(&self.site.out).into_iter().any(|(stage, record)| format!("{stage}.{record}") == log);
         if !known {
             return Err(StatusCode::NOT_FOUND);
         }
+        // What was read of an earlier run in the folder is void.
+        let began = self.latest.now().board.began.to_bits();
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Mutex::new(Reader::new(&self.site.out, log)));
-        Ok(Arc::clone(readers.entry(log.to_owned()).or_insert_with(new)))
+        readers.retain(|(of, _), _| *of == began);
+        let new = || Arc::new(RwLock::new(Reader::new(&self.site.out, log)));
+        Ok(Arc::clone(readers.entry((began, log.to_owned())).or_insert_with(new)))
     }
 }
 
 /// A record of a log, as JSON.
-pub(super) fn json(log: &str, record: &[u8]) -> Value {
+fn json(log: &str, record: &[u8]) -> Value {
     let shown = match log.rsplit_once('.') {
         Some((_, Judged::NAME)) => decode::<Judged>(record).map(|judged| serde_json::to_value(judged).ok()),
         Some((_, Pair::NAME)) => decode::<Pair>(record).map(|pair| serde_json::to_value(pair).ok()),

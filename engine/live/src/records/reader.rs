@@ -95,8 +95,9 @@ impl Reader {
 
     fn forget_before(&mut self, first: u64) {
         self.files = self.files.split_off(&first);
-        while self.entries.front().is_some_and(|entry| entry.file < first) {
+        while let Some(entry) = self.entries.front().copied().filter(|entry| entry.file < first) {
             self.entries.pop_front();
+            self.count(entry.hash, -i64::from(entry.copies));
             self.before += 1;
         }
     }
@@ -122,11 +123,21 @@ impl Reader {
             file.read_exact(&mut record)?;
             let hash = blake3::hash(&record).as_bytes().first_chunk().copied().map_or(0, u64::from_le_bytes);
             self.entries.push_back(Entry { file: number, at: at + HEAD as u64, bytes, copies, at_ms, hash });
-            *self.there.entry(hash).or_default() += i64::from(copies);
+            self.count(hash, i64::from(copies));
             at = next;
         }
         self.files.insert(number, at);
         Ok(())
+    }
+
+    /// So many copies of a record more or less; fewer than none where it came in a file that is gone.
+    fn count(&mut self, hash: u64, copies: i64) {
+        let there = self.there.get(&hash).copied().unwrap_or_default() + copies;
+        if there == 0 {
+            self.there.remove(&hash);
+        } else {
+            self.there.insert(hash, there);
+        }
     }
 
     /// Records that are there, of those that are known.

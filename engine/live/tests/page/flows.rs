@@ -1,13 +1,22 @@
 //! What people do with the page, by pointer and by keys, at any width, bright and dark.
 
 use std::fs;
+use std::time::Duration;
 
 use obvert_live::State;
+use tempfile::TempDir;
 
 use crate::browser::Browser;
 use crate::site::{board, page, run};
 
 const ESCAPE: &str = "\u{e00c}";
+
+/// Waits until the run is asked that.
+fn asked(out: &TempDir, what: &str) {
+    let file = out.path().join("state/asked").join(what);
+    let there = |_: &u32| file.exists() || (std::thread::sleep(Duration::from_millis(20)), false).1;
+    assert!((0..500).any(|n| there(&n)), "nobody asks to {what}");
+}
 
 #[test]
 fn a_run_is_seen_and_told_what_to_do() {
@@ -22,13 +31,12 @@ fn a_run_is_seen_and_told_what_to_do() {
     let headline = browser.value("document.getElementById('headline').textContent");
     assert!(headline.as_str().unwrap().contains("waits for model policy, asked by respond"), "{headline}");
     browser.click("#pause");
-    browser.wait_for("document.getElementById('alert').hidden");
-    assert!(out.path().join("state/asked/pause").exists());
+    asked(&out, "pause");
     // What the run writes is seen.
     board(out.path(), |board| board.state = State::Paused);
     browser.wait_for("document.getElementById('pause').textContent.startsWith('Resume')");
     browser.type_in("p");
-    browser.wait_for("document.getElementById('state').textContent === 'paused'");
+    asked(&out, "resume");
     board(out.path(), |board| (board.state, board.cause) = (State::Failed, Some("stage `judge`: no".into())));
     browser.wait_for("document.getElementById('alert').textContent === 'stage `judge`: no'");
     assert_eq!(browser.value("document.getElementById('pause').disabled"), true);
@@ -69,6 +77,8 @@ fn records_are_looked_through_and_set_right() {
     browser.wait_for("document.querySelector('#shown h2').textContent === 'd0, turn 1, sample 1'");
     browser.click("#shown .rules button");
     browser.wait_for("document.querySelector('#shown [role=status]').textContent.startsWith('Noted in')");
+    // A second thought takes the place of the first.
+    browser.click("#shown .rules button");
     let corrected: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(out.path().join("corrections.jsonl")).unwrap()).unwrap();
     let wanted = serde_json::json!({ "dialogue": "d0", "turn": 0, "sample": 0, "constraint": "tea", "satisfied": true, "reason": "", "response": "Only milk 0." });
@@ -116,8 +126,7 @@ fn nothing_sticks_out_at_any_width_bright_or_dark() {
     }
     assert_eq!(browser.console(), [""; 0]);
     // The test is able to fail.
-    browser.value(
-        "(document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"width: 2000px\">wide</p>'), true)",
-    );
+    let wide = "((wide) => (wide.append('wide'), (wide.style.width = '2000px'), document.querySelector('main').append(wide), true))(document.createElement('p'))";
+    browser.value(wide);
     assert_eq!(browser.value(STICKS_OUT), serde_json::json!(["P# wide"]));
 }
