@@ -5,7 +5,7 @@ mod verbs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// From system prompts to noise-free preference pairs and a trained adapter, in one incremental dataflow.
 #[derive(Parser)]
@@ -17,6 +17,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Make a folder with a pipeline that runs at once.
+    Init(verbs::init::Arguments),
     /// Run a pipeline; an interrupted run continues where it was.
     Run(verbs::run::Arguments),
     /// Show what a run does, as it changes: in a terminal, or once as lines.
@@ -85,6 +87,16 @@ enum Verb {
         /// The plugin library.
         library: PathBuf,
     },
+    /// Print a shell's completions, to be sourced by it.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages.
+    Man {
+        /// The folder of the pages.
+        folder: PathBuf,
+    },
     /// Fine-tune an adapter on a file of pairs.
     Train(Box<verbs::train::Arguments>),
     /// Print how much of a GPU's memory training a model takes; no GPU is needed.
@@ -118,6 +130,7 @@ fn main() -> ExitCode {
     end_with_the_reader();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let done = match Arguments::parse().verb {
+        Verb::Init(arguments) => verbs::init::init(&arguments),
         Verb::Run(arguments) => verbs::run::run(&arguments),
         Verb::Top(arguments) => verbs::top::top(&arguments),
         #[cfg(feature = "ui")]
@@ -136,6 +149,8 @@ fn main() -> ExitCode {
         Verb::New(what) => verbs::new::new(&what),
         Verb::Plugin(what) => verbs::plugin::plugin(&what),
         Verb::StageProcess { library } => verbs::stage_process(&library),
+        Verb::Completions { shell } => verbs::shell::completions(shell, Arguments::command()),
+        Verb::Man { folder } => verbs::shell::man(&folder, Arguments::command()),
         Verb::Train(arguments) => verbs::train::train(&arguments),
         Verb::Memory(arguments) => verbs::memory::memory(&arguments),
         Verb::Logprobs(arguments) => verbs::logprobs::run(&arguments),

@@ -289,3 +289,14 @@ fn validation_holds_out_whole_dialogues() {
     assert!([1, 3].contains(&updates.len()) && validations.len() == 1, "{}", ran.out);
     assert!(folder.path().join("out/best/adapter_model.safetensors").exists());
 }
+
+#[test]
+fn shells_and_man_know_the_verbs() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(done(folder.path(), &["completions", shell]).out.contains("preview"), "{shell}");
+    }
+    done(folder.path(), &["man", "pages"]);
+    let page = fs::read_to_string(folder.path().join("pages/obvert-steer.1")).unwrap();
+    assert!(page.contains("Pause, resume or drain a run"), "{page}");
+}

@@ -1,0 +1,163 @@
+//! `init`: a folder with a pipeline that runs at once. All of it is in the program: nothing is fetched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use super::Refused;
+
+/// Arguments of `init`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The folder: it is made, or is empty.
+    folder: PathBuf,
+    /// What is in it.
+    #[arg(long, value_enum, default_value_t)]
+    template: Template,
+    /// Address of the server, for the template `endpoint`.
+    #[arg(long, default_value = "http://localhost:8000/v1")]
+    base_url: String,
+    /// Its model, for the template `endpoint`.
+    #[arg(long, default_value = "policy")]
+    model: String,
+}
+
+/// What there is to begin with.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Template {
+    /// A tiny model answers, a program judges, what an answer violates is reversed, and the model learns from the pairs: no server, key or GPU.
+    #[default]
+    Quickstart,
+    /// Prompts of one's own through a server that speaks as OpenAI's does, to pairs.
+    Endpoint,
+    /// The same as the quickstart up to the pairs.
+    Pairs,
+    /// A file of pairs, and a model to train on them.
+    Train,
+    /// A folder of prompts that is followed: what changes is made anew, and nothing else.
+    Watch,
+}
+
+/// A file of a template: where it lies, and what is in it.
+type File = (PathBuf, Vec<u8>);
+
+/// The model of the quickstart.
+const MODEL: [(&str, &[u8]); 5] = [
+    ("config.json", include_bytes!("../../pipelines/quickstart/model/config.json")),
+    ("generation_config.json", include_bytes!("../../pipelines/quickstart/model/generation_config.json")),
+    ("model.safetensors", include_bytes!("../../pipelines/quickstart/model/model.safetensors")),
+    ("tokenizer.json", include_bytes!("../../pipelines/quickstart/model/tokenizer.json")),
+    ("tokenizer_config.json", include_bytes!("../../pipelines/quickstart/model/tokenizer_config.json")),
+];
+const PIPELINE: &str = include_str!("../../pipelines/quickstart.toml");
+const PROFILES: &str = include_str!("../../pipelines/quickstart/profiles.jsonl");
+const PERSONAS: &str = include_str!("../../pipelines/quickstart/personas.jsonl");
+const HELDOUT: &str = include_str!("../../pipelines/quickstart/heldout.jsonl");
+/// Stages of the quickstart that learn and examine, by the beginnings of their names.
+const LEARNING: [&str; 4] = ["stage.train", "stage.heldout", "stage.exam", "stage.scores"];
+/// Prompts in the folder that is followed.
+const FOLLOWED: usize = 12;
+
+/// Makes the folder.
+pub fn init(arguments: &Arguments) -> anyhow::Result<()> {
+    let folder = &arguments.folder;
+    if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Refused(format!("error: {} is there already, and not empty", folder.display())).into());
+    }
+    for (file, bytes) in files(arguments) {
+        let path = folder.join(file);
+        let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, bytes));
+        made.with_context(|| path.display().to_string())?;
+    }
+    println!("{}/ is ready.\n\n    cd {}", folder.display(), folder.display());
+    next(arguments.template).iter().for_each(|(command, why)| println!("    {command:<48} # {why}"));
+    Ok(())
+}
+
+fn files(arguments: &Arguments) -> Vec<File> {
+    let text = |file: &str, text: &str| (PathBuf::from(file), text.as_bytes().to_vec());
+    let world = || [text("quickstart/profiles.jsonl", PROFILES), text("quickstart/personas.jsonl", PERSONAS)];
+    let mut files: Vec<File> = match arguments.template {
+        Template::Quickstart => [text("pipeline.toml", PIPELINE), text("quickstart/heldout.jsonl", HELDOUT)]
+            .into_iter()
+            .chain(world())
+            .chain(model())
+            .collect(),
+        Template::Pairs => {
+            [text("pipeline.toml", &without_learning())].into_iter().chain(world()).chain(model()).collect()
+        }
+        Template::Watch => watched(),
+        Template::Train => [text("pairs.jsonl", include_str!("init/pairs.jsonl"))].into_iter().chain(model()).collect(),
+        Template::Endpoint => endpoint(arguments),
+    };
+    files.push(text(".gitignore", "/runs\n"));
+    files
+}
+
+fn model() -> impl Iterator<Item = File> {
+    MODEL.into_iter().map(|(file, bytes)| (Path::new("quickstart/model").join(file), bytes.to_vec()))
+}
+
+/// The quickstart's pipeline, paragraph by paragraph, without what comes after the pairs.
+fn without_learning() -> String {
+    let learns = |paragraph: &str| LEARNING.iter().any(|table| paragraph.contains(&format!("[{table}")));
+    let kept: Vec<&str> = PIPELINE.split("\n\n").filter(|paragraph| !learns(paragraph)).collect();
+    kept.join("\n\n").replace("name = \"quickstart\"", "name = \"pairs\"")
+}
+
+/// The same from a folder of prompts, each in a file of its own.
+fn watched() -> Vec<File> {
+    let pipeline = without_learning()
+        .replace("name = \"pairs\"", "name = \"watch\"")
+        .replace("quickstart/profiles.jsonl", "prompts");
+    let prompt = |(at, row): (usize, &str)| {
+        (PathBuf::from(format!("prompts/{:02}.jsonl", at + 1)), format!("{row}\n").into_bytes())
+    };
+    let prompts = PROFILES.lines().take(FOLLOWED).enumerate().map(prompt);
+    let others = [("pipeline.toml", pipeline.as_str()), ("quickstart/personas.jsonl", PERSONAS)];
+    let others = others.map(|(file, text)| (PathBuf::from(file), text.as_bytes().to_vec()));
+    others.into_iter().chain(prompts).chain(model()).collect()
+}
+
+fn endpoint(arguments: &Arguments) -> Vec<File> {
+    let filled = include_str!("init/endpoint.toml.txt")
+        .replace("@BASE_URL@", &arguments.base_url)
+        .replace("@MODEL@", &arguments.model);
+    let files = [
+        ("pipeline.toml", filled.as_str()),
+        ("profiles.jsonl", include_str!("init/profiles.jsonl")),
+        ("personas.jsonl", include_str!("init/personas.jsonl")),
+        ("corrections.jsonl", ""),
+        ("vetoes.jsonl", ""),
+    ];
+    files.map(|(file, text)| (PathBuf::from(file), text.as_bytes().to_vec())).into()
+}
+
+/// What to do in the folder, and why.
+fn next(template: Template) -> &'static [(&'static str, &'static str)] {
+    match template {
+        Template::Quickstart => &[
+            ("obvert run pipeline.toml", "a minute on two cores; ends with a report"),
+            ("obvert ui", "beside it: the run in the browser"),
+        ],
+        Template::Pairs => &[
+            ("obvert run pipeline.toml", "pairs in runs/pairs/pairs, in TRL's format and others"),
+            ("obvert export runs/pairs/pairs --to trl --out trl", "checked by TRL's rules, with a configuration"),
+        ],
+        Template::Train => &[(
+            "obvert train --model quickstart/model --pairs pairs.jsonl --out adapter --lr 4e-3",
+            "an adapter in PEFT's format",
+        )],
+        Template::Watch => &[
+            ("obvert run pipeline.toml --watch", "until Ctrl-C; edit a file in prompts/ meanwhile"),
+            ("tail -f runs/watch/pairs/changes.jsonl", "what an edit takes away and adds"),
+        ],
+        Template::Endpoint => &[
+            ("obvert doctor pipeline.toml", "is the server there, and what can it do?"),
+            ("obvert test pipeline.toml", "needs no server"),
+            ("obvert run pipeline.toml", "pairs in runs/endpoint/pairs, in TRL's format and others"),
+        ],
+    }
+}

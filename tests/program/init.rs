@@ -1,0 +1,51 @@
+//! Folders to begin with: what `init` makes runs at once.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::common::{counts, done, obvert, rows};
+
+fn made(template: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = done(folder.path(), &["init", "demo", "--template", template]);
+    assert!(ran.out.contains("cd demo"), "{}", ran.out);
+    folder
+}
+
+#[test]
+fn every_template_is_sound_and_its_tests_hold() {
+    for template in ["quickstart", "endpoint", "pairs", "watch"] {
+        let folder = made(template);
+        let demo = folder.path().join("demo");
+        assert!(done(&demo, &["check", "pipeline.toml"]).out.contains("no errors"), "{template}");
+        assert!(done(&demo, &["test", "pipeline.toml"]).out.starts_with("ok"), "{template}");
+    }
+}
+
+#[test]
+fn pairs_are_made_of_a_folder_and_a_model_is_trained_on_them() {
+    let folder = made("watch");
+    let demo = folder.path().join("demo");
+    let ran = done(&demo, &["run", "pipeline.toml"]);
+    assert_eq!(counts(&ran, "profiles")[0], 12);
+    assert!(rows(&demo.join("runs/watch/pairs/pairs.jsonl")).len() > 100, "{}", ran.out);
+    let folder = made("train");
+    let demo = folder.path().join("demo");
+    // As `init` says, but for the length.
+    let train = "train --model quickstart/model --pairs pairs.jsonl --out adapter --lr 4e-3";
+    assert!(done(folder.path(), &["init", "again", "--template", "train"]).out.contains(train));
+    done(&demo, &train.split(' ').collect::<Vec<_>>());
+    assert!(demo.join("adapter/adapter_model.safetensors").exists());
+}
+
+#[test]
+fn the_endpoint_is_the_one_that_is_named_and_nothing_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["init", "demo", "--template", "endpoint", "--base-url", "http://tea:9/v1", "--model", "milk"];
+    done(folder.path(), &arguments);
+    let pipeline = fs::read_to_string(folder.path().join("demo/pipeline.toml")).unwrap();
+    assert!(pipeline.contains("base_url = \"http://tea:9/v1\"\nmodel = \"milk\"") && !pipeline.contains('@'));
+    let again = obvert(folder.path(), &arguments);
+    assert!(again.code == 2 && again.err.contains("demo is there already, and not empty"), "{}", again.err);
+}
