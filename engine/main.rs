@@ -11,6 +11,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 #[derive(Parser)]
 #[command(name = "obvert", version)]
 struct Arguments {
+    /// How it says what is going on.
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log: verbs::said::Said,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -126,12 +129,12 @@ fn end_with_the_reader() {
 
 /// Exit codes: 0 done, 1 failed while running, 2 wrong usage or pipeline.
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("OBVERT_LOG").unwrap_or_else(|_| "warn".into());
     end_with_the_reader();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    let done = match Arguments::parse().verb {
+    let Arguments { log, verb } = Arguments::parse();
+    log.begin();
+    let done = match verb {
         Verb::Init(arguments) => verbs::init::init(&arguments),
-        Verb::Run(arguments) => verbs::run::run(&arguments),
+        Verb::Run(arguments) => verbs::run::run(&arguments, log),
         Verb::Top(arguments) => verbs::top::top(&arguments),
         #[cfg(feature = "ui")]
         Verb::Ui(arguments) => verbs::ui::ui(&arguments),

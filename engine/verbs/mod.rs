@@ -17,6 +17,7 @@ mod pairs;
 pub mod plugin;
 pub mod preview;
 pub mod run;
+pub mod said;
 pub mod shell;
 mod tapped;
 pub mod test;

@@ -17,6 +17,7 @@ use obvert_engine::{Beside, Options, Outcome, Progress, Steering};
 use obvert_eval::table::Table;
 use obvert_live::{Reporter, Run};
 
+use super::said::Said;
 use super::{Trust, beside};
 
 use pages::Pages;
@@ -55,15 +56,15 @@ pub struct Arguments {
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs a pipeline.
-pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let steering = Steering::default();
-    end_on_ctrl_c(&steering)?;
+pub fn run(arguments: &Arguments, said: Said) -> anyhow::Result<()> {
+    let asked = Asked { arguments, said, steering: Steering::default() };
+    end_on_ctrl_c(&asked.steering)?;
     let place = arguments.place();
     let read = Read::new(&place)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&read.plan.name));
     match arguments.seeds {
-        Some(seeds) => seeds::run(arguments, seeds, &read.plan, &out, &steering),
-        None => once(arguments, &place, read, &out, &steering).map(drop),
+        Some(seeds) => seeds::run(&asked, seeds, &read.plan, &out),
+        None => once(&asked, &place, read, &out).map(drop),
     }
 }
 
@@ -73,6 +74,13 @@ impl Arguments {
     }
 }
 
+/// What was asked for, and by what it is steered.
+struct Asked<'a> {
+    arguments: &'a Arguments,
+    said: Said,
+    steering: Steering,
+}
+
 /// What was run, and how it ended.
 struct Ended {
     read: Read,
@@ -80,25 +88,20 @@ struct Ended {
 }
 
 /// Runs what was read, into a folder, with its pages and the account; nothing comes of a process that helps another.
-fn once(
-    arguments: &Arguments,
-    place: &Place,
-    read: Read,
-    out: &Path,
-    steering: &Steering,
-) -> anyhow::Result<Option<Ended>> {
+fn once(asked: &Asked<'_>, place: &Place, read: Read, out: &Path) -> anyhow::Result<Option<Ended>> {
+    let arguments = asked.arguments;
     std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let out = out.canonicalize()?;
     let mut part = arguments.beside.start()?;
     let first = part.index == 0;
     let (read, outcome) = match part.seat() {
-        None if arguments.watch => followed(arguments, place, read, &out, steering)?,
+        None if arguments.watch => followed(asked, place, read, &out)?,
         seat => {
             let pipeline = serde_json::to_vec(&(&read.text, &place.set))?;
             let beside = seat.map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
             let mut options = Options::new(out.clone());
-            (options.steering, options.watch) = (steering.clone(), arguments.watch);
-            let outcome = run_once(arguments, &read, &options, beside, first)?;
+            (options.steering, options.watch) = (asked.steering.clone(), arguments.watch);
+            let outcome = run_once(asked, &read, &options, beside, first)?;
             (read, outcome)
         }
     };
@@ -114,9 +117,8 @@ fn once(
     let partial = "This run was drained: rows and dialogues that had not been let in are not part of it. The same command goes on with them.";
     let note = ended.outcome.drained.then(|| partial.to_owned());
     ended.pages(&arguments.pipeline, &out, BTreeMap::new(), note).write()?;
-    account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
-    if ended.outcome.drained {
-        println!("drained: what was not let in is left; run the same command again to go on with it");
+    if asked.said != Said::Quiet {
+        account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
     }
     Ok(Some(ended))
 }
@@ -136,20 +138,14 @@ impl Ended {
 }
 
 /// Runs what is at a place, and again whenever it has become another, until Ctrl-C; what ran last, and how it ended.
-fn followed(
-    arguments: &Arguments,
-    place: &Place,
-    mut read: Read,
-    out: &Path,
-    steering: &Steering,
-) -> anyhow::Result<(Read, Outcome)> {
+fn followed(asked: &Asked<'_>, place: &Place, mut read: Read, out: &Path) -> anyhow::Result<(Read, Outcome)> {
     let mut before: Option<Read> = None;
     loop {
         let mut options = Options::new(out.to_owned());
-        let steering = Steering { renew: Arc::default(), ..steering.clone() };
+        let steering = Steering { renew: Arc::default(), ..asked.steering.clone() };
         (options.steering, options.watch) = (steering.clone(), true);
         let watcher = Watcher::start(place, &read, Arc::clone(&steering.renew));
-        match (run_once(arguments, &read, &options, None, true), before.take()) {
+        match (run_once(asked, &read, &options, None, true), before.take()) {
             (Ok(outcome), _) if outcome.drained || steering.interrupt.load(Relaxed) => return Ok((read, outcome)),
             (Ok(_), _) => {
                 if let Some(next) = watcher.next() {
@@ -179,7 +175,7 @@ fn end_on_ctrl_c(steering: &Steering) -> anyhow::Result<()> {
 
 /// Runs what was read of the pipeline, to its end or until it is to be renewed.
 fn run_once(
-    arguments: &Arguments,
+    Asked { arguments, said, .. }: &Asked<'_>,
     read: &Read,
     options: &Options,
     beside: Option<Beside>,
@@ -200,7 +196,7 @@ fn run_once(
     options.observers = reporter.as_ref().map(Reporter::observers);
     let show = |progress: Progress| {
         if let Some(reporter) = &mut reporter {
-            display.show(progress.clone());
+            display.show(progress.clone(), *said);
             reporter.start(progress);
         }
     };

@@ -300,3 +300,22 @@ fn shells_and_man_know_the_verbs() {
     let page = fs::read_to_string(folder.path().join("pages/obvert-steer.1")).unwrap();
     assert!(page.contains("Pause, resume or drain a run"), "{page}");
 }
+
+#[test]
+fn logs_are_for_people_or_for_programs_or_errors_alone() {
+    let folder = crate::slow::prepared();
+    let run = |log: &str, out: &str| done(folder.path(), &["run", "slow.toml", "--out", out, "--log", log]);
+    let said = run("json", "a").err;
+    let events: Vec<Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
+    let last = events.iter().rfind(|event| event["target"] == "progress" && event["stage"] == "profiles");
+    assert_eq!(
+        last.map(|event| (event["inputs"].clone(), event["level"].clone())),
+        Some((10.into(), "INFO".into())),
+        "{said}"
+    );
+    let quiet = run("quiet", "b");
+    assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
+    let text = run("text", "c");
+    assert!(text.err.contains("s  profiles 10>10") && text.out.contains("everything is in"), "{}", text.err);
+}

@@ -27,6 +27,9 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     if let Some(set) = found.pairs.values().find(|set| set.summary.pairs > 0) {
         println!("try      obvert train --model FOLDER_OR_GGUF --pairs {} --out DIR", set.folder.display());
     }
+    if outcome.drained {
+        println!("drained: what was not let in is left; run the same command again to go on with it");
+    }
     println!("or       edit an input of {} and run it again: what does not depend on it is kept", pipeline.display());
 }
 

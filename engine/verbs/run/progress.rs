@@ -1,4 +1,4 @@
-//! What is going on while a pipeline runs: a bar per stage on a terminal, else a line every few seconds.
+//! What is going on while a pipeline runs: a bar per stage on a terminal, else a line every few seconds, or an event of each stage.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use obvert_engine::{Progress, StageCount};
+
+use crate::verbs::said::{PROGRESS, Said};
 
 /// Between two looks at the figures.
 const EVERY: Duration = Duration::from_millis(100);
@@ -23,11 +25,17 @@ pub(super) struct Display {
 
 impl Display {
     /// Shows the figures until the end.
-    pub(super) fn show(&self, progress: Progress) {
+    pub(super) fn show(&self, progress: Progress, said: Said) {
         let done = Arc::clone(&self.done);
-        let terminal = std::io::stderr().is_terminal();
-        let thread =
-            std::thread::spawn(move || if terminal { bars(&progress, &done) } else { lines(&progress, &done) });
+        let shows: fn(&Progress, &AtomicBool) = match said {
+            Said::Quiet => return,
+            Said::Json => |progress, done| now_and_then(progress, done, |_, stages| events(stages)),
+            Said::Text if std::io::stderr().is_terminal() => bars,
+            Said::Text => |progress, done| {
+                now_and_then(progress, done, |at, stages| eprintln!("{:>4}s  {}", at.as_secs(), line(stages)));
+            },
+        };
+        let thread = std::thread::spawn(move || shows(&progress, &done));
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     }
 
@@ -40,14 +48,23 @@ impl Display {
     }
 }
 
-fn lines(progress: &Progress, done: &AtomicBool) {
+/// Says something every few seconds.
+fn now_and_then(progress: &Progress, done: &AtomicBool, say: impl Fn(Duration, &[StageCount])) {
     let (begin, mut shown) = (Instant::now(), Duration::ZERO);
     while !done.load(Relaxed) {
         std::thread::sleep(EVERY);
         if begin.elapsed() >= shown + LINES {
             shown = begin.elapsed();
-            eprintln!("{:>4}s  {}", shown.as_secs(), line(&progress.stages()));
+            say(shown, &progress.stages());
         }
+    }
+}
+
+/// An event for each stage that has begun.
+fn events(stages: &[StageCount]) {
+    for stage in stages.iter().filter(|stage| stage.inputs > 0) {
+        let StageCount { name, inputs, done, rejected, outputs, calls, memo_hits, .. } = stage;
+        tracing::info!(target: PROGRESS, stage = name, inputs, done, rejected, records = outputs, calls, memo = memo_hits);
     }
 }
 

@@ -4,22 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use obvert_engine::Steering;
 use obvert_engine::pipeline::Plan;
 use obvert_eval::table::{Row, Table, table};
 use obvert_stages::Examined;
 use obvert_stages::output::{table::markdown, write_atomically};
 
-use super::{Arguments, Ended, Read, once};
+use super::{Arguments, Asked, Ended, Read, once};
 
 /// Runs the pipeline with the seeds 1 to N, and leaves the table of their scores.
-pub(super) fn run(
-    arguments: &Arguments,
-    seeds: u64,
-    plan: &Plan,
-    out: &Path,
-    steering: &Steering,
-) -> anyhow::Result<()> {
+pub(super) fn run(asked: &Asked<'_>, seeds: u64, plan: &Plan, out: &Path) -> anyhow::Result<()> {
+    let arguments = asked.arguments;
     if !plan.stages.iter().any(|stage| stage.kind == "scores") {
         bail!("`--seeds` puts the scores of a stage `scores` side by side, and the pipeline has none");
     }
@@ -30,7 +24,7 @@ pub(super) fn run(
         println!("\nseed {seed} of {seeds}");
         let mut place = arguments.place();
         place.set.push(format!("run.seed={seed}"));
-        let ended = once(arguments, &place, Read::new(&place)?, &out.join(format!("seed-{seed}")), steering)?;
+        let ended = once(asked, &place, Read::new(&place)?, &out.join(format!("seed-{seed}")))?;
         if let Some(ended) = ended {
             anyhow::ensure!(!ended.outcome.drained, "drained; run the same command again to continue");
             ended.read.findings.lock().scores.iter().for_each(|(stage, examined)| scores.add(stage, examined));
