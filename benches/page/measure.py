@@ -97,8 +97,8 @@ class Browser:
         script = f"""
             const done = arguments[0], begin = performance.now();
             {act};
-            const look = () => ({there}) ? requestAnimationFrame(() => done(performance.now() - begin)) : setTimeout(look, 1);
-            look();
+            const wait = () => ({there}) ? requestAnimationFrame(() => done(performance.now() - begin)) : setTimeout(wait, 1);
+            wait();
         """
         return self.ask("/execute/async", {"script": script, "args": []})
 
