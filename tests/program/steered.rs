@@ -98,3 +98,42 @@ fn what_a_stage_makes_is_seen_while_somebody_looks() {
     // A run that is over makes nothing.
     assert_eq!(done(folder.path(), &["tap", "respond", "out"]).out, "");
 }
+
+/// However much more there is to read: rows that wait for credit, and those that nobody has read yet.
+#[test]
+fn a_drained_run_reads_no_further() {
+    let pipeline = r#"
+name = "slow"
+[run]
+records = 2
+[model.policy]
+kind = "scripted"
+latency_ms = 20
+log = "calls.log"
+[[model.policy.rule]]
+match = "."
+reply = "Well."
+[stage.profiles]
+type = "profiles"
+path = "profiles.jsonl"
+[stage.reverse]
+type = "reverse"
+from = "profiles"
+model = "policy"
+"#;
+    let profile = |n: u32| {
+        let constraint = serde_json::json!({ "id": "c", "text": format!("Mention {n}.") });
+        serde_json::json!({ "id": n.to_string(), "description": "", "constraints": [constraint] }).to_string() + "\n"
+    };
+    let profiles: String = (0..20_000).map(profile).collect();
+    let folder = crate::common::folder(&[("slow.toml", pipeline), ("profiles.jsonl", &profiles)]);
+    let mut child = start(folder.path());
+    wait_for(&mut child, &folder.path().join("calls.log"), 5);
+    wait_until(&mut child, folder.path(), "running");
+    done(folder.path(), &["steer", "drain", "out"]);
+    assert!(child.wait().unwrap().success());
+    let top = done(folder.path(), &["top", "out"]).out;
+    let taken: u32 =
+        top.lines().find_map(|line| line.strip_prefix("profiles")?.split_whitespace().next()?.parse().ok()).unwrap();
+    assert!(top.starts_with("slow: drained") && (1..2_000).contains(&taken), "{top}");
+}

@@ -32,6 +32,8 @@ struct Taken {
     mark: Option<Busy>,
     /// Whether it has been read once.
     complete: bool,
+    /// The run drains, and the rest of it is left.
+    left: bool,
     /// Up to when its waiting for credit is counted, while it waits.
     blocked: Option<Instant>,
 }
@@ -49,6 +51,7 @@ impl Intake {
                 lowest: Some(Place::of_row(source.node, 0)),
                 mark: None,
                 complete: false,
+                left: false,
                 blocked: None,
             };
             taken.set_mark(source, taken.lowest);
@@ -95,7 +98,8 @@ impl Taken {
     fn take(&mut self, shared: &Shared, source: &mut Source, tick: Tick) -> bool {
         let mut any = false;
         // An edit of what has been read to its end is taken in as a whole.
-        if shared.stop.ending.is_draining() && !self.complete {
+        self.left |= shared.stop.ending.is_draining() && !self.complete;
+        if self.left {
             self.leave(source);
             return any;
         }
