@@ -43,11 +43,9 @@ pub struct RunContext {
 }
 
 impl RunContext {
-    /// Where the stage puts its files: the run's folder, or one of its own where the plan has several of its type.
+    /// Where the stage puts its files.
     pub fn folder(&self) -> PathBuf {
-        let kind = self.plan.stages.iter().find(|stage| stage.name == self.stage).map(|stage| &stage.kind);
-        let alike = self.plan.stages.iter().filter(|stage| Some(&stage.kind) == kind).count();
-        if alike > 1 { self.out.join(&self.stage) } else { self.out.clone() }
+        self.out.join(self.plan.folder(&self.stage))
     }
 }
 

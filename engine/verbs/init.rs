@@ -77,62 +77,65 @@ pub fn init(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn files(arguments: &Arguments) -> Vec<File> {
-    let text = |file: &str, text: &str| (PathBuf::from(file), text.as_bytes().to_vec());
-    let world = || [text("quickstart/profiles.jsonl", PROFILES), text("quickstart/personas.jsonl", PERSONAS)];
-    let mut files: Vec<File> = match arguments.template {
-        Template::Quickstart => [text("pipeline.toml", PIPELINE), text("quickstart/heldout.jsonl", HELDOUT)]
-            .into_iter()
-            .chain(world())
-            .chain(model())
-            .collect(),
-        Template::Pairs => {
-            [text("pipeline.toml", &without_learning())].into_iter().chain(world()).chain(model()).collect()
+    let personas = || text("quickstart/personas.jsonl", PERSONAS);
+    let world = || [text("quickstart/profiles.jsonl", PROFILES), personas()];
+    let mut files = vec![text(".gitignore", "/runs\n")];
+    match arguments.template {
+        Template::Quickstart => {
+            files.extend([text("pipeline.toml", PIPELINE), text("quickstart/heldout.jsonl", HELDOUT)]);
+            files.extend(world());
         }
-        Template::Watch => watched(),
-        Template::Train => [text("pairs.jsonl", include_str!("init/pairs.jsonl"))].into_iter().chain(model()).collect(),
-        Template::Endpoint => endpoint(arguments),
-    };
-    files.push(text(".gitignore", "/runs\n"));
+        Template::Pairs => {
+            files.push(text("pipeline.toml", &without_learning("pairs")));
+            files.extend(world());
+        }
+        Template::Watch => {
+            files.extend([text("pipeline.toml", &watched()), personas()]);
+            files.extend(prompts());
+        }
+        Template::Train => files.push(text("pairs.jsonl", include_str!("init/pairs.jsonl"))),
+        Template::Endpoint => files.extend(endpoint(arguments)),
+    }
+    if arguments.template != Template::Endpoint {
+        files.extend(MODEL.map(|(file, bytes)| (Path::new("quickstart/model").join(file), bytes.to_vec())));
+    }
     files
 }
 
-fn model() -> impl Iterator<Item = File> {
-    MODEL.into_iter().map(|(file, bytes)| (Path::new("quickstart/model").join(file), bytes.to_vec()))
+fn text(file: impl Into<PathBuf>, text: &str) -> File {
+    (file.into(), text.as_bytes().to_vec())
 }
 
 /// The quickstart's pipeline, paragraph by paragraph, without what comes after the pairs.
-fn without_learning() -> String {
+fn without_learning(name: &str) -> String {
     let learns = |paragraph: &str| LEARNING.iter().any(|table| paragraph.contains(&format!("[{table}")));
     let kept: Vec<&str> = PIPELINE.split("\n\n").filter(|paragraph| !learns(paragraph)).collect();
-    kept.join("\n\n").replace("name = \"quickstart\"", "name = \"pairs\"")
+    kept.join("\n\n").replace("name = \"quickstart\"", &format!("name = \"{name}\""))
 }
 
-/// The same from a folder of prompts, each in a file of its own.
-fn watched() -> Vec<File> {
-    let pipeline = without_learning()
-        .replace("name = \"pairs\"", "name = \"watch\"")
-        .replace("quickstart/profiles.jsonl", "prompts");
-    let prompt = |(at, row): (usize, &str)| {
-        (PathBuf::from(format!("prompts/{:02}.jsonl", at + 1)), format!("{row}\n").into_bytes())
-    };
-    let prompts = PROFILES.lines().take(FOLLOWED).enumerate().map(prompt);
-    let others = [("pipeline.toml", pipeline.as_str()), ("quickstart/personas.jsonl", PERSONAS)];
-    let others = others.map(|(file, text)| (PathBuf::from(file), text.as_bytes().to_vec()));
-    others.into_iter().chain(prompts).chain(model()).collect()
+/// The same from a folder of prompts.
+fn watched() -> String {
+    without_learning("watch").replace("quickstart/profiles.jsonl", "prompts")
 }
 
-fn endpoint(arguments: &Arguments) -> Vec<File> {
+/// Each in a file of its own.
+fn prompts() -> impl Iterator<Item = File> {
+    let rows = PROFILES.lines().take(FOLLOWED).enumerate();
+    rows.map(|(at, row)| text(format!("prompts/{:02}.jsonl", at + 1), &format!("{row}\n")))
+}
+
+fn endpoint(arguments: &Arguments) -> [File; 5] {
     let filled = include_str!("init/endpoint.toml.txt")
         .replace("@BASE_URL@", &arguments.base_url)
         .replace("@MODEL@", &arguments.model);
-    let files = [
+    [
         ("pipeline.toml", filled.as_str()),
         ("profiles.jsonl", include_str!("init/profiles.jsonl")),
         ("personas.jsonl", include_str!("init/personas.jsonl")),
         ("corrections.jsonl", ""),
         ("vetoes.jsonl", ""),
-    ];
-    files.map(|(file, text)| (PathBuf::from(file), text.as_bytes().to_vec())).into()
+    ]
+    .map(|(file, content)| text(file, content))
 }
 
 /// What to do in the folder, and why.

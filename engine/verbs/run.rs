@@ -186,7 +186,6 @@ fn run_once(
     let display = Display::default();
     let told = Run {
         plan: plan.clone(),
-        pipeline: arguments.pipeline.clone(),
         out: options.out.clone(),
         findings: read.findings.clone(),
         steering: options.steering.clone(),

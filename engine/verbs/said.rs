@@ -9,9 +9,9 @@ pub enum Said {
     /// For people: bars on a terminal, else lines; warnings.
     #[default]
     Text,
-    /// For programs: a JSON object a line, with the stage and the record that it is about; progress, too.
+    /// For programs: a JSON object a line; progress, too.
     Json,
-    /// Errors alone, and no account at the end.
+    /// Errors alone, and no account at the end of a run.
     Quiet,
 }
 

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use obvert_live::{Ask, Board, Flow, ask, figures};
 
 use super::Refused;
@@ -34,21 +34,12 @@ pub struct Tap {
 /// Arguments of `steer`.
 #[derive(clap::Args)]
 pub struct Steer {
-    /// What the run is to do.
-    what: What,
+    /// `pause`: let in no row and no dialogue and begin no call, until it is told to `resume`. `drain`: finish what is under way, as if the
+    /// sources ended where they are, and end.
+    #[arg(value_parser = PossibleValuesParser::new(Ask::ALL.map(Ask::name)).try_map(|name| Ask::named(&name).ok_or("unknown")))]
+    what: Ask,
     /// Folder of the results; by default that of the run in `runs` that was heard of last.
     folder: Option<PathBuf>,
-}
-
-/// What a run can be told.
-#[derive(Clone, Copy, ValueEnum)]
-enum What {
-    /// Let in no row and no dialogue and begin no call, until it is resumed.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Finish what is under way, as if the sources ended where they are, and end.
-    Drain,
 }
 
 /// Shows the figures.
@@ -85,12 +76,7 @@ pub fn steer(arguments: &Steer) -> anyhow::Result<()> {
     if !board.state.goes_on() {
         return Err(Refused(format!("error: {}: the run is over", folder.display())).into());
     }
-    let what = match arguments.what {
-        What::Pause => Ask::Pause,
-        What::Resume => Ask::Resume,
-        What::Drain => Ask::Drain,
-    };
-    ask(&folder, what).with_context(|| folder.display().to_string())
+    ask(&folder, arguments.what).with_context(|| folder.display().to_string())
 }
 
 fn board(folder: &Path) -> anyhow::Result<Board> {

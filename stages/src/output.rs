@@ -25,6 +25,7 @@ pub mod train_log;
 
 pub use side_by_side::side_by_side;
 pub use summary::{CASES, Case, PairsSummary, Tally, summary};
+pub use template::duration;
 
 use std::path::{Path, PathBuf};
 

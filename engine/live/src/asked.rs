@@ -28,6 +28,11 @@ impl Ask {
             Ask::Drain => "drain",
         }
     }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Ask::ALL.into_iter().find(|ask| ask.name() == name)
+    }
 }
 
 fn folder(out: &Path) -> PathBuf {

@@ -22,10 +22,6 @@ const RECENT: usize = 50;
 pub struct Board {
     /// The pipeline's name.
     pub name: String,
-    /// Its file, as it was given.
-    pub pipeline: PathBuf,
-    /// The first process of the run.
-    pub process: u32,
     /// When the run began: Unix time, in seconds.
     pub began: f64,
     /// When this was written, likewise.
@@ -42,8 +38,6 @@ pub struct Board {
     pub models: Vec<ModelCount>,
     /// By the stage that trains.
     pub trainings: BTreeMap<String, Training>,
-    /// Pairs in each sink of pairs.
-    pub pairs: BTreeMap<String, u64>,
     /// Files of JSON lines that people add to, where the pipeline reads such: pairs that are not to be used.
     pub vetoes: Option<PathBuf>,
     /// Verdicts in the place of the judge's.
@@ -74,6 +68,20 @@ pub enum State {
 }
 
 impl State {
+    /// What people call it, and the board.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Paused => "paused",
+            State::Draining => "draining",
+            State::Done => "done",
+            State::Drained => "drained",
+            State::Interrupted => "interrupted",
+            State::Failed => "failed",
+            State::Lost => "lost",
+        }
+    }
+
     /// Whether more is to come.
     pub fn goes_on(self) -> bool {
         matches!(self, State::Running | State::Paused | State::Draining)
@@ -127,7 +135,6 @@ impl Board {
         let stages = plan.stages.iter().zip(progress.stages()).map(|(stage, count)| place(plan, stage, count));
         Board {
             name: plan.name.clone(),
-            process: std::process::id(),
             workers: plan.run.workers,
             written: now(),
             stages: stages.collect(),
@@ -135,7 +142,6 @@ impl Board {
             trainings: trainings(plan, found),
             vetoes: lines_of(plan, "vetoes"),
             corrections: lines_of(plan, "corrections"),
-            pairs: found.pairs.iter().map(|(stage, set)| (stage.clone(), set.summary.pairs)).collect(),
             ..Board::default()
         }
     }
@@ -179,8 +185,6 @@ fn lines_of(plan: &Plan, kind: &str) -> Option<PathBuf> {
 }
 
 fn trainings(plan: &Plan, found: &Found) -> BTreeMap<String, Training> {
-    // As `RunContext::folder` has it.
-    let several = plan.stages.iter().filter(|stage| stage.kind == "train").count() > 1;
     let training = |(stage, of): (&String, &obvert_stages::Training)| {
         let mut last = BTreeMap::new();
         // Measurements of held-out pairs are rows of their own, between those of updates.
@@ -189,8 +193,7 @@ fn trainings(plan: &Plan, found: &Found) -> BTreeMap<String, Training> {
                 last.entry(name.clone()).or_insert(*value);
             }
         }
-        let folder = if several { PathBuf::from(stage) } else { PathBuf::new() };
-        (stage.clone(), Training { of: of.clone(), folder, last })
+        (stage.clone(), Training { of: of.clone(), folder: plan.folder(stage), last })
     };
     found.trainings.iter().map(training).collect()
 }

@@ -1,12 +1,15 @@
 //! The figures of a board as rows of text: the same in a terminal, in plain lines, wherever.
 
-use std::time::Duration;
+use obvert_engine::ModelCount;
+use obvert_engine::model::Usage;
+use obvert_stages::output::duration;
+use serde::Serialize;
 
-use crate::board::{Board, Stage, State, Training};
+use crate::board::{Board, Stage, Training};
 use crate::flow::{Flow, HeldUp, Pace};
 
 /// A table: its columns and its rows. The first column is a name, the others are numbers.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
     /// What the columns are.
     pub columns: Vec<&'static str>,
@@ -15,20 +18,18 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// As lines, the columns below each other.
+    /// As lines, the columns below each other; none where there are no rows.
     pub fn lines(&self) -> Vec<String> {
-        let cells = |row: &[String]| row.to_vec();
-        let head: Vec<String> = self.columns.iter().map(|column| column.to_string()).collect();
-        let rows: Vec<Vec<String>> = std::iter::once(head).chain(self.rows.iter().map(|row| cells(row))).collect();
-        let widths = self.widths();
-        let line = |row: &Vec<String>| {
-            let cell = |(at, (cell, width)): (usize, (&String, &usize))| match at {
-                0 => format!("{cell:<width$}"),
-                _ => format!("{cell:>width$}"),
-            };
-            row.iter().zip(&widths).enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        if self.rows.is_empty() {
+            return Vec::new();
+        }
+        let (head, widths) = (self.columns.iter().map(|column| column.to_string()).collect(), self.widths());
+        let cell = |(at, (cell, width)): (usize, (&String, &usize))| match at {
+            0 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
         };
-        rows.iter().map(line).collect()
+        let line = |row: &Vec<String>| row.iter().zip(&widths).enumerate().map(cell).collect::<Vec<_>>().join("  ");
+        std::iter::once(&head).chain(&self.rows).map(|row| line(row).trim_end().to_owned()).collect()
     }
 
     /// Characters of each column.
@@ -38,19 +39,14 @@ impl Figures {
     }
 }
 
-/// What a run does, for how long, what it waits for.
+/// What a run does.
 pub fn headline(board: &Board, flow: &Flow) -> String {
-    let state = match board.state {
-        State::Running => "running",
-        State::Paused => "paused",
-        State::Draining => "draining",
-        State::Done => "done",
-        State::Drained => "drained",
-        State::Interrupted => "interrupted",
-        State::Failed => "failed",
-        State::Lost => "lost: it has not been heard of since",
-    };
-    let mut parts = vec![format!("{}: {state}", board.name), duration(board.elapsed_s())];
+    format!("{}: {} · {}", board.name, board.state.name(), going(board, flow))
+}
+
+/// For how long it goes, and what it waits for.
+pub fn going(board: &Board, flow: &Flow) -> String {
+    let mut parts = vec![duration(board.elapsed_s())];
     parts.extend(board.cause.clone());
     parts.extend(flow.left_s.map(|left| format!("about {} left", duration(left))));
     parts.extend(flow.held_up.as_ref().map(held_up));
@@ -66,14 +62,13 @@ fn held_up(by: &HeldUp) -> String {
     }
 }
 
-/// As people read it.
-pub fn duration(seconds: f64) -> String {
-    let seconds = Duration::try_from_secs_f64(seconds).map_or(0, |duration| duration.as_secs());
-    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, s) => format!("{s} s"),
-        (0, m, s) => format!("{m} min {s:02} s"),
-        (h, m, _) => format!("{h} h {m:02} min"),
-    }
+/// A number, where it is one that says something.
+fn some(number: u64) -> String {
+    if number == 0 { String::new() } else { number.to_string() }
+}
+
+fn percent(share: f64) -> String {
+    if share < 0.005 { String::new() } else { format!("{:.0}%", 100.0 * share) }
 }
 
 /// What each stage does.
@@ -82,8 +77,6 @@ pub fn stages(board: &Board, flow: &Flow) -> Figures {
         vec!["stage", "in", "done", "waiting", "rejected", "records", "calls", "memo", "per s", "busy", "blocked"];
     let row = |(stage, pace): (&Stage, Option<&Pace>)| {
         let (count, pace) = (&stage.count, pace.copied().unwrap_or_default());
-        let percent = |share: f64| if share < 0.005 { String::new() } else { format!("{:.0}%", 100.0 * share) };
-        let some = |number: u64| if number == 0 { String::new() } else { number.to_string() };
         let rate = if pace.per_s > 0.0 { format!("{:.1}", pace.per_s) } else { String::new() };
         vec![
             count.name.clone(),
@@ -103,25 +96,50 @@ pub fn stages(board: &Board, flow: &Flow) -> Figures {
     Figures { columns, rows: board.stages.iter().zip(paces).map(row).collect() }
 }
 
-/// What each model has to do and has done.
+/// What each model has to do, and has done for each stage.
 pub fn models(board: &Board) -> Figures {
-    let columns = vec!["model", "queued", "in flight", "calls", "failed", "memo", "tokens in", "tokens out", "money"];
-    let row = |model: &obvert_engine::ModelCount| {
-        let sum = |of: fn(&obvert_engine::model::Usage) -> u64| model.usage.values().map(of).sum::<u64>().to_string();
-        let money: f64 = model.usage.values().map(|usage| usage.cost).sum();
+    let columns = vec![
+        "model",
+        "queued",
+        "in flight",
+        "for",
+        "calls",
+        "failed",
+        "memo",
+        "tokens in",
+        "tokens out",
+        "money",
+        "time",
+    ];
+    Figures { columns, rows: board.models.iter().flat_map(of_model).collect() }
+}
+
+/// A row for each stage, the first with what is to do; one where no stage has asked.
+fn of_model(model: &ModelCount) -> Vec<Vec<String>> {
+    let row = |(at, (stage, usage)): (usize, (&str, &Usage))| {
+        let now = |count: usize| if at == 0 { count.to_string() } else { String::new() };
         vec![
             model.name.clone(),
-            model.queued.to_string(),
-            model.in_flight.to_string(),
-            sum(|usage| usage.calls),
-            sum(|usage| usage.failures),
-            sum(|usage| usage.memo_hits),
-            sum(|usage| usage.prompt_tokens),
-            sum(|usage| usage.reply_tokens),
-            if money > 0.0 { format!("{money:.4}") } else { String::new() },
+            now(model.queued),
+            now(model.in_flight),
+            stage.to_owned(),
+            usage.calls.to_string(),
+            some(usage.failures),
+            some(usage.memo_hits),
+            usage.prompt_tokens.to_string(),
+            usage.reply_tokens.to_string(),
+            money(usage.cost),
+            duration(usage.time.as_secs_f64()),
         ]
     };
-    Figures { columns, rows: board.models.iter().map(row).collect() }
+    let none = Usage::default();
+    let unasked = model.usage.is_empty().then_some(("", &none));
+    model.usage.iter().map(|(stage, usage)| (&**stage, usage)).chain(unasked).enumerate().map(row).collect()
+}
+
+/// In the unit of the model's price.
+pub fn money(cost: f64) -> String {
+    if cost > 0.0 { format!("{cost:.4}") } else { String::new() }
 }
 
 /// How far each training is.
@@ -145,10 +163,8 @@ pub fn trainings(board: &Board) -> Figures {
 /// All of it, as lines.
 pub fn lines(board: &Board, flow: &Flow) -> Vec<String> {
     let tables = [stages(board, flow), models(board), trainings(board)];
-    let tables = tables.iter().filter(|table| !table.rows.is_empty()).flat_map(|table| {
-        let blank = [String::new()];
-        blank.into_iter().chain(table.lines())
-    });
+    let tables = tables.iter().map(Figures::lines).filter(|lines| !lines.is_empty());
+    let tables = tables.flat_map(|lines| std::iter::once(String::new()).chain(lines));
     std::iter::once(headline(board, flow)).chain(tables).collect()
 }
 

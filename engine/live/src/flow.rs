@@ -11,7 +11,7 @@ const FULL: f64 = 0.9;
 const ENOUGH: f64 = 0.05;
 
 /// How a run goes, from one board to a later one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Flow {
     /// Of each stage, in the order of the board.
     pub stages: Vec<Pace>,
@@ -33,8 +33,7 @@ pub struct Pace {
 }
 
 /// What the rest of a run waits for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum HeldUp {
     /// It is paused.
     Paused,
@@ -44,6 +43,16 @@ pub enum HeldUp {
     Stage(String),
     /// A trainer that still has updates to make.
     Training(String),
+}
+
+impl HeldUp {
+    /// The stage at which the rest is held up.
+    pub fn stage(&self) -> Option<&str> {
+        match self {
+            HeldUp::Paused => None,
+            HeldUp::Model(_, stage) | HeldUp::Stage(stage) | HeldUp::Training(stage) => Some(stage),
+        }
+    }
 }
 
 impl Flow {

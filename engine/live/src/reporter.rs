@@ -1,9 +1,9 @@
 //! Reports of a run while it goes: its board, and what its stages make. Hands on what people ask of it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -30,8 +30,6 @@ const LOGGED: [&str; 2] = [Judged::NAME, Pair::NAME];
 pub struct Run {
     /// What is run.
     pub plan: Plan,
-    /// Its file, as it was given.
-    pub pipeline: PathBuf,
     /// Folder of the results.
     pub out: PathBuf,
     /// What views have found out so far.
@@ -42,11 +40,16 @@ pub struct Run {
 
 /// Reports of a run: on a thread of its own, from its start to its end.
 pub struct Reporter {
+    desk: Arc<Desk>,
+    started: Option<(Progress, JoinHandle<()>)>,
+}
+
+/// What the reporter's thread shares with it.
+struct Desk {
     run: Run,
     began: f64,
-    watched: Arc<Mutex<Vec<Arc<Watched>>>>,
-    over: Arc<AtomicBool>,
-    started: Option<(Progress, JoinHandle<()>)>,
+    watched: Mutex<Vec<Arc<Watched>>>,
+    over: AtomicBool,
 }
 
 /// A stage that is looked at.
@@ -72,38 +75,51 @@ impl Observer for Watched {
 impl Reporter {
     /// Of a run that is to begin.
     pub fn of(run: Run) -> Self {
-        let (began, watched, over) = (now(), Arc::default(), Arc::new(AtomicBool::new(false)));
-        Reporter { run, began, watched, over, started: None }
+        let (watched, over) = (Mutex::default(), AtomicBool::new(false));
+        Reporter { desk: Arc::new(Desk { run, began: now(), watched, over }), started: None }
     }
 
     /// Who looks at the run's records.
     pub fn observers(&self) -> Observers {
-        let (out, watched, first) = (self.run.out.clone(), Arc::clone(&self.watched), Once::new());
+        let (desk, first) = (Arc::clone(&self.desk), Once::new());
         Arc::new(move |stage: Observed<'_>| {
-            // By now it is clear that no other run is in the folder.
-            first.call_once(|| forget(&out));
-            let name = format!("{}.{}", stage.stage, stage.record);
-            let log = LOGGED.contains(&stage.record).then(|| Log::begin(&out, &name).ok()).flatten();
-            let seen = Arc::new(Watched { log, tap: Tap::of(&out, stage.stage, stage.to_json) });
-            watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&seen));
-            Some(seen as Arc<dyn Observer>)
+            // By now it is clear that no other run is in the folder: what an earlier one made there goes, if there is any.
+            first.call_once(|| drop(fs::remove_dir_all(records::folder(&desk.run.out))));
+            Some(desk.watch(stage) as Arc<dyn Observer>)
         })
     }
 
-    /// Begins.
+    /// Begins. What was asked of an earlier run in the folder is forgotten.
     pub fn start(&mut self, progress: Progress) {
-        let Reporter { run, began, watched, over, .. } = self;
-        // What was asked of an earlier run.
-        taken(&run.out);
-        let writes = Reporter {
-            run: run.clone(),
-            began: *began,
-            watched: Arc::clone(watched),
-            over: Arc::clone(over),
-            started: None,
-        };
-        let shown = progress.clone();
-        self.started = Some((progress, std::thread::spawn(move || writes.follow(&shown))));
+        taken(&self.desk.run.out);
+        let (desk, shown) = (Arc::clone(&self.desk), progress.clone());
+        self.started = Some((progress, std::thread::spawn(move || desk.follow(&shown))));
+    }
+
+    /// Writes the last board.
+    pub fn end(self, outcome: &Result<Outcome, Error>) {
+        let Reporter { desk, started } = self;
+        desk.over.store(true, Relaxed);
+        let Some((progress, thread)) = started else { return };
+        // One that panicked is gone already.
+        let _ = thread.join();
+        desk.flush();
+        let (state, cause) = desk.ended(outcome);
+        desk.write(&progress, state, cause);
+    }
+}
+
+impl Desk {
+    fn watch(&self, stage: Observed<'_>) -> Arc<Watched> {
+        let (out, name) = (&self.run.out, format!("{}.{}", stage.stage, stage.record));
+        let log = LOGGED.contains(&stage.record).then(|| Log::begin(out, &name).ok()).flatten();
+        let watched = Arc::new(Watched { log, tap: Tap::of(out, stage.stage, stage.to_json) });
+        self.watched().push(Arc::clone(&watched));
+        watched
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Vec<Arc<Watched>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn follow(&self, progress: &Progress) {
@@ -120,7 +136,7 @@ impl Reporter {
     }
 
     fn flush(&self) {
-        for watched in self.watched.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for watched in self.watched().iter() {
             watched.log.iter().for_each(Log::flush);
             watched.tap.heed();
         }
@@ -149,36 +165,23 @@ impl Reporter {
     }
 
     fn write(&self, progress: &Progress, state: State, cause: Option<String>) {
-        let Run { plan, pipeline, out, findings, .. } = &self.run;
+        let Run { plan, out, findings, .. } = &self.run;
         let board = Board::of(plan, progress, &findings.lock());
-        let board = Board { pipeline: pipeline.clone(), began: self.began, state, cause, ..board };
+        let board = Board { began: self.began, state, cause, ..board };
         // A disk that is full is the run's to report.
         if let Err(error) = board.write(out) {
             tracing::debug!(%error, "the board was not written");
         }
     }
 
-    /// Writes the last board.
-    pub fn end(mut self, outcome: &Result<Outcome, Error>) {
-        self.over.store(true, Relaxed);
-        let Some((progress, thread)) = self.started.take() else { return };
-        // One that panicked is gone already.
-        let _ = thread.join();
-        self.flush();
-        let (state, cause) = match outcome {
+    fn ended(&self, outcome: &Result<Outcome, Error>) -> (State, Option<String>) {
+        match outcome {
             Ok(outcome) if outcome.interrupted => (State::Interrupted, None),
             Ok(outcome) if outcome.drained => (State::Drained, None),
             // It begins again at once, as what it has become.
             Ok(_) if self.run.steering.renew.load(Relaxed) => (State::Running, None),
             Ok(_) => (State::Done, None),
             Err(error) => (State::Failed, Some(error.to_string())),
-        };
-        self.write(&progress, state, cause);
+        }
     }
-}
-
-/// Forgets what an earlier run in the folder made.
-fn forget(out: &Path) {
-    // There may be none.
-    let _ = fs::remove_dir_all(records::folder(out));
 }

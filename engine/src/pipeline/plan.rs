@@ -36,6 +36,13 @@ impl Plan {
         found
     }
 
+    /// Where a stage puts its files, in the run's folder: in that, or in one of its own where the plan has several of its type.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let kind = self.stages.iter().find(|stage| stage.name == name).map(|stage| &stage.kind);
+        let alike = self.stages.iter().filter(|stage| Some(&stage.kind) == kind).count();
+        if alike > 1 { PathBuf::from(name) } else { PathBuf::new() }
+    }
+
     /// Whether what a stage makes reaches another one.
     pub fn reaches(&self, name: &str, of: &StagePlan) -> bool {
         self.upstream(of).into_iter().any(|node| self.stages.get(node).is_some_and(|stage| stage.name == name))

@@ -6,6 +6,7 @@ use std::path::Path;
 use obvert_engine::model::{ByStage, Usage};
 use obvert_engine::{Outcome, StageCount};
 use obvert_eval::table::Row;
+use obvert_live::figures::{Figures, money};
 use obvert_stages::output;
 use obvert_stages::{Found, Training};
 
@@ -33,19 +34,21 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     println!("or       edit an input of {} and run it again: what does not depend on it is kept", pipeline.display());
 }
 
+/// Prints a table.
+fn table(columns: Vec<&'static str>, rows: Vec<Vec<String>>) {
+    Figures { columns, rows }.lines().iter().for_each(|line| println!("{line}"));
+}
+
 /// `in = done + rejected` in every row: nothing is lost on the way.
 fn stages(stages: &[StageCount], out: &Path) {
-    let width = stages.iter().map(|stage| stage.name.len()).max().unwrap_or_default().max(5);
-    let row = |name: &str, cells: [&str; 6]| {
-        let cells: String = cells.iter().map(|cell| format!(" {cell:>9}")).collect();
-        println!("{name:<width$}{cells}");
+    let row = |stage: &StageCount| {
+        let StageCount { inputs, done, rejected, outputs, calls, memo_hits, .. } = stage;
+        let counts = [inputs, done, rejected, outputs].map(i64::to_string).into_iter();
+        let counts = counts.chain([calls, memo_hits].map(u64::to_string));
+        std::iter::once(stage.name.clone()).chain(counts).collect()
     };
-    row("stage", ["in", "done", "rejected", "records", "calls", "memo"]);
-    for stage in stages {
-        let counts = [stage.inputs, stage.done, stage.rejected, stage.outputs].map(|count| count.to_string());
-        let [inputs, done, rejected, outputs] = counts.each_ref().map(String::as_str);
-        row(&stage.name, [inputs, done, rejected, outputs, &stage.calls.to_string(), &stage.memo_hits.to_string()]);
-    }
+    let columns = vec!["stage", "in", "done", "rejected", "records", "calls", "memo"];
+    table(columns, stages.iter().map(row).collect());
     let rejected: i64 = stages.iter().map(|stage| stage.rejected).sum();
     if rejected > 0 {
         println!("\n{rejected} items were set aside, each with its reason in {}", out.join("rejected.jsonl").display());
@@ -55,19 +58,16 @@ fn stages(stages: &[StageCount], out: &Path) {
 /// What was asked of models in this run, where anything was paid.
 fn models(models: &[(String, ByStage)]) {
     let asked = models.iter().flat_map(|(name, stages)| stages.iter().map(move |(stage, usage)| (name, stage, usage)));
-    let paid: Vec<_> = asked.filter(|(_, _, usage)| usage.calls + usage.failures > 0).collect();
-    let labels: Vec<String> = paid.iter().map(|(name, stage, _)| format!("{name}, for {stage}")).collect();
-    let width = labels.iter().map(String::len).max().unwrap_or_default().max(5);
-    if !paid.is_empty() {
-        println!(
-            "\n{:<width$} {:>9} {:>9} {:>12} {:>12} {:>9}",
-            "model", "calls", "failed", "tokens in", "tokens out", "money"
-        );
-    }
-    for ((_, _, usage), label) in paid.iter().zip(&labels) {
+    let paid = asked.filter(|(_, _, usage)| usage.calls + usage.failures > 0).map(|(name, stage, usage)| {
         let Usage { calls, failures, prompt_tokens, reply_tokens, cost, .. } = usage;
-        let money = if *cost > 0.0 { format!("{cost:.4}") } else { String::new() };
-        println!("{label:<width$} {calls:>9} {failures:>9} {prompt_tokens:>12} {reply_tokens:>12} {money:>9}");
+        let counts = [calls, failures, prompt_tokens, reply_tokens].map(u64::to_string);
+        let label = format!("{name}, for {stage}");
+        std::iter::once(label).chain(counts).chain([money(*cost)]).collect()
+    });
+    let rows: Vec<Vec<String>> = paid.collect();
+    if !rows.is_empty() {
+        println!();
+        table(vec!["model", "calls", "failed", "tokens in", "tokens out", "money"], rows);
     }
 }
 
@@ -88,12 +88,12 @@ fn trainings(trainings: &BTreeMap<String, Training>) {
     if trainings.is_empty() {
         return;
     }
-    let width = trainings.keys().map(String::len).max().unwrap_or_default().max("training".len());
-    println!("\n{:<width$} {:>9} {:>9} {:>9} {:>9}", "training", "updates", "left over", "shortened", "skipped");
-    for (stage, Training { updates, planned, skipped, shortened, unused }) in trainings {
-        let updates = format!("{updates}/{planned}");
-        println!("{stage:<width$} {updates:>9} {unused:>9} {shortened:>9} {:>9}", skipped.pairs);
-    }
+    let row = |(stage, of): (&String, &Training)| {
+        let counts = [of.unused, of.shortened, of.skipped.pairs].map(|count| count.to_string());
+        [stage.clone(), format!("{}/{}", of.updates, of.planned)].into_iter().chain(counts).collect()
+    };
+    println!();
+    table(vec!["training", "updates", "left over", "shortened", "skipped"], trainings.iter().map(row).collect());
     for (stage, Training { skipped, .. }) in trainings.iter().filter(|(_, training)| training.skipped.pairs > 0) {
         println!("{stage} skipped {} pairs, the first one {}", skipped.pairs, skipped.first);
     }

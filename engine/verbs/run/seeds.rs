@@ -9,6 +9,8 @@ use obvert_eval::table::{Row, Table, table};
 use obvert_stages::Examined;
 use obvert_stages::output::{table::markdown, write_atomically};
 
+use crate::verbs::said::Said;
+
 use super::{Arguments, Asked, Ended, Read, once};
 
 /// Runs the pipeline with the seeds 1 to N, and leaves the table of their scores.
@@ -21,7 +23,9 @@ pub(super) fn run(asked: &Asked<'_>, seeds: u64, plan: &Plan, out: &Path) -> any
     for seed in 1..=seeds {
         // What a run has loaded goes before the next one loads it.
         last = None;
-        println!("\nseed {seed} of {seeds}");
+        if asked.said != Said::Quiet {
+            println!("\nseed {seed} of {seeds}");
+        }
         let mut place = arguments.place();
         place.set.push(format!("run.seed={seed}"));
         let ended = once(asked, &place, Read::new(&place)?, &out.join(format!("seed-{seed}")))?;

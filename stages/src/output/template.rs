@@ -54,8 +54,8 @@ fn points(share: f64) -> String {
     }
 }
 
-/// The two greatest units: `1 h 05 min`, `2 min 03 s`, `4.2 s`.
-fn duration(seconds: f64) -> String {
+/// Seconds in their two greatest units: `1 h 05 min`, `2 min 03 s`, `4.2 s`.
+pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..60 => format!("{seconds:.1} s"),

@@ -12,19 +12,43 @@ use tokio::sync::watch;
 
 use super::State;
 use crate::board::Board;
-use crate::flow::Flow;
+use crate::figures::{Figures, going, models, stages};
+use crate::flow::{Flow, HeldUp, Pace};
 
 /// Between two looks at the folder.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// A board, and how the run goes.
+/// A board, and what is to be said of it.
 #[derive(Clone, Default, Serialize)]
 pub(super) struct Seen {
     /// Why there is no board.
     missing: Option<String>,
     pub(super) board: Board,
-    pub(super) flow: Flow,
-    elapsed_s: f64,
+    /// For how long it goes, and what it waits for.
+    going: String,
+    /// The stage at which the rest is held up.
+    held: Option<String>,
+    /// How fast each stage is.
+    paces: Vec<Pace>,
+    stages: Figures,
+    models: Figures,
+    #[serde(skip)]
+    flow: Flow,
+}
+
+impl Seen {
+    fn of(board: Board, flow: Flow) -> Self {
+        Seen {
+            missing: None,
+            going: going(&board, &flow),
+            held: flow.held_up.as_ref().and_then(HeldUp::stage).map(str::to_owned),
+            paces: flow.stages.clone(),
+            stages: stages(&board, &flow),
+            models: models(&board),
+            board,
+            flow,
+        }
+    }
 }
 
 /// Follows the board of a folder.
@@ -61,13 +85,11 @@ impl Latest {
 fn look(out: &Path, before: &Seen) -> Seen {
     match Board::read(out) {
         // The run has not written a new one.
-        Ok(board) if board.written == before.board.written => {
-            Seen { elapsed_s: board.elapsed_s(), board, missing: None, flow: before.flow.clone() }
-        }
+        Ok(board) if board.written == before.board.written => Seen::of(board, before.flow.clone()),
         Ok(board) => {
             let since = if before.board.began == board.began { &before.board } else { &Board::default() };
             let flow = Flow::between(since, &board);
-            Seen { missing: None, elapsed_s: board.elapsed_s(), board, flow }
+            Seen::of(board, flow)
         }
         Err(error) => Seen { missing: Some(error.to_string()), ..Seen::default() },
     }

@@ -22,28 +22,9 @@ function fill(element, attributes, children) {
   return element;
 }
 
-// Figures in words.
+// Figures in words; the server has those of tables.
 const count = (n) => n.toLocaleString("en");
-const some = (n) => (n ? count(n) : "");
-const rate = (n) => (n > 0 ? (n < 10 ? n.toFixed(1) : count(Math.round(n))) : "");
-const percent = (share) => (share >= 0.005 ? Math.round(100 * share) + "%" : "");
-function duration(seconds) {
-  const s = Math.floor(seconds);
-  if (s < 60) return s + " s";
-  if (s < 3600) return `${Math.floor(s / 60)} min ${String(s % 60).padStart(2, "0")} s`;
-  return `${Math.floor(s / 3600)} h ${String(Math.floor(s / 60) % 60).padStart(2, "0")} min`;
-}
-function heldUp(by) {
-  if (by == null) return null;
-  if (by === "paused") return "waits to be resumed";
-  if (by.model) return `waits for model ${by.model[0]}, asked by ${by.model[1]}`;
-  if (by.stage) return `waits for stage ${by.stage}`;
-  return `waits for training ${by.training}`;
-}
-function heldStage(by) {
-  if (by == null || by === "paused") return null;
-  return by.model ? by.model[1] : by.stage ?? by.training;
-}
+const rate = (n) => (n < 10 ? n.toFixed(1) : count(Math.round(n)));
 const waiting = (stage) => Math.max(0, stage.inputs - stage.done - stage.rejected);
 
 // The views.
@@ -66,19 +47,18 @@ function alert(text) {
 }
 
 function draw() {
-  const { board, flow, missing, elapsed_s } = seen;
+  const { board, missing, going } = seen;
   alert(missing ? `There is no run to be seen: ${missing}` : refused ?? board.cause ?? "");
   if (missing) return;
   $("name").textContent = board.name;
   document.title = `${board.name} · ${board.state}`;
   $("state").textContent = board.state;
-  const left = flow.left_s == null ? null : `about ${duration(flow.left_s)} left`;
-  $("headline").textContent = [duration(elapsed_s), left, heldUp(flow.held_up)].filter(Boolean).join(" · ");
+  $("headline").textContent = going;
   const goesOn = ["running", "paused", "draining"].includes(board.state);
   $("pause").disabled = !goesOn || board.state === "draining";
   $("pause").firstChild.textContent = board.state === "paused" ? "Resume " : "Pause ";
   $("drain").disabled = !goesOn || board.state === "draining";
-  ({ flow: drawFlow, training: drawTraining, records: () => {}, models: drawModels })[view]();
+  ({ flow: drawFlow, training: drawTraining, records: () => {}, models: () => table($("asked"), seen.models) })[view]();
 }
 
 // Flow: the graph, and the same as a table.
@@ -124,7 +104,7 @@ function node(stage, pace, held) {
   ];
   const share = Math.min(1, pace.busy), blocked = Math.min(1, pace.blocked);
   return svg("g", { class: held ? "held" : "", transform: `translate(${x},${y})` },
-    svg("title", {}, `${stage.name} (${stage.kind}): ${lines.join(", ")}; busy ${percent(pace.busy) || "0%"}${pace.blocked ? `, blocked ${percent(pace.blocked)}` : ""}`),
+    svg("title", {}, `${stage.name} (${stage.kind}): ${lines.join(", ")}; busy ${Math.round(100 * pace.busy)}%, blocked ${Math.round(100 * pace.blocked)}%`),
     svg("rect", { class: "box", width: BOX.width, height: BOX.height, rx: 4 }),
     svg("text", { x: 7, y: 16, "font-weight": 600 }, short(stage.name, 20)),
     svg("text", { x: 7, y: 32, class: "small" }, lines[0]),
@@ -135,40 +115,24 @@ function node(stage, pace, held) {
 }
 
 function drawFlow() {
-  const { board, flow } = seen, { stages } = board;
-  const { places, width, height } = laidOut(stages), held = heldStage(flow.held_up);
+  const { stages } = seen.board;
+  const { places, width, height } = laidOut(stages);
   const edges = stages.flatMap((stage) => [
     ...stage.from.map((from) => edge(places.get(from), places.get(stage.name), false)),
     ...stage.with.map((from) => edge(places.get(from), places.get(stage.name), true)),
   ]);
   const arrow = svg("defs", {}, svg("marker", { id: "arrow", viewBox: "0 0 6 6", refX: 6, refY: 3, markerWidth: 6, markerHeight: 6, orient: "auto" }, svg("path", { d: "M0,0 L6,3 L0,6 z", fill: "currentColor" })));
-  const nodes = stages.map((stage, at) => node(stage, flow.stages[at], stage.name === held));
+  const nodes = stages.map((stage, at) => node(stage, seen.paces[at], stage.name === seen.held));
   $("graph").replaceChildren(svg("svg", { width, height, viewBox: `0 0 ${width} ${height}` }, arrow, edges, nodes));
-  const columns = ["in", "done", "waiting", "rejected", "records", "calls", "from memo", "per s", "busy", "blocked"];
-  const cells = (stage, pace) => [count(stage.inputs), count(stage.done), some(waiting(stage)), some(stage.rejected), count(stage.outputs), some(stage.calls), some(stage.memo_hits), rate(pace.per_s), percent(pace.busy), percent(pace.blocked)];
-  table($("stages"), ["stage", "type", ...columns], 2, stages.map((stage, at) => [[stage.name, stage.kind, ...cells(stage, flow.stages[at])], stage.name === held]));
+  table($("stages"), seen.stages);
 }
 
-/** Fills a table: so many columns of text, the others of numbers. */
-function table(element, columns, texts, rows) {
-  const kind = (at) => ({ class: at < texts ? "name" : "n" });
+/** Fills a table: a name first, then numbers. The row of the stage that holds the rest up stands out. */
+function table(element, { columns, rows }) {
+  const kind = (at) => ({ class: at === 0 || columns[at] === "for" ? "name" : "n" });
   element.replaceChildren(
     h("thead", {}, h("tr", {}, columns.map((column, at) => h("th", { scope: "col", ...kind(at) }, column)))),
-    h("tbody", {}, rows.map(([cells, held]) => h("tr", held ? { class: "held" } : {}, cells.map((cell, at) => h("td", kind(at), cell))))));
-}
-
-function drawModels() {
-  const columns = ["model", "for stage", "queued", "in flight", "calls", "failed", "from memo", "tokens in", "tokens out", "money", "time in calls"];
-  const rows = seen.board.models.flatMap((model) => {
-    const uses = Object.entries(model.usage);
-    const own = (first) => (first ? [count(model.queued), count(model.in_flight)] : ["", ""]);
-    if (!uses.length) return [[[model.name, "", ...own(true), "0", "", "", "", "", "", ""], false]];
-    return uses.map(([stage, use], at) => {
-      const time = duration(use.time.secs + use.time.nanos / 1e9);
-      return [[model.name, stage, ...own(at === 0), count(use.calls), some(use.failures), some(use.memo_hits), count(use.prompt_tokens), count(use.reply_tokens), use.cost > 0 ? use.cost.toFixed(4) : "", time], false];
-    });
-  });
-  table($("asked"), columns, 2, rows);
+    h("tbody", {}, rows.map((cells) => h("tr", cells[0] === seen.held ? { class: "held" } : {}, cells.map((cell, at) => h("td", kind(at), cell))))));
 }
 
 // Training: curves of one stage.

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::Path as InPath;
 use axum::http::StatusCode;
 use obvert_api::record::{Correction, Veto};
+use obvert_stages::output::write_atomically;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,8 +20,7 @@ type Refused = (StatusCode, String);
 
 /// `POST /api/steer/{what}`
 pub(super) async fn steer(state: State, InPath(what): InPath<String>) -> Result<StatusCode, Refused> {
-    let known = Ask::ALL.into_iter().find(|ask| ask.name() == what);
-    let what = known.ok_or_else(|| (StatusCode::NOT_FOUND, format!("a run cannot be told to `{what}`")))?;
+    let what = Ask::named(&what).ok_or_else(|| (StatusCode::NOT_FOUND, format!("a run cannot be told to `{what}`")))?;
     if !state.latest.now().board.state.goes_on() {
         return Err((StatusCode::CONFLICT, "the run is over".into()));
     }
@@ -66,9 +66,7 @@ fn replace<R: Serialize + DeserializeOwned>(file: &Path, row: &R, same: fn(&R, &
     let mut lines: Vec<&str> = before.lines().filter(stays).collect();
     let row = serde_json::to_string(row)?;
     lines.push(&row);
-    let temporary = file.with_extension("jsonl.tmp");
-    fs::write(&temporary, lines.join("\n") + "\n")?;
-    fs::rename(temporary, file)
+    write_atomically(file, (lines.join("\n") + "\n").as_bytes()).map_err(io::Error::other)
 }
 
 fn failed(error: io::Error) -> Refused {

@@ -101,7 +101,7 @@ fn nothing_sticks_out_at_any_width_bright_or_dark() {
         browser.open(&address);
         browser.wait_for("document.querySelectorAll('#graph g').length === 8");
         for (key, ready) in [
-            ("1", "document.querySelectorAll('#stages td').length > 90"),
+            ("1", "document.querySelectorAll('#stages td').length === 88"),
             (
                 "2",
                 "document.querySelectorAll('#curves figure').length === 4 && document.querySelectorAll('#curves .grid').length === 12",
