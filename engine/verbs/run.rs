@@ -116,7 +116,7 @@ fn once(asked: &Asked<'_>, place: &Place, read: Read, out: &Path) -> anyhow::Res
     let ended = Ended { read, outcome };
     let partial = "This run was drained: rows and dialogues that had not been let in are not part of it. The same command goes on with them.";
     let note = ended.outcome.drained.then(|| partial.to_owned());
-    ended.pages(&arguments.pipeline, &out, BTreeMap::new(), note).write()?;
+    ended.pages(place, &out, BTreeMap::new(), note).write()?;
     if asked.said != Said::Quiet {
         account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
     }
@@ -127,13 +127,14 @@ impl Ended {
     /// The pages of the run, with tables and a note where it is one of several.
     fn pages<'a>(
         &'a self,
-        pipeline: &'a Path,
+        place: &'a Place,
         out: &'a Path,
         tables: BTreeMap<String, Table>,
         note: Option<String>,
     ) -> Pages<'a> {
         let Read { plan, text, findings, .. } = &self.read;
-        Pages { name: &plan.name, pipeline, text, out, outcome: &self.outcome, findings, tables, note }
+        let Place { path: pipeline, set, .. } = place;
+        Pages { plan, pipeline, set, text, out, outcome: &self.outcome, findings, tables, note }
     }
 }
 

@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
+use obvert_stages::output::metrics;
+use obvert_stages::output::model_card::{self, ModelFacts};
+use obvert_stages::output::word;
 use obvert_trainer::conversation::Limits;
 use obvert_trainer::fit::{Fit, FitSettings, Inputs, Outcome, Silent};
 use obvert_trainer::loss::{Average, KtoBaseline, Margin};
@@ -162,8 +165,36 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let outcome = fit.run(&mut observer)?;
     let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
     peft::save(out, &*fit.trainer().adapter()?, name.as_deref())?;
+    model_card::write(out, &card(arguments, &fit, name.unwrap_or_default())?)?;
     report(out, &outcome, observer.read());
     part.end()
+}
+
+/// Settings that are not the trainer's.
+#[derive(serde::Serialize)]
+struct Walk {
+    #[serde(flatten)]
+    fit: FitSettings,
+    #[serde(flatten)]
+    lora: LoraSettings,
+}
+
+/// What there is to say of the adapter.
+fn card(arguments: &Arguments, fit: &Fit, base_model: String) -> anyhow::Result<ModelFacts> {
+    let adapter = fit.trainer().adapter()?;
+    let lora = LoraSettings { rank: adapter.rank, alpha: adapter.alpha, targets: adapter.targets() };
+    let walk = Walk { fit: fit_settings(arguments), lora };
+    let settings = model_card::settings(&training(arguments, arguments.model.device), &walk);
+    Ok(ModelFacts {
+        name: format!("{base_model} trained on {}", arguments.pairs.display()),
+        base_model,
+        settings,
+        counts: None,
+        metrics: metrics::read(&arguments.out.join("metrics.jsonl"))?,
+        adapter: arguments.out.display().to_string(),
+        rerun: std::env::args().map(|argument| word(&argument)).collect::<Vec<_>>().join(" "),
+        pipeline: None,
+    })
 }
 
 /// What processes that share a run must agree on.

@@ -11,10 +11,12 @@ pub(crate) mod growing;
 pub mod jsonl;
 pub mod llama_factory;
 pub mod metrics;
+pub mod model_card;
 #[cfg(feature = "parquet")]
 pub mod parquet;
 pub mod report;
 pub(crate) mod row;
+pub mod serve;
 pub mod shards;
 mod side_by_side;
 mod summary;
@@ -25,7 +27,7 @@ pub mod train_log;
 
 pub use side_by_side::side_by_side;
 pub use summary::{CASES, Case, PairsSummary, Tally, summary};
-pub use template::duration;
+pub use template::{duration, word};
 
 use std::path::{Path, PathBuf};
 

@@ -21,6 +21,7 @@ mod stream;
 mod versions;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -30,7 +31,7 @@ use obvert_api::Record;
 use obvert_api::abi::reason_of;
 use obvert_api::erased::{decode, encode};
 use obvert_api::record::{Adapter, Pair};
-use obvert_engine::pipeline::Plan;
+use obvert_engine::pipeline::{Plan, StagePlan};
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Poll, Registry, RunContext, Settled, Version, View, Waker};
 use serde::Deserialize;
@@ -44,6 +45,7 @@ use learner::{Learner, Made, Signals};
 use ledger::{Difference, Withdrawn};
 use sequence::Sequence;
 use settings::Train;
+use versions::ADAPTER;
 pub(crate) use versions::{BASE, stage_of};
 
 /// Adds the stage `train`.
@@ -77,6 +79,34 @@ fn model_of(settings: &Train, plan: &Plan) -> Result<Settings, String> {
     let model = plan.models.iter().find(|model| model.name == *name && model.kind == "local");
     let model = model.ok_or_else(|| format!("[model.{name}] is not of kind `local`, so it cannot be trained"))?;
     settings_of(&model.settings)
+}
+
+/// An adapter that a run makes.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// The stage.
+    pub stage: String,
+    /// Its folder in the run's.
+    pub folder: PathBuf,
+    /// The base model's name.
+    pub base_model: String,
+    /// All settings, as a card lists them.
+    pub settings: Value,
+}
+
+/// The adapters of a plan.
+pub fn trained(plan: &Plan) -> Vec<Trained> {
+    let of = |stage: &StagePlan| {
+        let settings = Train::deserialize(&stage.settings).ok()?;
+        let model = model_of(&settings, plan).ok()?;
+        Some(Trained {
+            stage: stage.name.clone(),
+            folder: plan.folder(&stage.name).join(ADAPTER),
+            base_model: versions::name_of(&model.path.0),
+            settings: settings.shown(),
+        })
+    };
+    plan.stages.iter().filter(|stage| stage.kind == "train").filter_map(of).collect()
 }
 
 /// What the dataflow tells the learner.

@@ -159,7 +159,11 @@ fn a_folder_is_one_tools_and_what_cannot_be_exported_says_so() {
         |ran: &Ran, code: i32, text: &str| assert!(ran.code == code && ran.err.contains(text), "{text}: {}", ran.err);
     told(&ran("pairs.jsonl", "axolotl"), 2, "`mine.txt` is in it");
     assert_eq!(names(&folder.path().join("axolotl")), ["mine.txt"]);
-    told(&ran("pairs.jsonl", "torchtune"), 2, "it can be trl, llama-factory, axolotl, openrlhf");
+    told(
+        &ran("pairs.jsonl", "torchtune"),
+        2,
+        "it can be trl, llama-factory, axolotl, openrlhf, vllm, llama.cpp, ollama",
+    );
     told(&ran("none.jsonl", "trl"), 1, "none.jsonl: ");
     told(&ran("axolotl", "trl"), 1, "axolotl: no pairs.jsonl in it");
     let nothing = ran("bad.jsonl", "openrlhf");

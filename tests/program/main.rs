@@ -17,6 +17,7 @@ mod corrections;
 mod eval;
 mod export;
 mod foreign;
+mod hand_over;
 mod init;
 mod looked_at;
 mod memo;

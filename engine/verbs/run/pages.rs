@@ -5,16 +5,21 @@ use std::path::Path;
 
 use anyhow::Context;
 use obvert_engine::model::ByStage;
+use obvert_engine::pipeline::Plan;
 use obvert_engine::{Outcome, StageCount};
 use obvert_eval::table::Table;
 use obvert_stages::output::card::{self, CardFacts};
+use obvert_stages::output::model_card::{self, ModelFacts};
 use obvert_stages::output::report::{self, ModelUse, ReportFacts};
-use obvert_stages::{Findings, Found, SetOfPairs};
+use obvert_stages::output::word;
+use obvert_stages::{Findings, Found, SetOfPairs, Trained, trained};
 
 /// What the pages are about.
 pub(super) struct Pages<'a> {
-    pub(super) name: &'a str,
+    pub(super) plan: &'a Plan,
     pub(super) pipeline: &'a Path,
+    /// What was set otherwise than in the pipeline.
+    pub(super) set: &'a [String],
     pub(super) text: &'a str,
     pub(super) out: &'a Path,
     pub(super) outcome: &'a Outcome,
@@ -33,12 +38,18 @@ impl Pages<'_> {
         for set in found.pairs.values().filter(|set| set.folder.is_dir()) {
             card::write(&set.folder, &self.card(set)).context("the card of the pairs")?;
         }
+        for adapter in trained(self.plan) {
+            let folder = self.out.join(&adapter.folder);
+            if folder.is_dir() {
+                model_card::write(&folder, &self.model_card(&found, adapter)).context("the card of an adapter")?;
+            }
+        }
         Ok(())
     }
 
     fn report(&self, found: &Found) -> ReportFacts {
         ReportFacts {
-            name: self.name.to_string(),
+            name: self.plan.name.clone(),
             date: jiff::Zoned::now().strftime("%Y-%m-%d %H:%M").to_string(),
             elapsed: self.outcome.elapsed.as_secs_f64(),
             pipeline: self.text.to_string(),
@@ -55,19 +66,44 @@ impl Pages<'_> {
     }
 
     fn card(&self, set: &SetOfPairs) -> CardFacts {
-        let file = self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned());
         CardFacts {
-            name: self.name.to_string(),
+            name: self.plan.name.clone(),
             terms: set.terms.clone(),
             parquet: "pairs.parquet".into(),
             jsonl: "pairs.jsonl".into(),
             pairs: set.summary.clone(),
             sample: set.examples.first().cloned(),
-            pipeline_file: file.unwrap_or_default(),
+            pipeline_file: self.file(),
             pipeline: self.text.to_string(),
             lock: vec![("obvert".into(), env!("CARGO_PKG_VERSION").into())],
-            rerun: format!("obvert run {}", self.pipeline.display()),
+            rerun: self.rerun(),
         }
+    }
+
+    fn model_card(&self, found: &Found, adapter: Trained) -> ModelFacts {
+        let Trained { stage, folder, base_model, settings } = adapter;
+        let alone = folder.components().count() == 1;
+        let name = &self.plan.name;
+        ModelFacts {
+            name: if alone { name.clone() } else { format!("{name}: {stage}") },
+            base_model,
+            settings,
+            counts: found.trainings.get(&stage).cloned(),
+            metrics: found.metrics.get(&stage).cloned().unwrap_or_default(),
+            adapter: Path::new("RUN").join(&folder).display().to_string(),
+            rerun: self.rerun(),
+            pipeline: Some((self.file(), self.text.to_string())),
+        }
+    }
+
+    fn file(&self) -> String {
+        self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// The command that makes all of it again.
+    fn rerun(&self) -> String {
+        let set = self.set.iter().map(|set| format!(" --set {}", word(set)));
+        format!("obvert run {}{}", word(&self.pipeline.to_string_lossy()), set.collect::<String>())
     }
 }
 

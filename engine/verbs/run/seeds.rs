@@ -74,7 +74,7 @@ fn write(
     write_atomically(&out.join("table.json"), &serde_json::to_vec_pretty(&tables)?).context("table.json")?;
     let note =
         format!("The tables are of {seeds} runs. All else on this page is of the last one, with run.seed = {seeds}.");
-    last.pages(&arguments.pipeline, out, tables, Some(note)).write()?;
+    last.pages(&arguments.place(), out, tables, Some(note)).write()?;
     println!("look at  {}", out.join("report.html").display());
     Ok(())
 }

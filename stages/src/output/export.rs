@@ -76,7 +76,8 @@ struct View<'a> {
 /// # Errors
 /// A file that could not be read or written; a folder in which something else is.
 pub fn export(tool: &Tool, files: &[PathBuf], model: &str, out: &Path) -> Result<Counts, Error> {
-    check_folder(tool, out)?;
+    let own = |name: &str| name == REJECTED || name == tool.data || tool.files.iter().any(|(file, _)| name == *file);
+    check_folder(tool.name, own, out)?;
     let rejected = out.join(REJECTED);
     let mut counts = Counts::default();
     atomic::write(&rejected, |aside| {
@@ -93,16 +94,14 @@ pub fn export(tool: &Tool, files: &[PathBuf], model: &str, out: &Path) -> Result
     Ok(counts)
 }
 
-/// A tool reads what lies in its folder: there is nothing else in it but what this writes, and folders that the tool makes.
-fn check_folder(tool: &Tool, out: &Path) -> Result<(), Error> {
-    let own = |name: &str| name == REJECTED || name == tool.data || tool.files.iter().any(|(file, _)| name == *file);
+/// A tool reads what lies in its folder: there is nothing else in it but what an export to it writes, and folders that it makes.
+pub(super) fn check_folder(tool: &str, own: impl Fn(&str) -> bool, out: &Path) -> Result<(), Error> {
     let Ok(entries) = fs::read_dir(out) else { return Ok(()) };
     for entry in entries {
         let path = entry.map_err(Error::io(out))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_file() && !own(&name) && !name.starts_with('.') {
-            let cause =
-                format!("`{name}` is in it, which is not of an export to {}: choose a folder of its own", tool.name);
+            let cause = format!("`{name}` is in it, which is not of an export to {tool}: choose a folder of its own");
             return Err(Error::Refused { path: out.into(), cause });
         }
     }

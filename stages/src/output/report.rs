@@ -14,8 +14,8 @@ use serde::Serialize;
 use super::{Error, template};
 use crate::diversity::Diversity;
 use crate::findings::{SetOfPairs, Training};
-use chart::Chart;
 use chart::overview::{Overview, overview};
+pub(super) use chart::{Chart, charts};
 use comparison::{Comparison, comparison};
 use scored::{Scored, scored};
 use sets::{Set, set};
@@ -164,7 +164,7 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
 
 /// Of the stages that have logged something.
 fn curves(facts: &ReportFacts) -> Vec<Curves<'_>> {
-    let curves = facts.metrics.iter().map(|(stage, rows)| Curves { stage, charts: chart::charts(rows) });
+    let curves = facts.metrics.iter().map(|(stage, rows)| Curves { stage, charts: charts(rows) });
     curves.filter(|curves| !curves.charts.is_empty()).collect()
 }
 

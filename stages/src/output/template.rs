@@ -33,7 +33,7 @@ fn render(sources: &[Source], facts: impl Serialize) -> Result<String, minijinja
     pages.add_filter("duration", duration);
     pages.add_filter("fence", fence);
     pages.add_filter("quote", quote);
-    pages.add_filter("shell", |text: String| format!("'{}'", text.replace('\'', "'\\''")));
+    pages.add_filter("shell", |text: String| word(&text));
     pages.add_filter("one_line", |text: String| text.split_whitespace().collect::<Vec<_>>().join(" "));
     sources.iter().try_for_each(|(name, source)| pages.add_template(name, source))?;
     pages.get_template(sources.first().map_or("", |(name, _)| name))?.render(Serde(facts))
@@ -67,6 +67,12 @@ pub fn duration(seconds: f64) -> String {
 /// As JSON, Python and YAML quote a text.
 fn quote(text: String) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+/// A text as a word of a shell, quoted where it has to be.
+pub fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@=+-".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text.into() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// Backticks enough to fence a text that holds backticks itself.

@@ -6,15 +6,17 @@ use obvert_api::ModelName;
 use obvert_trainer::settings::LossKind;
 use obvert_trainer::{Adapter, Error, LoraSettings, TrainSettings, Trainer};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::ledger::Withdrawn;
 use super::replay::Replay;
+use crate::output::model_card;
 use crate::policy::Policy;
 
 /// Settings of `train`. Unknown ones are refused by the check of a pipeline against the schema: serde cannot refuse them
 /// beside flattened ones.
-#[derive(Clone, Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, Serialize, JsonSchema)]
 pub(super) struct Train {
     /// The model to fine-tune, of kind `local`.
     pub(super) model: ModelName,
@@ -71,7 +73,7 @@ pub(super) struct Train {
 }
 
 /// A bounded sample of earlier pairs to draw from.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Replaying {
     /// Pairs that are kept; every earlier one with the same chance.
@@ -159,6 +161,11 @@ impl Train {
     /// The adapter that training starts from.
     pub(super) fn adapter(&self, policy: &Policy) -> Result<Adapter, Error> {
         Adapter::new(&policy.model.config, &self.lora(), self.seed)
+    }
+
+    /// As a card lists them.
+    pub(super) fn shown(&self) -> Value {
+        model_card::settings(&self.training, self)
     }
 
     fn lora(&self) -> LoraSettings {

@@ -7,12 +7,20 @@ use obvert_api::record::Adapter;
 use obvert_engine::RunContext;
 use obvert_trainer::{Trainer, peft};
 
+/// The folder of a stage's newest adapter, in the stage's.
+pub(super) const ADAPTER: &str = "adapter";
+
 /// The version of a model without an adapter.
 pub(crate) const BASE: &str = "base";
 
 /// The stage that made a version, where several train; else the version itself.
 pub(crate) fn stage_of(version: &str) -> &str {
     version.rsplit_once('-').filter(|(_, hash)| hash.len() == 16).map_or(version, |(stage, _)| stage)
+}
+
+/// A model's name by its file or folder.
+pub(super) fn name_of(model: &Path) -> String {
+    model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// The folders of a run's adapters.
@@ -29,9 +37,9 @@ impl Versions {
     pub(super) fn new(model: &Path, context: &RunContext) -> Self {
         Versions {
             by_hash: context.out.join("state/adapters"),
-            newest: context.folder().join("adapter"),
+            newest: context.folder().join(ADAPTER),
             prefix: if context.folder() == context.out { String::new() } else { format!("{}-", context.stage) },
-            base_model: model.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            base_model: name_of(model),
         }
     }
 

@@ -18,6 +18,7 @@ pub mod error;
 pub mod fit;
 pub mod forward;
 pub mod generate;
+pub mod gguf;
 pub mod gradient;
 pub mod lanes;
 pub mod load;

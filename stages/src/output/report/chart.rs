@@ -27,7 +27,7 @@ const CHARTS: [(&str, &[(&str, &str)]); 4] = [
 
 /// One drawing.
 #[derive(Debug, Serialize)]
-pub(super) struct Chart {
+pub(in crate::output) struct Chart {
     title: &'static str,
     width: f64,
     height: f64,
@@ -61,7 +61,7 @@ struct Line {
 }
 
 /// The charts that the metrics have values for.
-pub(super) fn charts(metrics: &[BTreeMap<String, f64>]) -> Vec<Chart> {
+pub(in crate::output) fn charts(metrics: &[BTreeMap<String, f64>]) -> Vec<Chart> {
     CHARTS.iter().filter_map(|(title, series)| chart(title, series, metrics)).collect()
 }
 

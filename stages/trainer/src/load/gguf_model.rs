@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::gguf::{GgufFile, Value};
 use super::quant::GgmlType;
 use super::safetensors::half;
-use crate::{Config, Error, Family, Quantised, Weight};
+use crate::{Config, Error, Family, Projection, Quantised, Weight};
 
 /// The rotary factors of Llama 3.1 and 3.2 were made with these (`_generate_rope_factors` in llama.cpp's converter
 /// writes the factors only).
@@ -25,6 +25,11 @@ const MODULES: [(&str, &str); 9] = [
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
 ];
+
+/// What GGUF calls a projection: `attn_q`.
+pub(crate) fn gguf_module(projection: Projection) -> &'static str {
+    MODULES.iter().find(|(long, _)| *long == projection.module()).map_or("", |(_, short)| short)
+}
 
 /// The configuration that the metadata describes.
 pub(super) fn config(file: &GgufFile) -> Result<Config, Error> {
@@ -119,6 +124,14 @@ fn unpermute<T: Copy>(shape: &[usize], values: &[T], heads: usize) -> Option<Vec
         out.extend_from_slice(values.get(from..from + cols)?);
     }
     Some(out)
+}
+
+/// The converter's order: what [`unpermute`] undoes.
+pub(crate) fn permute(values: &[f32], cols: usize, heads: usize) -> Vec<f32> {
+    let rows = values.len() / cols.max(1);
+    let half = rows / heads / 2;
+    let from = |row: usize| row / (2 * half) * 2 * half + row % 2 * half + row % (2 * half) / 2;
+    (0..rows).flat_map(|row| values[from(row) * cols..][..cols].iter().copied()).collect()
 }
 
 fn config_json(file: &GgufFile) -> Result<Json, Error> {

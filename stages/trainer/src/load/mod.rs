@@ -21,6 +21,7 @@ use std::sync::OnceLock;
 pub use chat::{ChatTemplate, Message};
 pub use companions::Companions;
 pub use dialect::Dialect;
+pub(crate) use gguf_model::{gguf_module, permute};
 pub use tokenizer::Tokenizer;
 
 use crate::model::Tensors;

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adapter;
 mod chat;
 mod checkpoint;
 mod damaged;
