@@ -1,4 +1,4 @@
-//! Agreement with transformers, peft, datasets and TRL as they are installed in a Python beside this file.
+//! Agreement with transformers, peft, datasets, TRL and llama.cpp as they are installed in a Python beside this file.
 
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -11,3 +11,4 @@ mod common;
 mod export;
 mod pairs;
 mod python;
+mod serving;

@@ -1,7 +1,7 @@
 //! The Python with the libraries, and the scripts beside this file.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use crate::common::repository;
 
@@ -37,6 +37,23 @@ impl Python {
     /// The JSON that a script prints last.
     pub fn json(&self, script: &str, arguments: &[&str]) -> serde_json::Value {
         serde_json::from_str(self.run(script, arguments).trim().lines().last().unwrap()).unwrap()
+    }
+
+    /// Starts a script that goes on until its standard input ends.
+    pub fn start(&self, script: &str, arguments: &[&str]) -> Child {
+        let script = repository("tests/interop").join(script);
+        let mut command = Command::new(&self.0);
+        command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    /// Whether it has a package; without it the test says that it skips.
+    pub fn has(&self, package: &str) -> bool {
+        let found = Command::new(&self.0).args(["-c", &format!("import {package}")]).output().unwrap().status.success();
+        if !found {
+            eprintln!("SKIPPED: {package} is not installed");
+        }
+        found
     }
 
     /// SmolLM2's GGUF, from the package that holds it.
