@@ -48,7 +48,7 @@ pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Has no source read more rows than so many.
-fn limit(plan: &mut Plan, registry: &Registry, rows: u64) {
+pub(super) fn limit(plan: &mut Plan, registry: &Registry, rows: u64) {
     for stage in plan.stages.iter_mut().filter(|stage| stage.from.is_empty()) {
         let limits = registry.entry(&stage.kind).is_some_and(|entry| entry.schema["properties"].get("limit").is_some());
         if limits {

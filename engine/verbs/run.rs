@@ -2,6 +2,7 @@
 
 mod account;
 mod pages;
+mod plan;
 mod progress;
 mod renewed;
 mod seeds;
@@ -21,6 +22,7 @@ use super::said::Said;
 use super::{Trust, beside};
 
 use pages::Pages;
+use plan::Expected;
 use progress::Display;
 use renewed::{Place, Read, Watcher};
 
@@ -42,6 +44,10 @@ pub struct Arguments {
     /// standard errors, in table.md and report.html.
     #[arg(long, value_name = "N", conflicts_with_all = ["watch", "processes", "hosts"])]
     seeds: Option<u64>,
+    /// Try a few rows of each source, say what the whole run is to make, to ask of models and to cost, and stop there. At the end of
+    /// the run what it did is held against that.
+    #[arg(long, conflicts_with_all = ["watch", "seeds", "processes", "hosts"])]
+    plan: bool,
     /// Worker threads of the dataflow, in each process.
     #[arg(long)]
     workers: Option<usize>,
@@ -63,6 +69,7 @@ pub fn run(arguments: &Arguments, said: Said) -> anyhow::Result<()> {
     let read = Read::new(&place)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&read.plan.name));
     match arguments.seeds {
+        _ if arguments.plan => plan::run(&read, &place, &out),
         Some(seeds) => seeds::run(&asked, seeds, &read.plan, &out),
         None => once(&asked, &place, read, &out).map(drop),
     }
@@ -119,6 +126,7 @@ fn once(asked: &Asked<'_>, place: &Place, read: Read, out: &Path) -> anyhow::Res
     ended.pages(place, &out, BTreeMap::new(), note).write()?;
     if asked.said != Said::Quiet {
         account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
+        Expected::compare(&out, &ended.read, place, &ended.outcome);
     }
     Ok(Some(ended))
 }

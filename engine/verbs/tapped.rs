@@ -1,4 +1,4 @@
-//! A run that is looked at: its sinks are left out, and what every stage makes is kept to be shown.
+//! A run that is looked at: its sinks are left out, nothing is trained, and what every stage makes is kept to be shown.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use obvert_engine::pipeline::{Plan, StagePlan};
-use obvert_engine::registry::{Body, Entry};
+use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Options, Outcome, Registry, RunContext, Settled, View};
 use serde_json::{Value, json};
 
@@ -35,6 +35,7 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path) -> anyhow::Result<Tappe
         let tap = Tap { stage: from.unwrap_or_default(), show: Arc::clone(&context.to_json), seen: Arc::clone(&kept) };
         Ok(Box::new(tap) as Box<dyn View>)
     };
+    obvert_stages::leave_untrained(&mut registry);
     registry.add(TAP, Entry::view("*", json!({ "type": "object" }), Arc::new(open)));
     let tapped = with_taps(plan, &registry);
     let names: Vec<String> =
@@ -51,14 +52,13 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path) -> anyhow::Result<Tappe
     Ok(Tapped { outcome, records, rejected: rejected(out)? })
 }
 
-/// The plan without its sinks and what comes after them, and with a stage that looks behind each that is left.
+/// The plan without its sinks, and with a stage that looks behind each that is left.
 fn with_taps(plan: &Plan, registry: &Registry) -> Plan {
-    let is_view =
-        |stage: &StagePlan| registry.entry(&stage.kind).is_none_or(|entry| matches!(entry.body, Body::View(_)));
+    let is_sink = |stage: &StagePlan| registry.entry(&stage.kind).is_none_or(|entry| entry.output.is_none());
     // What is made in step with training does without it.
     let in_step = |stage: &StagePlan| registry.entry(&stage.kind).is_some_and(|entry| entry.lag.is_some());
     let sides = |stage: &'_ StagePlan| if in_step(stage) { Vec::new() } else { stage.with.clone() };
-    let mut gone: Vec<bool> = plan.stages.iter().map(is_view).collect();
+    let mut gone: Vec<bool> = plan.stages.iter().map(is_sink).collect();
     while let Some(next) = (0..gone.len()).find(|at| {
         let stage = &plan.stages[*at];
         !gone[*at] && !stage.from.is_empty() && stage.from.iter().chain(&sides(stage)).any(|from| gone[*from])

@@ -32,7 +32,7 @@ pub use findings::{Examined, Findings, Found, SetOfPairs, Skipped, Training};
 pub use pairs::Terms;
 pub use policy::{Policy, Shelf};
 pub use source::{add_source, read_rows};
-pub use train::{Trained, trained};
+pub use train::{Trained, leave_untrained, trained};
 
 use std::sync::Arc;
 

@@ -29,10 +29,10 @@ use std::thread::JoinHandle;
 
 use obvert_api::Record;
 use obvert_api::abi::reason_of;
-use obvert_api::erased::{decode, encode};
+use obvert_api::erased::{decode, encode, to_json};
 use obvert_api::record::{Adapter, Pair};
 use obvert_engine::pipeline::{Plan, StagePlan};
-use obvert_engine::registry::Entry;
+use obvert_engine::registry::{Body, Entry};
 use obvert_engine::{Change, Poll, Registry, RunContext, Settled, Version, View, Waker};
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ use learner::{Learner, Made, Signals};
 use ledger::{Difference, Withdrawn};
 use sequence::Sequence;
 use settings::Train;
-use versions::ADAPTER;
+use versions::{ADAPTER, Versions};
 pub(crate) use versions::{BASE, stage_of};
 
 /// Adds the stage `train`.
@@ -60,12 +60,36 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
     };
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Train).to_value(), Arc::new(open));
     entry.output = Some(Adapter::NAME.into());
+    entry.to_json = Some(to_json::<Adapter>);
     entry.check = Some(Arc::new(|settings, plan| {
         let settings = Train::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
         settings.check()?;
         model_of(&settings, plan).map(drop).map_err(|cause| ("model".to_string(), cause))
     }));
     registry.add("train", entry);
+}
+
+/// Has stages `train` hand the model out as it is, and train nothing.
+pub fn leave_untrained(registry: &mut Registry) {
+    let trained = registry.entry("train").cloned();
+    let open = |_: &Value, _: &RunContext| Ok(Box::new(Untrained(false)) as Box<dyn View>);
+    if let Some(trained) = trained {
+        registry.add("train", Entry { body: Body::View(Arc::new(open)), ..trained });
+    }
+}
+
+/// Takes pairs and makes nothing of them; whether it has handed out the base model.
+struct Untrained(bool);
+
+impl View for Untrained {
+    fn update(&mut self, _: Vec<Change>, _: Settled) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<Poll, String> {
+        let records = if std::mem::replace(&mut self.0, true) { Vec::new() } else { vec![encoded(&Versions::base())?] };
+        Ok(Poll { records, ..Poll::default() })
+    }
 }
 
 fn open_learner(settings: &Train, context: &RunContext, shelf: &Shelf, findings: &Findings) -> Result<Learner, String> {

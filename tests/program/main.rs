@@ -24,6 +24,7 @@ mod memo;
 mod merge;
 mod online;
 mod own;
+mod planned;
 mod quickstart;
 mod refused;
 mod resume;

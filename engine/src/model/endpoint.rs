@@ -180,8 +180,8 @@ impl Endpoint {
             return Ok(None);
         }
         let reply = self.memo.get(key)?;
-        if reply.is_some() {
-            self.usage_mut().entry(Arc::clone(stage)).or_default().memo_hits += 1;
+        if let Some(reply) = &reply {
+            self.usage_mut().entry(Arc::clone(stage)).or_default().count_known(reply);
         }
         Ok(reply)
     }

@@ -18,6 +18,9 @@ pub struct Usage {
     pub failures: u64,
     /// Replies taken from the memo.
     pub memo_hits: u64,
+    /// Tokens, read and written, of those replies.
+    #[serde(default)]
+    pub memo_tokens: [u64; 2],
     /// Tokens read in calls.
     pub prompt_tokens: u64,
     /// Tokens written in calls.
@@ -37,10 +40,18 @@ impl Usage {
         self.calls += other.calls;
         self.failures += other.failures;
         self.memo_hits += other.memo_hits;
+        self.memo_tokens = [0, 1].map(|at| self.memo_tokens[at] + other.memo_tokens[at]);
         self.prompt_tokens += other.prompt_tokens;
         self.reply_tokens += other.reply_tokens;
         self.cost += other.cost;
         self.time += other.time;
+    }
+
+    /// Adds a reply that the memo had.
+    pub(crate) fn count_known(&mut self, reply: &Reply) {
+        self.memo_hits += 1;
+        self.memo_tokens[0] += u64::from(reply.prompt_tokens);
+        self.memo_tokens[1] += u64::from(reply.reply_tokens);
     }
 
     /// Adds a call.
