@@ -55,6 +55,8 @@ enum Verb {
     Test(verbs::test::Arguments),
     /// Say which model calls a record asks for, whether the memo has them, and if not, what differs.
     Explain(verbs::explain::Arguments),
+    /// Say where a record comes from and what became of it: rows, calls, verdicts, the pair, the updates that it was trained in.
+    Trace(verbs::trace::Arguments),
     /// Show what a run's memo of model calls holds, or prune it.
     Memo(verbs::memo::Arguments),
     /// Ask the models of a pipeline whether they are there, and what they can do.
@@ -147,6 +149,7 @@ fn main() -> ExitCode {
         Verb::Preview(arguments) => verbs::preview::preview(&arguments),
         Verb::Test(arguments) => verbs::test::test(&arguments),
         Verb::Explain(arguments) => verbs::explain::explain(&arguments),
+        Verb::Trace(arguments) => verbs::trace::trace(&arguments),
         Verb::Memo(arguments) => verbs::memo::memo(&arguments),
         Verb::Schema { pipeline } => verbs::graph::schema(pipeline.as_deref()),
         Verb::New(what) => verbs::new::new(&what),

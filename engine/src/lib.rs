@@ -19,7 +19,10 @@ pub use context::{Observed, Observer, Observers, RunContext, ToJson};
 pub use count::{Counts, StageCount};
 pub use dataflow::{Change, Poll, Settled, Version, View, Waker};
 pub use registry::Registry;
-pub use run::{Beside, Explained, ModelCount, Options, Outcome, Progress, Steering, explain, run, run_beside};
+pub use run::{
+    Beside, Explained, ModelCount, Options, Outcome, Progress, Steering, Wanted, explain, mentions, records_of, run,
+    run_beside,
+};
 
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ mod drive;
 mod explain;
 mod follow;
 mod intake;
+mod lineage;
 mod post;
 mod prepare;
 mod rejected;
@@ -14,7 +15,8 @@ mod steering;
 
 use budget::Budget;
 use company::{Company, Reported};
-pub use explain::{Explained, explain};
+pub use explain::{Explained, explain, mentions};
+pub use lineage::{Wanted, records_of};
 pub(crate) use post::{Mail, Outbox};
 pub use steering::Steering;
 

@@ -54,7 +54,7 @@ pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(explained: &Explained) -> String {
+pub(super) fn line(explained: &Explained) -> String {
     let Explained { stage, item, model, sample, explanation, .. } = explained;
     format!("{stage}  {}  {model} sample {sample}: {}", label(item), reason(explanation))
 }
@@ -78,7 +78,7 @@ pub(super) fn time(seconds: u64) -> String {
 }
 
 /// What tells an item from others: its dialogue and turn, its id, or the beginning of its text.
-fn label(item: &Value) -> String {
+pub(super) fn label(item: &Value) -> String {
     let text = |key: &str| find(item, key).map(|value| value.to_string().trim_matches('"').to_string());
     match (text("dialogue"), text("turn").filter(|turn| turn.parse::<u32>().is_ok()), text("id")) {
         (Some(dialogue), Some(turn), _) => format!("dialogue {dialogue} turn {turn}"),
@@ -89,7 +89,7 @@ fn label(item: &Value) -> String {
 }
 
 /// The first plain value under a key, the outermost first.
-fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+pub(super) fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     let inner: Vec<&Value> = match value {
         Value::Object(fields) => match fields.get(key) {
             Some(plain @ (Value::String(_) | Value::Number(_))) => return Some(plain),

@@ -22,6 +22,7 @@ pub mod shell;
 mod tapped;
 pub mod test;
 pub mod top;
+pub mod trace;
 pub mod train;
 mod train_observer;
 #[cfg(feature = "ui")]

@@ -32,7 +32,7 @@ pub use findings::{Examined, Findings, Found, SetOfPairs, Skipped, Training};
 pub use pairs::Terms;
 pub use policy::{Policy, Shelf};
 pub use source::{add_source, read_rows};
-pub use train::{Trained, leave_untrained, trained};
+pub use train::{Trained, Update, leave_untrained, trained, updates_of};
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ mod sequence;
 mod settings;
 mod shuffle;
 mod stream;
+mod updates;
 mod versions;
 
 use std::collections::VecDeque;
@@ -45,6 +46,7 @@ use learner::{Learner, Made, Signals};
 use ledger::{Difference, Withdrawn};
 use sequence::Sequence;
 use settings::Train;
+pub use updates::{Update, updates_of};
 use versions::{ADAPTER, Versions};
 pub(crate) use versions::{BASE, stage_of};
 

@@ -33,6 +33,7 @@ mod slow;
 mod steered;
 mod storage;
 mod sysbench;
+mod traced;
 mod train;
 mod verbs;
 mod watch;

@@ -38,7 +38,7 @@ pub struct Explained {
 pub fn explain(plan: Plan, registry: &Registry, out: &Path, id: &str) -> Result<Vec<Explained>, Error> {
     let names: Vec<String> = plan.stages.iter().map(|stage| stage.name.clone()).collect();
     let found = Arc::new(Mutex::new(Ok(Vec::new())));
-    let options = Options { trace: Some(trace(id, Arc::clone(&found))), ..Options::new(out.to_path_buf()) };
+    let options = looking(out, trace(id, Arc::clone(&found)));
     run(plan, registry, &options, |_| ())?;
     let found = std::mem::replace(&mut *found.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
     let mut found = found.map_err(|cause| Error::State { path: out.join("state").join("memo"), cause })?;
@@ -47,6 +47,11 @@ pub fn explain(plan: Plan, registry: &Registry, out: &Path, id: &str) -> Result<
         (explained.lap, position(explained), explained.item.to_string(), explained.sample)
     });
     Ok(found)
+}
+
+/// A run that looks at calls and makes none.
+pub(super) fn looking(out: &Path, trace: Trace) -> Options {
+    Options { trace: Some(trace), ..Options::new(out.to_path_buf()) }
 }
 
 type Found = Arc<Mutex<Result<Vec<Explained>, String>>>;
@@ -80,7 +85,8 @@ fn explained(asked: &Asked<'_>, item: Value) -> Result<Explained, String> {
     })
 }
 
-fn mentions(value: &Value, id: &str) -> bool {
+/// Whether one of the strings of a record is this one.
+pub fn mentions(value: &Value, id: &str) -> bool {
     match value {
         Value::String(text) => text == id,
         Value::Array(values) => values.iter().any(|value| mentions(value, id)),

@@ -7,6 +7,7 @@ use obvert_engine::RunContext;
 use obvert_trainer::{Measures, Metrics};
 
 use super::cursor::Cursor;
+use super::updates::{self, Updates};
 use crate::findings::{Findings, Training};
 use crate::output::metrics;
 use crate::output::train_log::{TrainLog, columns, counts, row_of};
@@ -16,6 +17,7 @@ pub(super) struct Diary {
     stage: String,
     out: PathBuf,
     log: TrainLog,
+    updates: Updates,
     findings: Findings,
 }
 
@@ -23,8 +25,9 @@ pub(super) struct Diary {
 pub(super) struct Update {
     /// Dialogues were still being played when it was made.
     pub(super) open: bool,
-    /// Earlier pairs that it was made on, beside new ones.
-    pub(super) replayed: usize,
+    /// Ids of the new pairs that it was made on, and of earlier ones.
+    pub(super) pairs: Vec<String>,
+    pub(super) again: Vec<String>,
     pub(super) seconds: f64,
 }
 
@@ -33,7 +36,8 @@ impl Diary {
     pub(super) fn open(context: &RunContext, step: u64, findings: Findings) -> Result<Self, String> {
         let (stage, out) = (context.stage.clone(), context.folder());
         let log = TrainLog::open(&out, step).map_err(|e| e.to_string())?;
-        Ok(Diary { stage, out, log, findings })
+        let updates = Updates::open(&context.out.join("state"), &stage, step).map_err(|e| e.to_string())?;
+        Ok(Diary { stage, out, log, updates, findings })
     }
 
     /// Tells what became of the pairs so far.
@@ -53,15 +57,17 @@ impl Diary {
         if let Some(rows) = self.findings.lock().metrics.get_mut(&self.stage) {
             rows.retain(|row| row.get("step").is_none_or(|at| *at <= step as f64));
         }
-        self.log.go_back(step).map_err(|e| e.to_string())
+        self.updates.go_back(step).and_then(|()| self.log.go_back(step)).map_err(|e| e.to_string())
     }
 
     /// An update was made.
-    pub(super) fn updated(&mut self, metrics: &Metrics, update: &Update, cursor: &Cursor) -> Result<(), String> {
+    pub(super) fn updated(&mut self, metrics: &Metrics, update: Update, cursor: &Cursor) -> Result<(), String> {
         let mut row = row_of(metrics, update.seconds);
         row.insert("stream/open".into(), f64::from(u8::from(update.open)));
         row.extend(counts(cursor.shortened, cursor.skipped.pairs));
-        row.insert("pairs/replayed".into(), update.replayed as f64);
+        row.insert("pairs/replayed".into(), update.again.len() as f64);
+        let Update { pairs, again, .. } = update;
+        self.updates.note(&updates::Update { step: metrics.step, pairs, again }).map_err(|e| e.to_string())?;
         self.append(metrics.step, row)
     }
 

@@ -281,32 +281,33 @@ impl Learner {
             self.tell();
             return Ok(());
         }
-        let mut tokens = self.tokens(&batch.new);
+        let (mut tokens, pairs) = self.tokens(&batch.new);
         self.tell();
+        let mut again = Vec::new();
         // What happened to these was counted when they were new.
-        let again = batch.again.iter().filter_map(|unit| self.encoder.encode(unit).ok());
-        let again: Vec<TokenPair> = again.flat_map(|(tokens, _)| tokens).collect();
-        let replayed = again.len();
-        tokens.extend(again);
-        if tokens.is_empty() { Ok(()) } else { self.step(&tokens, replayed) }
+        for (unit, (more, _)) in batch.again.iter().filter_map(|unit| Some((unit, self.encoder.encode(unit).ok()?))) {
+            tokens.extend(more);
+            again.extend(ids(unit));
+        }
+        if tokens.is_empty() { Ok(()) } else { self.step(&tokens, pairs, again) }
     }
 
-    /// One update on pairs, of which the last so many are replayed, and a measurement where it is time for one.
-    fn step(&mut self, pairs: &[TokenPair], replayed: usize) -> Result<(), String> {
+    /// One update on pairs, new ones and earlier ones by their ids, and a measurement where it is time for one.
+    fn step(&mut self, tokens: &[TokenPair], pairs: Vec<String>, again: Vec<String>) -> Result<(), String> {
         let begin = Instant::now();
-        let reference = self.reference.logps(&mut self.trainer, pairs).map_err(|e| e.to_string())?;
-        let metrics = self.trainer.step(pairs, &reference).map_err(|e| e.to_string())?;
+        let reference = self.reference.logps(&mut self.trainer, tokens).map_err(|e| e.to_string())?;
+        let metrics = self.trainer.step(tokens, &reference).map_err(|e| e.to_string())?;
         let open = !self.signals.ended.load(Relaxed);
-        let update = Update { open, replayed, seconds: begin.elapsed().as_secs_f64() };
-        self.diary.updated(&metrics, &update, &self.counted())?;
+        let update = Update { open, pairs, again, seconds: begin.elapsed().as_secs_f64() };
+        self.diary.updated(&metrics, update, &self.counted())?;
         self.tell();
         let Train { validate_every, updates, .. } = self.settings;
         if metrics.step.is_multiple_of(validate_every) || metrics.step == updates { self.validate() } else { Ok(()) }
     }
 
-    /// The tokens of new units, for the next update; what becomes of each is counted.
-    fn tokens(&mut self, units: &[Unit]) -> Vec<TokenPair> {
-        let mut all = Vec::new();
+    /// The tokens of new units, for the next update, and the ids of their pairs; what becomes of each is counted.
+    fn tokens(&mut self, units: &[Unit]) -> (Vec<TokenPair>, Vec<String>) {
+        let (mut all, mut used) = (Vec::new(), Vec::new());
         for unit in units {
             match self.encoder.encode(unit) {
                 Ok((tokens, shortened)) => {
@@ -314,11 +315,12 @@ impl Learner {
                     self.trained.extend(unit.iter().map(|pair| (number(&pair.id), update)));
                     self.cursor.shortened += shortened;
                     all.extend(tokens);
+                    used.extend(ids(unit));
                 }
                 Err(cause) => unit.iter().for_each(|pair| self.skip(pair, &cause)),
             }
         }
-        all
+        (all, used)
     }
 
     fn skip(&mut self, pair: &Pair, cause: &str) {
@@ -347,4 +349,8 @@ impl Learner {
         let cursor = serde_json::to_value(&self.cursor).map_err(|e| e.to_string())?;
         self.checkpoints.save(&self.trainer, &cursor).map_err(|e| e.to_string())
     }
+}
+
+fn ids(unit: &Unit) -> impl Iterator<Item = String> {
+    unit.iter().map(|pair| pair.id.clone())
 }

@@ -1,0 +1,66 @@
+//! What stages make that is about something: the pipeline is gone through with the memo alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+
+use super::explain::looking;
+use super::run;
+use crate::pipeline::Plan;
+use crate::{Error, Observed, Observer, Observers, Registry, ToJson};
+
+/// Whether a record, shown as JSON, is one that is asked for.
+pub type Wanted = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
+
+/// The records that are asked for, of all stages in the order of the file. Nothing is called and no file of the results is written;
+/// what depends on a call that was not made, or on training, is not seen.
+///
+/// # Errors
+/// As for [`run`].
+pub fn records_of(plan: Plan, registry: &Registry, out: &Path, wanted: Wanted) -> Result<Vec<(String, Value)>, Error> {
+    let names: Vec<String> = plan.stages.iter().map(|stage| stage.name.clone()).collect();
+    let seen = Arc::<Seen>::default();
+    let observers: Observers = {
+        let seen = Arc::clone(&seen);
+        Arc::new(move |Observed { stage, to_json, .. }| {
+            let (stage, wanted, seen) = (stage.to_owned(), Arc::clone(&wanted), Arc::clone(&seen));
+            Some(Arc::new(Look { stage, to_json, wanted, seen }) as Arc<dyn Observer>)
+        })
+    };
+    let mut options = looking(out, Arc::new(|_| ()));
+    options.observers = Some(observers);
+    run(plan, registry, &options, |_| ())?;
+    let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    let position = |stage: &str| names.iter().position(|name| name == stage);
+    let mut found: Vec<_> = seen.into_iter().filter(|(_, copies)| *copies > 0).map(|(record, _)| record).collect();
+    found.sort_by_key(|(stage, _)| position(stage));
+    Ok(found.into_iter().map(|(stage, text)| (stage, serde_json::from_str(&text).unwrap_or_default())).collect())
+}
+
+/// Copies of records, by stage and JSON.
+type Seen = Mutex<BTreeMap<(String, String), isize>>;
+
+struct Look {
+    stage: String,
+    to_json: ToJson,
+    wanted: Wanted,
+    seen: Arc<Seen>,
+}
+
+impl Observer for Look {
+    fn looks(&self) -> bool {
+        true
+    }
+
+    fn see(&self, record: &[u8], copies: isize) {
+        let Ok(shown) = (self.to_json)(record) else { return };
+        let Ok(value) = serde_json::from_slice(&shown) else { return };
+        if (self.wanted)(&value) {
+            let text = String::from_utf8_lossy(&shown).into_owned();
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            *seen.entry((self.stage.clone(), text)).or_default() += copies;
+        }
+    }
+}
