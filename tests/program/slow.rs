@@ -131,5 +131,7 @@ pub fn results(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
         row.remove("tokens/s");
         row.remove("stream/open");
     }
+    // Which pairs each update was made on.
+    metrics.extend(rows(&folder.join("out/state/train.updates.jsonl")));
     (read("pairs/pairs.jsonl"), read("adapter/adapter_model.safetensors"), metrics)
 }

@@ -1,5 +1,6 @@
 //! Records of the run, to be looked through.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,6 +19,22 @@ use crate::records::{Reader, logs as all_logs};
 /// Records of a page, and how long one is looked for.
 const MOST: usize = 30;
 const WITHIN: Duration = Duration::from_millis(60);
+
+/// Between two looks at what has been written.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Reads what there is as the page is opened, and behind the run once somebody looks: so nobody who looks has to wait for all of it.
+pub(super) async fn follow(shared: Arc<Shared>) {
+    loop {
+        let reading = Arc::clone(&shared);
+        // A log that cannot be read is looked at again by who asks for it, and is told so.
+        let _ = tokio::task::spawn_blocking(move || reading.follow_all()).await;
+        tokio::time::sleep(EVERY).await;
+        while !shared.watched.load(Relaxed) {
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
 
 /// A log of records.
 #[derive(Serialize)]
@@ -81,6 +98,14 @@ pub(super) async fn records(
 }
 
 impl Shared {
+    fn follow_all(&self) {
+        for (stage, record) in all_logs(&self.site.out) {
+            if let Ok(reader) = self.reader(&format!("{stage}.{record}")) {
+                let _ = reader.write().unwrap_or_else(PoisonError::into_inner).follow();
+            }
+        }
+    }
+
     fn reader(&self, log: &str) -> Result<Arc<RwLock<Reader>>, StatusCode> {
         let known = all_logs(&self.site.out).into_iter().any(|(stage, record)| format!("{stage}.{record}") == log);
         if !known {
