@@ -81,12 +81,14 @@ impl Registry {
         Ok(())
     }
 
-    /// Loads the program's own plugins from the folders where a build or an installation puts them.
-    pub fn add_own_libraries(&mut self, names: &[&str]) -> Result<(), Error> {
-        names.iter().filter_map(|name| own_library(name)).try_for_each(|path| {
-            let bodies = load_in_place(&path).map(of_library);
-            self.add_bodies(&path, bodies).map_err(|cause| Error::Plugin { path, cause })
-        })
+    /// Loads a plugin of the program's own from the folders where a build or an installation puts it; whether it is there.
+    ///
+    /// # Errors
+    /// It is there and cannot be loaded.
+    pub fn add_own_library(&mut self, name: &str) -> Result<bool, Error> {
+        let Some(path) = own_library(name) else { return Ok(false) };
+        let bodies = load_in_place(&path).map(of_library);
+        self.add_bodies(&path, bodies).map_err(|cause| Error::Plugin { path, cause }).map(|()| true)
     }
 
     /// The stage type of this name.

@@ -31,9 +31,10 @@ pub mod ui;
 use std::path::Path;
 
 use anyhow::Context;
+use obvert_api::Manifest;
+use obvert_api::erased::Create;
 use obvert_engine::Registry;
 use obvert_engine::pipeline::{Document, Plan, PluginEntry, Report, parse_with};
-use obvert_engine::registry::own_library;
 use obvert_engine::stage::fingerprint;
 use obvert_stages::Findings;
 
@@ -49,8 +50,17 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The program's own plugins, as their libraries are called.
-const OWN: [&str; 5] = ["obvert_profile", "obvert_persona_play", "obvert_judge", "obvert_reverse", "obvert_pair"];
+/// The stages of a plugin that is linked.
+type Linked = fn() -> Vec<(Manifest, Create)>;
+
+/// The program's own plugins, as their libraries are called. They are linked, too, for where the program is alone.
+const OWN: [(&str, Linked); 5] = [
+    ("obvert_profile", obvert_profile::stages),
+    ("obvert_persona_play", obvert_persona_play::stages),
+    ("obvert_judge", obvert_judge::stages),
+    ("obvert_reverse", obvert_reverse::stages),
+    ("obvert_pair", obvert_pair::stages),
+];
 
 /// Everything a pipeline may use without naming a library.
 pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
@@ -58,10 +68,13 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
     obvert_stages::register(&mut registry, findings);
     #[cfg(feature = "openai")]
     obvert_openai::register(&mut registry);
-    if let Some(missing) = OWN.iter().find(|name| own_library(name).is_none()) {
-        tracing::warn!("the program's own plugin `{missing}` is not beside it: its stages cannot be used");
+    for (name, stages) in OWN {
+        if !registry.add_own_library(name)? {
+            for stage in stages() {
+                registry.add_linked(stage);
+            }
+        }
     }
-    registry.add_own_libraries(&OWN)?;
     Ok(registry)
 }
 

@@ -6,6 +6,7 @@
 #[macro_use]
 mod sessions;
 
+mod alone;
 mod beside;
 mod changelog;
 mod chaos;

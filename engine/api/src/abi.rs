@@ -334,9 +334,15 @@ impl Table {
 ///
 /// plugin!(MaxLength);
 /// ```
+///
+/// Two libraries that export the same symbol cannot be linked into one program. One that is to be linked too names its symbol: the
+/// border's, `_`, and the name of its crate's library, as in `plugin!("obvert_plugin_v1_max_length": MaxLength)`.
 #[macro_export]
 macro_rules! plugin {
     ($($stage:ty),+ $(,)?) => {
+        $crate::plugin!("obvert_plugin_v1": $($stage),+);
+    };
+    ($symbol:literal: $($stage:ty),+ $(,)?) => {
         /// The stages of this library, for programs that link it.
         pub fn stages() -> Vec<($crate::erased::Manifest, $crate::erased::Create)> {
             #[allow(unused_imports)]
@@ -349,7 +355,7 @@ macro_rules! plugin {
         /// # Safety
         /// Safe to call at any time from any thread; `unsafe` only because C callers are.
         // SAFETY: the symbol's name is this border's own, so it clashes with no other library's.
-        #[unsafe(no_mangle)]
+        #[unsafe(export_name = $symbol)]
         pub unsafe extern "C" fn obvert_plugin_v1(index: u32) -> *const $crate::abi::Plugin {
             static TABLE: std::sync::OnceLock<$crate::abi::Table> = std::sync::OnceLock::new();
             let table = TABLE.get_or_init(|| $crate::abi::Table::make(|| vec![$({

@@ -100,12 +100,21 @@ fn entry(path: &Path) -> Result<Entry, String> {
     // SAFETY: loading runs the library's initialisers; a pipeline names the libraries that it trusts.
     let library = unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| caused(&error))?;
     // SAFETY: the name belongs to the border, which fixes its type.
-    let symbol: Symbol<Entry> = unsafe { library.get(abi::SYMBOL.as_bytes()) }
-        .map_err(|_| format!("it exports no `{}`: not an obvert plugin, or one of another ABI version", abi::SYMBOL))?;
+    let symbol: Symbol<Entry> =
+        unsafe { library.get(abi::SYMBOL.as_bytes()).or_else(|_| library.get(own_symbol(path).as_bytes())) }.map_err(
+            |_| format!("it exports no `{}`: not an obvert plugin, or one of another ABI version", abi::SYMBOL),
+        )?;
     let entry = *symbol;
     // Unloading would pull code from under running threads and thread-local destructors.
     std::mem::forget(library);
     Ok(entry)
+}
+
+/// The symbol of a library that programs link, too: `libobvert_judge.so`, or a copy of it, `libobvert_judge-HASH.so`.
+fn own_symbol(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(&stem);
+    format!("{}_{}", abi::SYMBOL, name.split('-').next().unwrap_or_default())
 }
 
 /// What the system says, which the error alone does not show.

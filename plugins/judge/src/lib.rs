@@ -103,7 +103,7 @@ impl Map for Judge {
     }
 }
 
-plugin!(Judge, Verify, Critique);
+plugin!("obvert_plugin_v1_obvert_judge": Judge, Verify, Critique);
 
 #[cfg(test)]
 mod tests;

@@ -198,7 +198,7 @@ fn shown(
     }
 }
 
-plugin!(PairUp, PairByScore, PairByRefinement, BackTranslate);
+plugin!("obvert_plugin_v1_obvert_pair": PairUp, PairByScore, PairByRefinement, BackTranslate);
 
 #[cfg(test)]
 mod tests;

@@ -98,7 +98,7 @@ impl PersonaPlay {
     }
 }
 
-plugin!(PersonaPlay);
+plugin!("obvert_plugin_v1_obvert_persona_play": PersonaPlay);
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use expand::ExpandProfile;
 use persona::ExpandPersona;
 use recognise::Recognise;
 
-plugin!(ExpandProfile, ExpandPersona, Recognise);
+plugin!("obvert_plugin_v1_obvert_profile": ExpandProfile, ExpandPersona, Recognise);
 
 #[cfg(test)]
 mod tests;

@@ -130,7 +130,7 @@ fn read(reply: &str, asked: &[&Constraint]) -> Result<BTreeMap<String, String>, 
     Ok(texts)
 }
 
-plugin!(Reverse);
+plugin!("obvert_plugin_v1_obvert_reverse": Reverse);
 
 #[cfg(test)]
 mod tests;
