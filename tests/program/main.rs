@@ -27,6 +27,7 @@ mod online;
 mod own;
 mod planned;
 mod quickstart;
+mod readme;
 mod refused;
 mod resume;
 mod served;
