@@ -55,7 +55,7 @@ enum Verb {
     Test(verbs::test::Arguments),
     /// Say which model calls a record asks for, whether the memo has them, and if not, what differs.
     Explain(verbs::explain::Arguments),
-    /// Say where a record comes from and what became of it: rows, calls, verdicts, the pair, the updates that it was trained in.
+    /// Say where a pair comes from and what became of it: turns, calls, responses, verdicts, the updates that it was trained in.
     Trace(verbs::trace::Arguments),
     /// Show what a run's memo of model calls holds, or prune it.
     Memo(verbs::memo::Arguments),

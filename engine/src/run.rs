@@ -15,8 +15,8 @@ mod steering;
 
 use budget::Budget;
 use company::{Company, Reported};
-pub use explain::{Explained, explain, mentions};
-pub use lineage::{Wanted, records_of};
+pub use explain::{Explained, Wanted, explain, mentions};
+pub use lineage::records_of;
 pub(crate) use post::{Mail, Outbox};
 pub use steering::Steering;
 

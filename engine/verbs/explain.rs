@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use obvert_engine::Explained;
 use obvert_engine::model::Explanation;
+use obvert_engine::{Explained, mentions};
 use obvert_stages::Findings;
 use serde_json::Value;
 
@@ -34,7 +35,9 @@ pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
     let (_, plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
     let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
     anyhow::ensure!(out.join("state/memo").is_dir(), "{}: no run has been here", out.display());
-    let found = obvert_engine::explain(plan, &registry, &out, &arguments.id)?;
+    let id = arguments.id.clone();
+    let wanted = Arc::new(move |item: &Value| mentions(item, &id));
+    let found = obvert_engine::explain(plan, &registry, &out, wanted)?;
     let mut shown = BTreeSet::new();
     for explained in &found {
         let line = line(explained);

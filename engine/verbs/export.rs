@@ -93,12 +93,12 @@ fn export_adapter(arguments: &Arguments, to: &Server) -> anyhow::Result<()> {
     let adapter = adapter_in(what)?;
     let name = arguments.name.clone().or_else(|| Some(out.file_name()?.to_string_lossy().into_owned()));
     let name = name.unwrap_or_else(|| "adapter".into());
-    let base = arguments.base.as_deref().unwrap_or(model);
-    let given = Given { model: Path::new(model), adapter: &adapter, base, name: &name };
+    let replayed = replay.prepared(what)?;
+    let given = Given { model: Path::new(model), adapter: &adapter, base: arguments.base.as_deref(), name: &name };
     let exported = refused(serve::export(to, &given, out))?;
     exported.left_out.iter().for_each(|cause| eprintln!("warning: left out {cause}"));
     println!("serve with `{}` in {}", exported.command, out.display());
-    replay.replay(what, Path::new(model), &adapter, &name)
+    replayed.map_or(Ok(()), |(url, prompts)| replay.replay(url, &prompts, &given))
 }
 
 fn refused<T>(result: Result<T, Error>) -> anyhow::Result<T> {

@@ -9,7 +9,7 @@ use obvert_stages::Findings;
 use serde_json::{Map, Value, json};
 
 use super::Trust;
-use super::tapped::{self, Tapped};
+use super::tapped::{self, Tapped, Trained};
 
 /// Arguments of `preview`.
 #[derive(clap::Args)]
@@ -34,11 +34,11 @@ pub struct Arguments {
 pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
     let trust = Trust::of(arguments.locked);
     let (_, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
-    limit(&mut plan, &registry, arguments.rows);
+    limit(&mut plan, &registry, arguments.rows, |_| true);
     // Another preview does not pay for the calls of this one.
     let out = Path::new("runs").join(&plan.name).join("preview");
     std::fs::create_dir_all(&out)?;
-    let tapped = tapped::run(&plan, &registry, &out)?;
+    let tapped = tapped::run(&plan, &registry, &out, Trained::Base)?;
     if arguments.json {
         print_json(tapped)
     } else {
@@ -47,9 +47,10 @@ pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has no source read more rows than so many.
-pub(super) fn limit(plan: &mut Plan, registry: &Registry, rows: u64) {
-    for stage in plan.stages.iter_mut().filter(|stage| stage.from.is_empty()) {
+/// Has none of some sources read more rows than so many.
+pub(super) fn limit(plan: &mut Plan, registry: &Registry, rows: u64, some: impl Fn(usize) -> bool) {
+    let sources = plan.stages.iter_mut().enumerate().filter(|(at, stage)| stage.from.is_empty() && some(*at));
+    for (_, stage) in sources {
         let limits = registry.entry(&stage.kind).is_some_and(|entry| entry.schema["properties"].get("limit").is_some());
         if limits {
             let before = stage.settings["limit"].as_u64().unwrap_or(u64::MAX);

@@ -1,6 +1,7 @@
 //! `run`: a pipeline from its inputs to its outputs, with progress on the way and an account at the end.
 
 mod account;
+mod expected;
 mod pages;
 mod plan;
 mod progress;
@@ -22,7 +23,6 @@ use super::said::Said;
 use super::{Trust, beside};
 
 use pages::Pages;
-use plan::Expected;
 use progress::Display;
 use renewed::{Place, Read, Watcher};
 
@@ -126,7 +126,7 @@ fn once(asked: &Asked<'_>, place: &Place, read: Read, out: &Path) -> anyhow::Res
     ended.pages(place, &out, BTreeMap::new(), note).write()?;
     if asked.said != Said::Quiet {
         account::print(&arguments.pipeline, &out, &ended.outcome, &ended.read.findings.lock());
-        Expected::compare(&out, &ended.read, place, &ended.outcome);
+        plan::compare(&out, &ended.read, place, &ended.outcome);
     }
     Ok(Some(ended))
 }
@@ -141,8 +141,7 @@ impl Ended {
         note: Option<String>,
     ) -> Pages<'a> {
         let Read { plan, text, findings, .. } = &self.read;
-        let Place { path: pipeline, set, .. } = place;
-        Pages { plan, pipeline, set, text, out, outcome: &self.outcome, findings, tables, note }
+        Pages { plan, place, text, out, outcome: &self.outcome, findings, tables, note }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use obvert_engine::pipeline::{Plan, StagePlan};
-use obvert_engine::registry::Entry;
+use obvert_engine::registry::{Body, Entry};
 use obvert_engine::{Change, Options, Outcome, Registry, RunContext, Settled, View};
 use serde_json::{Value, json};
 
@@ -25,8 +25,17 @@ pub struct Tapped {
     pub rejected: Vec<(String, String, Value)>,
 }
 
+/// What becomes of stages that train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trained {
+    /// They are left out, and what depends on them.
+    Not,
+    /// They hand out the model as it is.
+    Base,
+}
+
 /// Runs a plan into a folder.
-pub fn run(plan: &Plan, registry: &Registry, out: &Path) -> anyhow::Result<Tapped> {
+pub fn run(plan: &Plan, registry: &Registry, out: &Path, trained: Trained) -> anyhow::Result<Tapped> {
     let (mut registry, seen) = (registry.clone(), Arc::new(Mutex::new(Seen::new())));
     let kept = Arc::clone(&seen);
     let open = move |_: &Value, context: &RunContext| {
@@ -35,9 +44,11 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path) -> anyhow::Result<Tappe
         let tap = Tap { stage: from.unwrap_or_default(), show: Arc::clone(&context.to_json), seen: Arc::clone(&kept) };
         Ok(Box::new(tap) as Box<dyn View>)
     };
-    obvert_stages::leave_untrained(&mut registry);
+    if trained == Trained::Base {
+        obvert_stages::leave_untrained(&mut registry);
+    }
     registry.add(TAP, Entry::view("*", json!({ "type": "object" }), Arc::new(open)));
-    let tapped = with_taps(plan, &registry);
+    let tapped = with_taps(plan, &registry, trained);
     let names: Vec<String> =
         tapped.stages.iter().filter(|stage| stage.kind != TAP).map(|stage| stage.name.clone()).collect();
     let outcome = obvert_engine::run(tapped, &registry, &Options::new(out.to_owned()), |_| ())?;
@@ -53,12 +64,14 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path) -> anyhow::Result<Tappe
 }
 
 /// The plan without its sinks, and with a stage that looks behind each that is left.
-fn with_taps(plan: &Plan, registry: &Registry) -> Plan {
-    let is_sink = |stage: &StagePlan| registry.entry(&stage.kind).is_none_or(|entry| entry.output.is_none());
+fn with_taps(plan: &Plan, registry: &Registry, trained: Trained) -> Plan {
+    let leaves =
+        |entry: &Entry| matches!(entry.body, Body::View(_)) && (trained == Trained::Not || entry.output.is_none());
+    let is_left_out = |stage: &StagePlan| registry.entry(&stage.kind).is_none_or(leaves);
     // What is made in step with training does without it.
     let in_step = |stage: &StagePlan| registry.entry(&stage.kind).is_some_and(|entry| entry.lag.is_some());
     let sides = |stage: &'_ StagePlan| if in_step(stage) { Vec::new() } else { stage.with.clone() };
-    let mut gone: Vec<bool> = plan.stages.iter().map(is_sink).collect();
+    let mut gone: Vec<bool> = plan.stages.iter().map(is_left_out).collect();
     while let Some(next) = (0..gone.len()).find(|at| {
         let stage = &plan.stages[*at];
         !gone[*at] && !stage.from.is_empty() && stage.from.iter().chain(&sides(stage)).any(|from| gone[*from])

@@ -165,7 +165,10 @@ pub fn train(arguments: &Arguments) -> anyhow::Result<()> {
     let outcome = fit.run(&mut observer)?;
     let name = arguments.model.model.file_name().map(|name| name.to_string_lossy().into_owned());
     peft::save(out, &*fit.trainer().adapter()?, name.as_deref())?;
-    model_card::write(out, &card(arguments, &fit, name.unwrap_or_default())?)?;
+    let card = card(arguments, &fit, name.unwrap_or_default())?;
+    for folder in [out.to_owned(), out.join("best")].iter().filter(|folder| folder.is_dir()) {
+        model_card::write(folder, &card)?;
+    }
     report(out, &outcome, observer.read());
     part.end()
 }
@@ -192,9 +195,15 @@ fn card(arguments: &Arguments, fit: &Fit, base_model: String) -> anyhow::Result<
         counts: None,
         metrics: metrics::read(&arguments.out.join("metrics.jsonl"))?,
         adapter: arguments.out.display().to_string(),
-        rerun: std::env::args().map(|argument| word(&argument)).collect::<Vec<_>>().join(" "),
+        rerun: rerun(),
         pipeline: None,
     })
+}
+
+/// The command line, by the program's name.
+fn rerun() -> String {
+    let arguments = std::env::args_os().skip(1).map(|argument| word(&argument.to_string_lossy()));
+    std::iter::once("obvert".to_owned()).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// What processes that share a run must agree on.

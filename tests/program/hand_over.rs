@@ -1,6 +1,7 @@
 //! An adapter for servers: what lies in the exported folder, and what the server answers there.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -27,14 +28,19 @@ fn every_server_finds_what_it_loads() {
     let text = |path: &str| fs::read_to_string(at(path)).unwrap();
     let shell = ["--base", "someone/a model", "--name", "mine"];
     for (to, said) in [
-        ("vllm", "vllm serve 'someone/a model' --enable-lora --max-lora-rank 8 --lora-modules mine=\"$PWD\""),
+        (
+            "vllm",
+            "vllm serve 'someone/a model' --enable-lora --max-lora-rank 8 --lora-modules mine=\"$PWD\" --generation-config vllm",
+        ),
         ("llama.cpp", "llama-server -m base.gguf --lora adapter.gguf --jinja"),
         ("ollama", "ollama create mine -f Modelfile"),
     ] {
         let ran = export(folder.path(), &model, to, &shell);
         assert!(ran.code == 0 && ran.err.is_empty() && ran.out.contains(said), "{to}: {} {}", ran.out, ran.err);
         assert!(text(&format!("{to}/{to}.md")).contains(said), "{to}");
-        assert!(text(&format!("{to}/README.md")) == text("out/adapter/README.md"), "{to}: the card");
+        for name in ["README.md", "curves.svg"] {
+            assert!(text(&format!("{to}/{name}")) == text(&format!("out/adapter/{name}")), "{to}: {name}");
+        }
     }
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
         assert_eq!(fs::read(at("vllm").join(name)).unwrap(), fs::read(at("out/adapter").join(name)).unwrap());
@@ -43,8 +49,23 @@ fn every_server_finds_what_it_loads() {
         assert_eq!(fs::read(at("vllm").join(name)).unwrap(), fs::read(Path::new(&model).join(name)).unwrap());
     }
     assert_eq!(fs::read(at("ollama/adapter.gguf")).unwrap(), fs::read(at("llama.cpp/adapter.gguf")).unwrap());
-    assert!(text("ollama/Modelfile").starts_with("FROM someone/a model\nADAPTER ./adapter.gguf\nPARAMETER stop \""));
-    assert!(text("llama.cpp/llama.cpp.md").contains("convert_hf_to_gguf.py 'someone/a model' --outfile base.gguf"));
+    let modelfile = text("ollama/Modelfile");
+    assert!(modelfile.starts_with("FROM someone/a model\nADAPTER ./adapter.gguf\n"), "{modelfile}");
+    assert!(modelfile.contains("\nPARAMETER repeat_penalty 1\nPARAMETER stop \""), "{modelfile}");
+    assert!(text("llama.cpp/llama.cpp.md").contains(&format!("convert_hf_to_gguf.py {model} --outfile base.gguf")));
+}
+
+/// Commands are for the exported folder, wherever the paths were given.
+#[test]
+fn commands_name_models_by_where_they_are() {
+    let (folder, model) = trained();
+    symlink(&model, folder.path().join("base")).unwrap();
+    let ran = export(folder.path(), "base", "vllm", &[]);
+    assert!(ran.code == 0 && ran.out.contains(&format!("vllm serve {model} --enable-lora")), "{}", ran.out);
+    let ran = export(folder.path(), "base", "llama.cpp", &["--base", "/models/m.gguf"]);
+    assert!(ran.out.contains("llama-server -m /models/m.gguf --lora adapter.gguf"), "{}", ran.out);
+    let page = fs::read_to_string(folder.path().join("llama.cpp/llama.cpp.md")).unwrap();
+    assert!(!page.contains("convert_hf_to_gguf"), "{page}");
 }
 
 /// Exact settings with their defaults, curves, and the commands that make and serve it.
@@ -127,11 +148,16 @@ fn what_is_wrong_with_a_hand_over_is_said() {
         fs::create_dir_all(folder.path().join("many").join(stage).join("adapter")).unwrap();
         fs::write(folder.path().join("many").join(stage).join("adapter/adapter_config.json"), "{}").unwrap();
     }
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 7] = [
         (&["out", "--to", "vllm", "--out", "x"], 2, "vllm needs --model"),
         (&["out", "--to", "vllm", "--model", &model, "--out", "taken"], 2, "`mine.txt` is in it"),
         (&["many", "--to", "ollama", "--model", &model, "--out", "x"], 2, "name one: many/a/adapter, many/b/adapter"),
         (&["out/pairs", "--to", "ollama", "--model", &model, "--out", "x"], 2, "no adapter_config.json in it"),
+        (
+            &["out/adapter", "--to", "vllm", "--model", &model, "--replay", "http://localhost:1/v1", "--out", "x"],
+            1,
+            "which --pairs can name",
+        ),
         (&["out", "--to", "trl", "--base", "b", "--out", "x"], 2, "are of an adapter for a server"),
         (&["out", "--to", "vllm", "--model", "none", "--out", "x"], 2, "none: "),
     ];

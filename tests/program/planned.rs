@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::common::{Ran, done, folder};
+use tempfile::TempDir;
+
+use crate::common::{done, folder, repository};
 
 /// Ten dialogues of two turns, answered twice by a model that has a price; a judge of the program's own, and an examination of four
 /// conversations, with the base model and with what is trained.
@@ -84,53 +86,73 @@ max_tokens = 4
 "#
 );
 
-fn row(ran: &Ran, name: &str) -> Vec<f64> {
-    let line = ran.out.lines().find(|line| line.starts_with(name));
-    let line = line.unwrap_or_else(|| panic!("{name}: {}", ran.out));
-    line[name.len()..].split_whitespace().map(|number| number.parse().unwrap()).collect()
+/// The numbers of a line, behind its name.
+fn row(text: &str, name: &str) -> Vec<f64> {
+    let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    let line = line.unwrap_or_else(|| panic!("{name}: {text}"));
+    line[name.len()..].split_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-#[test]
-fn a_plan_is_what_the_run_then_does() {
-    let model = crate::common::repository("pipelines/quickstart/model").to_string_lossy().into_owned();
+/// So many profiles and personas.
+fn prepared(personas: usize) -> TempDir {
+    let model = repository("pipelines/quickstart/model").to_string_lossy().into_owned();
     let profile = |number: usize| {
         format!(
             r#"{{"id": "p{number}", "name": "", "description": "Shop {number}.", "constraints": [{{"id": "c", "text": "Write at least 3 words.", "check": {{"type": "words", "at_least": 3}}}}]}}"#
         )
     };
-    let profiles: Vec<String> = (0..10).map(profile).collect();
-    let folder = folder(&[
+    let persona = |number: usize| format!(r#"{{"id": "u{number}", "queries": ["Hello?", "And then?"]}}"#);
+    let lines = |all: Vec<String>| all.join("\n");
+    folder(&[
         ("planned.toml", &PIPELINE.replace("MODEL", &model)),
-        ("profiles.jsonl", &profiles.join("\n")),
-        ("personas.jsonl", "{\"id\": \"u1\", \"queries\": [\"Hello?\", \"And then?\"]}\n"),
-    ]);
-    let plan = done(folder.path(), &["run", "planned.toml", "--plan", "--out", "out"]);
+        ("profiles.jsonl", &lines((0..10).map(profile).collect())),
+        ("personas.jsonl", &lines((0..personas).map(persona).collect())),
+    ])
+}
+
+#[test]
+fn a_plan_is_what_the_run_then_does() {
+    let folder = prepared(1);
+    let plan = done(folder.path(), &["run", "planned.toml", "--plan", "--out", "out"]).out;
     for (stage, records) in [("profiles", 10.0), ("play", 20.0), ("judge", 40.0), ("exam-respond", 20.0)] {
-        assert_eq!(row(&plan, &format!("{stage} ")), [records], "{stage}");
+        assert_eq!(row(&plan, stage), [records], "{stage}");
     }
     let asked = row(&plan, "policy, for respond");
     assert_eq!(asked[0], 40.0);
     assert!((asked[3] - (asked[1] + 2.0 * asked[2]) / 1000.0).abs() < 0.01, "{asked:?}");
     assert_eq!(row(&plan, "tiny, for exam-respond")[0], 20.0);
-    assert!(
-        !plan.out.contains("train  ") && plan.out.contains("run it with  obvert run planned.toml --out out"),
-        "{}",
-        plan.out
-    );
+    assert!(!plan.contains("\ntrain ") && plan.contains("run it with  obvert run planned.toml --out out"), "{plan}");
     // Nothing of the run itself is there yet; asked again, it costs nothing.
     let left: Vec<_> =
         fs::read_dir(folder.path().join("out")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["state"]);
-    let again = done(folder.path(), &["run", "planned.toml", "--plan", "--out", "out"]);
-    assert!(again.out.contains("(0 calls were made for it)"), "{}", again.out);
-    let same = |ran: &Ran| ran.out.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    let again = done(folder.path(), &["run", "planned.toml", "--plan", "--out", "out"]).out;
+    assert!(again.contains("(0 calls were made for it"), "{again}");
+    let same = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(same(&again), same(&plan));
-    let ran = done(folder.path(), &["run", "planned.toml", "--out", "out"]);
-    assert!(ran.out.contains("against the plan"), "{}", ran.out);
-    let (planned, did) = (row(&ran, "planned"), row(&ran, "done"));
-    assert_eq!(planned[0], did[0], "{}", ran.out);
-    assert!(planned.iter().zip(&did).all(|(planned, did)| (planned / did - 1.0).abs() < 0.2), "{}", ran.out);
+    let ran = done(folder.path(), &["run", "planned.toml", "--out", "out"]).out;
+    let (_, compared) = ran.split_once("against the plan").unwrap_or_else(|| panic!("{ran}"));
+    for name in ["profiles", "play", "judge", "exam-respond", "calls"] {
+        let both = row(compared, name);
+        assert!(both.len() == 2 && both[0] == both[1], "{name}: {compared}");
+    }
+    for name in ["tokens in", "tokens out", "money"] {
+        let both = row(compared, name);
+        assert!((both[0] / both[1] - 1.0).abs() < 0.2, "{name}: {compared}");
+    }
     // Of another pipeline it was not a plan.
-    let other = done(folder.path(), &["run", "planned.toml", "--out", "out", "--set", "respond.samples=1"]);
-    assert!(!other.out.contains("against the plan"), "{}", other.out);
+    let other = done(folder.path(), &["run", "planned.toml", "--out", "out", "--set", "respond.samples=1"]).out;
+    assert!(!other.contains("against the plan"), "{other}");
+}
+
+/// What is read beside a source is there as a whole; what is set for the plan is in the command that it ends with.
+#[test]
+fn a_plan_takes_all_that_is_read_beside_its_rows() {
+    let folder = prepared(5);
+    let set = ["--set", "session.personas_per_profile=4"];
+    let plan = done(folder.path(), &[&["run", "planned.toml", "--plan", "--out", "out"], &set[..]].concat()).out;
+    for (stage, records) in [("personas", 5.0), ("session", 40.0), ("respond", 160.0)] {
+        assert_eq!(row(&plan, stage), [records], "{stage}: {plan}");
+    }
+    assert!(plan.contains("obvert run planned.toml --set session.personas_per_profile=4 --out out"), "{plan}");
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{Ran, folder, repository, rows};
+use crate::common::{Ran, done, folder, repository, rows};
 use crate::served::server::{Manner, Server};
 
 const HEADING: &str = "## From your own prompts to a served adapter";
@@ -47,7 +47,7 @@ fn the_way_from_prompts_to_a_served_adapter_is_as_readme_says() {
     let at = lines.iter().position(|line| line.starts_with("cd mine")).unwrap();
     lines.insert(at + 1, "cp ../profiles.jsonl .".into());
     // Before the prompt changes, and all of it: a state that is there goes on.
-    let changes = lines.iter().position(|line| line.starts_with("sed ")).unwrap();
+    let changes = lines.iter().position(|line| line.starts_with("perl ")).unwrap();
     let before = sh(folder.path(), &lines[..changes]);
     assert!(before.code == 0, "{}\n{}", before.out, before.err);
     let mine = folder.path().join("mine");
@@ -63,6 +63,15 @@ fn the_way_from_prompts_to_a_served_adapter_is_as_readme_says() {
         assert!(mine.join(file).is_file(), "{file}");
     }
     assert!(before.out.contains("expected, from 3 rows") && before.out.contains("against the plan"), "{}", before.out);
+    // The lineage of a pair reaches back to who worded the opposite of a constraint.
+    let id = first.iter().find(|pair| pair["reversed"] != serde_json::json!([])).unwrap()["id"].as_str().unwrap();
+    let traced = done(&mine, &["trace", "pipeline.toml", id, "--out", "out"]).out;
+    let (_, reversed) = traced.split_once("reverse (reverse)\n").unwrap();
+    let of_reverse = reversed.lines().take_while(|line| line.starts_with("  ")).collect::<Vec<_>>().join("\n");
+    assert!(
+        of_reverse.contains(" → ") && of_reverse.contains("call: ") && of_reverse.contains("in the memo"),
+        "{traced}"
+    );
     let calls = server.calls();
     let after = sh(&mine, &[&["PATH=$(cd ../bin && pwd):$PATH".to_owned()], &lines[changes..]].concat());
     assert!(

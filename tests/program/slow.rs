@@ -1,5 +1,6 @@
 //! A pipeline whose dialogues take their time, and runs of it that can be cut off.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -125,13 +126,16 @@ pub fn wait_for(child: &mut Child, file: &Path, lines: usize) {
 /// What must not depend on how often a run was cut off.
 pub fn results(folder: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
     let read = |file: &str| fs::read(folder.join("out").join(file)).unwrap();
+    let updates = rows(&folder.join("out/state/train.updates.jsonl"));
     let mut metrics = rows(&folder.join("out/metrics.jsonl"));
     for row in &mut metrics {
         let row = row.as_object_mut().unwrap();
         row.remove("tokens/s");
         row.remove("stream/open");
+        // Which pairs the update was made on.
+        let update = updates.iter().find(|update| update["step"] == row["step"]).unwrap().clone();
+        row.insert("update".into(), update);
     }
-    // Which pairs each update was made on.
-    metrics.extend(rows(&folder.join("out/state/train.updates.jsonl")));
+    assert_eq!(updates.len(), updates.iter().map(|update| update["step"].as_u64()).collect::<BTreeSet<_>>().len());
     (read("pairs/pairs.jsonl"), read("adapter/adapter_model.safetensors"), metrics)
 }

@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -39,8 +38,6 @@ struct Shared {
     latest: Latest,
     /// What is known of records, by when their run began and the name of their log.
     readers: Mutex<Readers>,
-    /// Whether anybody has looked at the page.
-    watched: AtomicBool,
 }
 
 type Readers = HashMap<(u64, String), Arc<RwLock<Reader>>>;
@@ -76,7 +73,7 @@ pub fn serve(listener: TcpListener, site: Site) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build()?;
     runtime.block_on(async {
         let latest = Latest::follow(site.out.clone());
-        let shared = Arc::new(Shared { site, latest, readers: Mutex::default(), watched: AtomicBool::new(false) });
+        let shared = Arc::new(Shared { site, latest, readers: Mutex::default() });
         tokio::spawn(shown::follow(Arc::clone(&shared)));
         axum::serve(tokio::net::TcpListener::from_std(listener)?, router(shared)).await
     })

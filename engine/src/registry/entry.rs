@@ -145,7 +145,8 @@ impl Entry {
             check(settings, plan)?;
         }
         if stage.isolation.is_some() && !matches!(self.body, Body::Library(_) | Body::Program(_)) {
-            return Err(("isolation".into(), "only stages of plugins can have a process of their own".into()));
+            let cause = "only stages of plugins can have a process of their own, and this one is part of the program";
+            return Err(("isolation".into(), cause.into()));
         }
         let refused = match &self.body {
             Body::Source(open) => open(settings, 0).and_then(|source| source.rows()).err(),

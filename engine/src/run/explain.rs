@@ -30,15 +30,18 @@ pub struct Explained {
     pub explanation: Explanation,
 }
 
-/// All calls that items mentioning `id` ask for: any of whose JSON's strings it is. Nothing is called and no file of the results
-/// is written; what depends on a call that was not made yet is not seen.
+/// Whether a record, shown as JSON, is one that is asked for.
+pub type Wanted = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
+
+/// All calls that some items ask for. Nothing is called and no file of the results is written; what depends on a call that was not
+/// made yet is not seen.
 ///
 /// # Errors
 /// As for [`run`].
-pub fn explain(plan: Plan, registry: &Registry, out: &Path, id: &str) -> Result<Vec<Explained>, Error> {
+pub fn explain(plan: Plan, registry: &Registry, out: &Path, wanted: Wanted) -> Result<Vec<Explained>, Error> {
     let names: Vec<String> = plan.stages.iter().map(|stage| stage.name.clone()).collect();
     let found = Arc::new(Mutex::new(Ok(Vec::new())));
-    let options = looking(out, trace(id, Arc::clone(&found)));
+    let options = looking(out, trace(wanted, Arc::clone(&found)));
     run(plan, registry, &options, |_| ())?;
     let found = std::mem::replace(&mut *found.lock().unwrap_or_else(PoisonError::into_inner), Ok(Vec::new()));
     let mut found = found.map_err(|cause| Error::State { path: out.join("state").join("memo"), cause })?;
@@ -56,12 +59,11 @@ pub(super) fn looking(out: &Path, trace: Trace) -> Options {
 
 type Found = Arc<Mutex<Result<Vec<Explained>, String>>>;
 
-fn trace(id: &str, found: Found) -> Trace {
-    let id = id.to_string();
+fn trace(wanted: Wanted, found: Found) -> Trace {
     Arc::new(move |asked| {
         let reader = (Arc::clone(&asked.stage.runner), asked.stage.grouped.is_some());
         let item = shown(Some(&reader), &asked.item.bytes.0);
-        if !mentions(&item, &id) {
+        if !wanted(&item) {
             return;
         }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,15 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::explain::looking;
+use super::explain::{Wanted, looking};
 use super::run;
 use crate::pipeline::Plan;
 use crate::{Error, Observed, Observer, Observers, Registry, ToJson};
 
-/// Whether a record, shown as JSON, is one that is asked for.
-pub type Wanted = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
-
-/// The records that are asked for, of all stages in the order of the file. Nothing is called and no file of the results is written;
+/// The records that are asked for, of all stages that read others, in the order of the file. Nothing is called and no file of the results is written;
 /// what depends on a call that was not made, or on training, is not seen.
 ///
 /// # Errors

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use obvert_api::record::Message;
 use obvert_api::{Reply, Request};
 use obvert_engine::model::Model;
 use obvert_stages::Findings;
+use obvert_stages::output::serve::Given;
 use serde_json::{Value, json};
 
 use crate::verbs::{pairs, registry};
@@ -45,21 +46,29 @@ impl Arguments {
         self.replay.is_some()
     }
 
-    /// Replays prompts, where a server is named, and prints what came of it.
-    pub fn replay(&self, run: &Path, model: &Path, adapter: &Path, name: &str) -> anyhow::Result<()> {
-        let Some(url) = &self.replay else { return Ok(()) };
-        let prompts = self.prompts_of(self.pairs.as_deref().unwrap_or(run))?;
+    /// The address and the prompts, where a server is named.
+    pub fn prepared(&self, run: &Path) -> anyhow::Result<Option<(&str, Vec<Vec<Message>>)>> {
+        let Some(url) = &self.replay else { return Ok(None) };
+        let pairs = self.pairs.as_deref().unwrap_or(run);
+        let prompts = self.prompts_of(pairs).with_context(|| {
+            format!("{}: the prompts to replay are those of pairs, which --pairs can name", pairs.display())
+        })?;
+        Ok(Some((url, prompts)))
+    }
+
+    /// Replays prompts, and prints what came of it.
+    pub fn replay(&self, url: &str, prompts: &[Vec<Message>], given: &Given<'_>) -> anyhow::Result<()> {
         let registry = registry(&Findings::default())?;
-        let mut settings = json!({ "base_url": url, "model": name });
+        let mut settings = json!({ "base_url": url, "model": given.name });
         if let Some(key) = &self.key_env {
             settings["key"] = format!("${{env:{key}}}").into();
         }
         let server = registry.open_model("server", "openai", &settings)?;
-        let local = registry.open_model("here", "local", &json!({ "path": model }))?;
-        let here = Request { adapter: Some(adapter.to_string_lossy().into_owned()), ..self.request() };
-        let here = answers(&*local, &here, &prompts, prompts.len()).context("here")?;
-        let there = answers(&*server, &self.request(), &prompts, 1).with_context(|| url.clone())?;
-        print(url, &here, &there);
+        let local = registry.open_model("here", "local", &json!({ "path": given.model }))?;
+        let adapted = Request { adapter: Some(given.adapter.to_string_lossy().into_owned()), ..self.request() };
+        let [here, base] = [&adapted, &self.request()].map(|request| answers(&*local, request, prompts, prompts.len()));
+        let there = answers(&*server, &self.request(), prompts, 1).with_context(|| url.to_owned())?;
+        print(url, &here?, &base?, &there);
         Ok(())
     }
 
@@ -71,22 +80,21 @@ impl Arguments {
 
     /// The first prompts that differ.
     fn prompts_of(&self, pairs: &Path) -> anyhow::Result<Vec<Vec<Message>>> {
-        let files = pairs::files(pairs).with_context(|| format!("{}: prompts to replay", pairs.display()))?;
         let (mut seen, mut prompts) = (HashSet::new(), Vec::new());
-        for file in files {
+        for file in pairs::files(pairs)? {
             let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-            for line in text.lines() {
-                let row: Value = serde_json::from_str(line).with_context(|| file.display().to_string())?;
-                let prompt: Vec<Message> =
-                    serde_json::from_value(row["prompt"].clone()).with_context(|| file.display().to_string())?;
-                if prompts.len() < self.prompts && seen.insert(row["prompt"].to_string()) {
-                    prompts.push(prompt);
+            for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+                if prompts.len() == self.prompts {
+                    return Ok(prompts);
+                }
+                let row: Value = serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;
+                if seen.insert(row["prompt"].to_string()) {
+                    let prompt = serde_json::from_value(row["prompt"].clone());
+                    prompts.push(prompt.with_context(|| format!("line {}: `prompt`", index + 1))?);
                 }
             }
         }
-        if prompts.is_empty() {
-            bail!("{}: there is no prompt to replay", pairs.display());
-        }
+        anyhow::ensure!(!prompts.is_empty(), "there is no prompt to replay");
         Ok(prompts)
     }
 }
@@ -99,19 +107,24 @@ fn answers(model: &dyn Model, like: &Request, prompts: &[Vec<Message>], batch: u
     replies.map(|reply| reply.map_err(|failure| anyhow::anyhow!("{}", failure.cause))).collect()
 }
 
-fn print(url: &str, here: &[Reply], there: &[Reply]) {
-    let compared: Vec<_> =
-        here.iter().zip(there).map(|(here, there)| parting(here.text.trim(), there.text.trim())).collect();
-    let same = compared.iter().filter(|parting| parting.is_none()).count();
-    println!("replayed {} prompts at {url}: {same} answered as here, word for word", here.len());
-    for (index, parting) in compared.iter().enumerate() {
+/// What a server answers, beside what is answered here with the adapter and without it.
+fn print(url: &str, here: &[Reply], base: &[Reply], there: &[Reply]) {
+    let compared = |ours: &[Reply]| -> Vec<Option<Parting>> {
+        ours.iter().zip(there).map(|(ours, there)| parting(ours.text.trim(), there.text.trim())).collect()
+    };
+    let same = |compared: &[Option<Parting>]| compared.iter().filter(|parting| parting.is_none()).count();
+    let (with, without) = (compared(here), compared(base));
+    println!("replayed {} prompts at {url}: {} answered as here, word for word", here.len(), same(&with));
+    for (index, parting) in with.iter().enumerate() {
         let Some(Parting { alike, of, here, there }) = parting else { continue };
         println!(
             "  prompt {}: alike for {alike} of {of} characters, then {here:?} here and {there:?} there",
             index + 1
         );
     }
-    if same < here.len() {
+    if same(&without) > same(&with) {
+        println!("{} are answered as without the adapter: the server does not use it", same(&without));
+    } else if same(&with) < here.len() && same(&with) > 0 {
         println!(
             "greedy answers part where two words are nearly as likely: other kernels and quantised weights suffice for that"
         );

@@ -11,15 +11,14 @@ use obvert_eval::table::Table;
 use obvert_stages::output::card::{self, CardFacts};
 use obvert_stages::output::model_card::{self, ModelFacts};
 use obvert_stages::output::report::{self, ModelUse, ReportFacts};
-use obvert_stages::output::word;
 use obvert_stages::{Findings, Found, SetOfPairs, Trained, trained};
+
+use super::renewed::Place;
 
 /// What the pages are about.
 pub(super) struct Pages<'a> {
     pub(super) plan: &'a Plan,
-    pub(super) pipeline: &'a Path,
-    /// What was set otherwise than in the pipeline.
-    pub(super) set: &'a [String],
+    pub(super) place: &'a Place,
     pub(super) text: &'a str,
     pub(super) out: &'a Path,
     pub(super) outcome: &'a Outcome,
@@ -76,7 +75,7 @@ impl Pages<'_> {
             pipeline_file: self.file(),
             pipeline: self.text.to_string(),
             lock: vec![("obvert".into(), env!("CARGO_PKG_VERSION").into())],
-            rerun: self.rerun(),
+            rerun: self.place.command(),
         }
     }
 
@@ -91,19 +90,13 @@ impl Pages<'_> {
             counts: found.trainings.get(&stage).cloned(),
             metrics: found.metrics.get(&stage).cloned().unwrap_or_default(),
             adapter: Path::new("RUN").join(&folder).display().to_string(),
-            rerun: self.rerun(),
+            rerun: self.place.command(),
             pipeline: Some((self.file(), self.text.to_string())),
         }
     }
 
     fn file(&self) -> String {
-        self.pipeline.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
-    /// The command that makes all of it again.
-    fn rerun(&self) -> String {
-        let set = self.set.iter().map(|set| format!(" --set {}", word(set)));
-        format!("obvert run {}{}", word(&self.pipeline.to_string_lossy()), set.collect::<String>())
+        self.place.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 }
 

@@ -12,6 +12,7 @@ use obvert_engine::Registry;
 use obvert_engine::pipeline::Plan;
 use obvert_engine::stage::sources;
 use obvert_stages::Findings;
+use obvert_stages::output::word;
 
 use crate::verbs::Trust;
 
@@ -50,6 +51,13 @@ impl Read {
 }
 
 impl Place {
+    /// The command that runs it.
+    pub(super) fn command(&self) -> String {
+        let set = self.set.iter().map(|set| format!(" --set {}", word(set)));
+        let locked = if self.trust == Trust::Pinned { " --locked" } else { "" };
+        format!("obvert run {}{}{locked}", word(&self.path.to_string_lossy()), set.collect::<String>())
+    }
+
     /// A number that is another one once the pipeline, or a plugin that it names, may be another.
     fn stamp(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

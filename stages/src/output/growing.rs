@@ -47,9 +47,15 @@ impl Growing {
         Ok(&self.line)
     }
 
+    /// Hands all lines to the system: they survive the process.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.out.flush().map_err(Error::io(&self.path))
+    }
+
     /// Makes all lines durable.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.out.flush().and_then(|()| self.out.get_ref().sync_data()).map_err(Error::io(&self.path))
+        self.flush()?;
+        self.out.get_ref().sync_data().map_err(Error::io(&self.path))
     }
 
     /// Bytes of the file.

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use obvert_trainer::load::{Checkpoint, Dialect};
+use obvert_trainer::load::{COMPANIONS, Checkpoint, Companions, Dialect};
 use obvert_trainer::{Adapter, gguf, peft};
 use serde::Serialize;
 
@@ -12,10 +12,14 @@ use super::template::word;
 use super::{Error, atomic, template, write_atomically};
 
 /// What a run says of an adapter, where it lies in its folder.
-const CARD: &str = "README.md";
+const CARD: [&str; 2] = ["README.md", "curves.svg"];
 const GGUF: &str = "adapter.gguf";
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The ranks that vLLM makes room for.
+const RANKS: [usize; 8] = [8, 16, 32, 64, 128, 256, 320, MOST_RANK];
+const MOST_RANK: usize = 512;
 
 /// A server that an adapter can be exported to.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub struct Server {
     /// Its files: their names and templates. The first one is the page.
     files: &'static [(&'static str, &'static str)],
     /// The command that starts it, in the exported folder.
-    command: fn(&View<'_>) -> String,
+    command: fn(&View) -> String,
 }
 
 /// How an adapter is stored.
@@ -48,7 +52,7 @@ pub static SERVERS: [&Server; 3] = [
             let template = if view.template { " --chat-template chat_template.jinja" } else { "" };
             let View { base, name, most_rank, .. } = view;
             format!(
-                "vllm serve {base} --enable-lora --max-lora-rank {most_rank} --lora-modules {name}=\"$PWD\"{template}"
+                "vllm serve {base} --enable-lora --max-lora-rank {most_rank} --lora-modules {name}=\"$PWD\" --generation-config vllm{template}"
             )
         },
     },
@@ -73,8 +77,8 @@ pub struct Given<'a> {
     pub model: &'a Path,
     /// The adapter: a PEFT folder.
     pub adapter: &'a Path,
-    /// The base model as the server is to find it.
-    pub base: &'a str,
+    /// The base model as the server is to find it, if not where it is here.
+    pub base: Option<&'a str>,
     /// What the adapter is called there.
     pub name: &'a str,
 }
@@ -90,14 +94,14 @@ pub struct Exported {
 
 /// What templates see; texts are words of a shell.
 #[derive(Serialize)]
-struct View<'a> {
+struct View {
     base: String,
     /// The base model where it has to be a GGUF file.
     gguf: String,
-    /// Whether it has to be converted to one first.
-    converts: bool,
+    /// The folder that has to be converted to one first, if it has to be.
+    converts: Option<String>,
     /// As a Modelfile names it.
-    from: &'a str,
+    from: String,
     name: String,
     rank: usize,
     /// The least rank not below it that vLLM makes room for.
@@ -113,46 +117,65 @@ struct View<'a> {
 /// Writes what a server needs to load an adapter into a folder.
 ///
 /// # Errors
-/// An adapter or a base model that cannot be read, or do not fit; a folder in which something else is; what the file system reports.
+/// An adapter or a base model that cannot be read, do not fit, or are none for the server; a folder in which something else is; what the
+/// file system reports.
 pub fn export(server: &Server, given: &Given<'_>, out: &Path) -> Result<Exported, Error> {
-    let refused = |path: &Path| {
-        let path = path.to_owned();
-        move |cause: obvert_trainer::Error| Error::Refused { path, cause: cause.to_string() }
-    };
     let checkpoint = Checkpoint::open(given.model).map_err(refused(given.model))?;
     let adapter: Adapter = peft::load(given.adapter, &checkpoint.config).map_err(refused(given.adapter))?;
     let companions = checkpoint.companions().map_err(refused(given.model))?;
-    let beside: Vec<_> = companions.files.iter().filter(|(name, _)| belongs(name)).collect();
-    let own = |name: &str| {
-        [CARD, GGUF, CONFIG, WEIGHTS].contains(&name)
-            || server.files.iter().any(|(file, _)| *file == name)
-            || beside.iter().any(|(file, _)| *file == name)
-    };
-    super::export::check_folder(server.name, own, out)?;
+    let base = base(server, given, &adapter)?;
+    super::export::check_folder(server.name, |name| is_own(server, name), out)?;
     fs::create_dir_all(out).map_err(Error::io(out))?;
-    let mut left_out = Vec::new();
     match server.form {
         Form::Gguf => gguf::save(&out.join(GGUF), &adapter, &checkpoint.config).map_err(refused(out))?,
-        Form::Peft => {
-            [CONFIG, WEIGHTS].iter().try_for_each(|name| copy(given.adapter, name, out))?;
-            beside.iter().try_for_each(|(name, bytes)| write_atomically(&out.join(name), bytes))?;
-            left_out.extend(companions.left_out.iter().map(ToString::to_string));
-        }
+        Form::Peft => write_peft(given.adapter, &companions, out)?,
     }
-    if given.adapter.join(CARD).is_file() {
-        copy(given.adapter, CARD, out)?;
+    for name in CARD.into_iter().filter(|name| given.adapter.join(name).is_file()) {
+        copy(given.adapter, name, out)?;
     }
-    let template = server.form == Form::Peft && beside.iter().any(|(name, _)| *name == "chat_template.jinja");
-    let view = view(server, given, &adapter, template);
+    let has_template = companions.files.iter().any(|(name, _)| *name == "chat_template.jinja");
+    let view = view(server, given, base, &adapter, has_template);
     for (name, text) in server.files {
         template::write(&out.join(name), &[("plain.md", text)], &view)?;
     }
-    Ok(Exported { command: view.command, left_out })
+    let left_out = if server.form == Form::Peft { companions.left_out } else { Vec::new() };
+    Ok(Exported { command: view.command, left_out: left_out.iter().map(ToString::to_string).collect() })
 }
 
-/// Of what stands beside a model's weights, what an adapter's folder has, too.
-fn belongs(name: &str) -> bool {
-    name != "generation_config.json"
+/// For `map_err` on calls of the trainer's.
+fn refused(path: &Path) -> impl FnOnce(obvert_trainer::Error) -> Error {
+    let path = path.to_owned();
+    move |cause| Error::Refused { path, cause: cause.to_string() }
+}
+
+/// The base model as the server is to find it, from whatever folder it is started in.
+fn base(server: &Server, given: &Given<'_>, adapter: &Adapter) -> Result<String, Error> {
+    let wrong = |cause: &str| Error::Refused { path: given.model.into(), cause: cause.into() };
+    if server.name == "vllm" && adapter.rank > MOST_RANK {
+        return Err(wrong(&format!("the adapter's rank is {}, vLLM takes {MOST_RANK} at most", adapter.rank)));
+    }
+    match given.base {
+        Some(base) => Ok(base.into()),
+        None if server.name == "vllm" && given.model.is_file() => {
+            Err(wrong("vLLM serves a folder or a name on the hub: say which by --base"))
+        }
+        None => Ok(fs::canonicalize(given.model).map_err(Error::io(given.model))?.to_string_lossy().into_owned()),
+    }
+}
+
+/// Whether an export to the server may have written a file of this name.
+fn is_own(server: &Server, name: &str) -> bool {
+    CARD.contains(&name)
+        || [GGUF, CONFIG, WEIGHTS].contains(&name)
+        || COMPANIONS.contains(&name)
+        || server.files.iter().any(|(file, _)| *file == name)
+}
+
+fn write_peft(adapter: &Path, companions: &Companions, out: &Path) -> Result<(), Error> {
+    [CONFIG, WEIGHTS].iter().try_for_each(|name| copy(adapter, name, out))?;
+    // How the base model samples is not the adapter's.
+    let beside = companions.files.iter().filter(|(name, _)| *name != "generation_config.json");
+    beside.into_iter().try_for_each(|(name, bytes)| write_atomically(&out.join(name), bytes))
 }
 
 fn copy(from: &Path, name: &str, to: &Path) -> Result<(), Error> {
@@ -161,19 +184,19 @@ fn copy(from: &Path, name: &str, to: &Path) -> Result<(), Error> {
     atomic::write(&to.join(name), |out| std::io::Write::write_all(out, &bytes).map_err(Error::io(to)))
 }
 
-fn view<'a>(server: &Server, given: &Given<'a>, adapter: &Adapter, template: bool) -> View<'a> {
-    let converts = server.form == Form::Gguf && given.model.is_dir();
-    let base = word(given.base);
+fn view(server: &Server, given: &Given<'_>, base: String, adapter: &Adapter, has_template: bool) -> View {
+    let converts = server.form == Form::Gguf && given.model.is_dir() && !base.ends_with(".gguf");
     let mut view = View {
-        gguf: if converts { "base.gguf".into() } else { base.clone() },
-        base,
-        converts,
-        from: given.base,
+        gguf: if converts { "base.gguf".into() } else { word(&base) },
+        base: word(&base),
+        converts: converts
+            .then(|| word(&fs::canonicalize(given.model).unwrap_or(given.model.into()).to_string_lossy())),
+        from: base,
         name: word(given.name),
         rank: adapter.rank,
-        most_rank: [8, 16, 32, 64, 128, 256, 320, 512].into_iter().find(|most| *most >= adapter.rank).unwrap_or(512),
+        most_rank: RANKS.into_iter().find(|most| *most >= adapter.rank).unwrap_or(MOST_RANK),
         alpha: adapter.alpha,
-        template,
+        template: server.form == Form::Peft && has_template,
         stop: stop(given.model),
         command: String::new(),
     };

@@ -45,6 +45,11 @@ impl Diary {
         self.findings.lock().trainings.insert(self.stage.clone(), training);
     }
 
+    /// Makes what has been written durable.
+    pub(super) fn sync(&mut self) -> Result<(), String> {
+        self.updates.sync().map_err(|e| e.to_string())
+    }
+
     /// Finds the rows of the updates that a resumed trainer has behind it.
     pub(super) fn recall(&self) -> Result<(), String> {
         let rows = metrics::read(&self.out.join("metrics.jsonl")).map_err(|e| e.to_string())?;

@@ -345,7 +345,8 @@ impl Learner {
         self.diary.measured(self.trainer.steps(), &measures, pairs)
     }
 
-    fn save(&self) -> Result<(), String> {
+    fn save(&mut self) -> Result<(), String> {
+        self.diary.sync()?;
         let cursor = serde_json::to_value(&self.cursor).map_err(|e| e.to_string())?;
         self.checkpoints.save(&self.trainer, &cursor).map_err(|e| e.to_string())
     }

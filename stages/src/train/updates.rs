@@ -62,6 +62,11 @@ impl Updates {
 
     pub(super) fn note(&mut self, update: &Update) -> Result<(), Error> {
         self.file.append(update)?;
+        self.file.flush()
+    }
+
+    /// Makes them durable: a checkpoint is not to be ahead of them.
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.file.sync()
     }
 }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::Json;
@@ -107,7 +106,6 @@ pub(super) async fn board(state: State) -> impl IntoResponse {
 
 /// `GET /api/events`: every board that differs from the one before.
 pub(super) async fn events(state: State) -> impl IntoResponse {
-    state.watched.store(true, Relaxed);
     let mut latest = state.latest.0.clone();
     latest.mark_changed();
     let next = futures_util::stream::unfold(latest, |mut latest| async {

@@ -1,6 +1,5 @@
 //! Records of the run, to be looked through.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,18 +20,15 @@ const MOST: usize = 30;
 const WITHIN: Duration = Duration::from_millis(60);
 
 /// Between two looks at what has been written.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = Duration::from_secs(1);
 
-/// Reads what there is as the page is opened, and behind the run once somebody looks: so nobody who looks has to wait for all of it.
+/// Reads behind the run, from when the page is opened: nobody who looks has to wait for all of it.
 pub(super) async fn follow(shared: Arc<Shared>) {
     loop {
         let reading = Arc::clone(&shared);
         // A log that cannot be read is looked at again by who asks for it, and is told so.
         let _ = tokio::task::spawn_blocking(move || reading.follow_all()).await;
         tokio::time::sleep(EVERY).await;
-        while !shared.watched.load(Relaxed) {
-            tokio::time::sleep(EVERY).await;
-        }
     }
 }
 

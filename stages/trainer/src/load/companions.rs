@@ -8,7 +8,7 @@ use super::{Checkpoint, Format, Tokenizer, chat};
 use crate::{Config, Error, Family};
 
 /// The files of a folder besides config.json and the weights, as the versions of transformers name them.
-const FILES: [&str; 9] = [
+pub const COMPANIONS: [&str; 9] = [
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -44,7 +44,7 @@ impl Checkpoint {
 }
 
 fn copied(folder: &Folder) -> Result<Companions, Error> {
-    let present = FILES.iter().filter_map(|name| match folder.companion(name) {
+    let present = COMPANIONS.iter().filter_map(|name| match folder.companion(name) {
         Ok(bytes) => bytes.map(|bytes| Ok((*name, bytes))),
         Err(error) => Some(Err(error)),
     });

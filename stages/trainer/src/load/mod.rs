@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 pub use chat::{ChatTemplate, Message};
-pub use companions::Companions;
+pub use companions::{COMPANIONS, Companions};
 pub use dialect::Dialect;
 pub(crate) use gguf_model::{gguf_module, permute};
 pub use tokenizer::Tokenizer;

@@ -58,7 +58,7 @@ pub fn compile(source: &Source, arch: &str, defines: &[&str]) -> Result<Compiled
     let cubin = compiled.map_err(|error| error.to_string()).and_then(|()| unsafe { cubin(program) });
     // SAFETY: as above.
     let _ = unsafe { destroy_program(program) };
-    let log: String = log?.into_iter().map(|byte| char::from(byte.cast_unsigned())).filter(|c| *c != '\0').collect();
+    let log: String = log?.into_iter().map(|byte| char::from(byte.to_ne_bytes()[0])).filter(|c| *c != '\0').collect();
     match cubin {
         Ok(cubin) => Ok(Compiled { cubin, log }),
         Err(error) => Err(failed(format!("{error} for {arch}\n{log}"))),
