@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use obvert_constraints::Punkt;
 use obvert_eval::{ifeval, multi_if, sysbench};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,6 +23,9 @@ pub enum Benchmark {
         /// Where to write the verdicts: rows {key, strict, loose}.
         #[arg(long)]
         verdicts: Option<PathBuf>,
+        /// NLTK's parameters of Punkt, as JSON: with them sentences are NLTK's, else they are found by parameters of the program's own.
+        #[arg(long)]
+        punkt: Option<PathBuf>,
     },
     /// Multi-IF: instructions that add up over three turns. Prints the scores of each step, overall and by language, as JSON by model.
     MultiIf {
@@ -34,8 +38,13 @@ pub enum Benchmark {
         /// Where to write the verdicts: rows {model, key, language, turn, answered, strict, loose}.
         #[arg(long)]
         verdicts: Option<PathBuf>,
+        /// As for `ifeval`.
+        #[arg(long)]
+        punkt: Option<PathBuf>,
     },
-    /// SysBench: CSR, ISR, SSR and their parts, from a judge's verdicts. Prints them as JSON by model.
+    /// SysBench: CSR, ISR, SSR and their parts, from a judge's verdicts. Prints them as JSON by model. Scores of whole turns are there in both
+    /// readings of verdicts that are neither yes nor no: `all_yes` (a turn is satisfied if all are yes) and `no_no` (if none is no), which
+    /// is the one of the benchmark's own table.
     Sysbench {
         /// The benchmark's sessions: rows {system_id, dependent, turns}.
         #[arg(long)]
@@ -49,10 +58,21 @@ pub enum Benchmark {
 /// Prints the scores.
 pub fn eval(benchmark: &Benchmark) -> anyhow::Result<()> {
     match benchmark {
-        Benchmark::Ifeval { prompts, responses, verdicts } => ifeval(prompts, responses, verdicts.as_deref()),
-        Benchmark::MultiIf { prompts, responses, verdicts } => multi_if(prompts, responses, verdicts.as_deref()),
+        Benchmark::Ifeval { prompts, responses, verdicts, punkt } => {
+            split_by(punkt.as_deref())?;
+            ifeval(prompts, responses, verdicts.as_deref())
+        }
+        Benchmark::MultiIf { prompts, responses, verdicts, punkt } => {
+            split_by(punkt.as_deref())?;
+            multi_if(prompts, responses, verdicts.as_deref())
+        }
         Benchmark::Sysbench { sessions, verdicts } => print(&sysbench::scores(&rows(sessions)?, &rows(verdicts)?)?),
     }
+}
+
+/// Has sentences split by parameters in a file.
+fn split_by(punkt: Option<&Path>) -> anyhow::Result<()> {
+    punkt.map_or(Ok(()), |path| Ok(Punkt::from_file(path)?.use_everywhere()?))
 }
 
 fn ifeval(prompts: &Path, responses: &Path, to: Option<&Path>) -> anyhow::Result<()> {

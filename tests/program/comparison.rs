@@ -66,7 +66,9 @@ fn methods_are_compared_over_seeds_with_rates_that_were_chosen() {
 #[test]
 fn the_comparisons_are_sound() {
     let folder = folder(&[]);
-    for name in ["paper-table", "paper-ablations", "paper-positive", "paper-online"] {
+    for name in
+        ["paper-table", "paper-ablations", "paper-positive", "paper-online", "paper-responses", "paper-table-served"]
+    {
         let file = repository(&format!("pipelines/{name}.toml"));
         done(folder.path(), &["check", file.to_str().unwrap()]);
     }

@@ -3,7 +3,6 @@
 // A helper that fails fails its test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +23,42 @@ fn rows<T: DeserializeOwned>(path: &Path) -> Vec<T> {
     text.replace(": NaN", ": null").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Whether a turn with these verdicts is satisfied.
+type Holds = fn(&[Option<u8>]) -> bool;
+
+fn all_yes(verdict: &[Option<u8>]) -> bool {
+    verdict.iter().filter(|said| **said == Some(1)).count() == verdict.len()
+}
+
+fn no_no(verdict: &[Option<u8>]) -> bool {
+    !verdict.contains(&Some(0))
+}
+
+/// ISR, that of aligned and of misaligned turns; SSR, that of dependent and of parallel sessions; R1 to R5: one turn after the other.
+fn recount(sessions: &[Session], judged: &[&Judged], holds: Holds) -> Vec<f64> {
+    let (mut isr, mut ssr, mut r) = ([[0.0; 2]; 3], [[0.0; 2]; 3], [0.0; 5]);
+    for session in sessions {
+        let (mut run, mut broken) = (0, false);
+        for turn in &session.turns {
+            let row = judged.iter().find(|row| row.system_id == session.system_id && row.turn == turn.turn).unwrap();
+            let met = holds(&row.verdict);
+            broken |= !met;
+            run += usize::from(!broken);
+            for at in [0, if turn.alignment == "align" { 1 } else { 2 }] {
+                isr[at][0] += f64::from(u8::from(met));
+                isr[at][1] += 1.0;
+            }
+        }
+        (0..run).for_each(|first| r[first] += 1.0);
+        for at in [0, if session.dependent { 1 } else { 2 }] {
+            ssr[at][0] += run as f64 / session.turns.len() as f64;
+            ssr[at][1] += 1.0;
+        }
+    }
+    let shares = isr.into_iter().chain(ssr).map(|[part, whole]| part / whole);
+    shares.chain(r.map(|sessions_so_far| sessions_so_far / sessions.len() as f64)).collect()
+}
+
 #[test]
 fn figures_equal_a_recount_by_hand() {
     let Some(shared) = shared() else {
@@ -34,7 +69,6 @@ fn figures_equal_a_recount_by_hand() {
     let judged: Vec<Judged> = rows(&shared.join("data/sysbench/verdicts_own_history.jsonl.gz"));
     let found = scores(&sessions, &judged).unwrap();
     assert_eq!(found.len(), 14);
-    let dependent: BTreeMap<u64, bool> = sessions.iter().map(|s| (s.system_id, s.dependent)).collect();
     for (model, scores) in &found {
         let of_model: Vec<&Judged> = judged.iter().filter(|row| row.model == *model).collect();
         let (mut yes, mut all, mut met, mut turns) = (0, 0, 0, 0);
@@ -49,29 +83,33 @@ fn figures_equal_a_recount_by_hand() {
             (yes as f64 / all as f64, met as f64 / turns as f64),
             "{model}"
         );
-        // Sessions one by one: how many of the first turns have no "no".
-        let (mut ssr, mut all_five, mut tied, mut ties) = (0.0, 0, 0.0, 0);
-        for session in dependent.keys() {
-            let mut run = 0;
-            for turn in 1..=5 {
-                let row = of_model.iter().find(|row| row.system_id == *session && row.turn == turn).unwrap();
-                if row.verdict.contains(&Some(0)) {
-                    break;
-                }
-                run += 1;
-            }
-            ssr += f64::from(run) / 5.0;
-            all_five += usize::from(run == 5);
-            if dependent[session] {
-                tied += f64::from(run) / 5.0;
-                ties += 1;
-            }
-        }
         let near = |one: f64, other: f64| (one - other).abs() < 1e-12;
-        let reading = &scores.no_no;
-        assert!(near(reading.ssr.value, ssr / 250.0) && near(reading.r[4], all_five as f64 / 250.0), "{model}");
-        assert!(near(reading.ssr_dependent, tied / f64::from(ties)), "{model}");
-        assert!(near(reading.r.iter().sum::<f64>() / 5.0, reading.ssr.value), "{model}");
+        for (reading, holds) in [(&scores.all_yes, all_yes as Holds), (&scores.no_no, no_no)] {
+            let recounted = recount(&sessions, &of_model, holds);
+            let found = [
+                reading.isr.value,
+                reading.isr_aligned,
+                reading.isr_misaligned,
+                reading.ssr.value,
+                reading.ssr_dependent,
+                reading.ssr_parallel,
+            ];
+            let found: Vec<f64> = found.into_iter().chain(reading.r.iter().copied()).collect();
+            assert_eq!(found.len(), recounted.len());
+            assert!(found.iter().zip(&recounted).all(|(a, b)| near(*a, *b)), "{model}: {found:?} {recounted:?}");
+        }
+        for (kind, share) in &scores.csr_by_type {
+            let (mut yes, mut all) = (0, 0);
+            for row in &of_model {
+                let session = sessions.iter().find(|session| session.system_id == row.system_id).unwrap();
+                let turn = session.turns.iter().find(|turn| turn.turn == row.turn).unwrap();
+                for (said, criterion) in row.verdict.iter().zip(&turn.criteria).filter(|(_, of)| of.kind == *kind) {
+                    yes += usize::from(*said == Some(1) && criterion.kind == *kind);
+                    all += 1;
+                }
+            }
+            assert!(near(*share, yes as f64 / all as f64), "{model}: {kind}");
+        }
         assert!(scores.csr.low < scores.csr.value && scores.csr.value < scores.csr.high, "{model}");
     }
     // The known ones, on half of the sessions: the order of models is the benchmark's.
