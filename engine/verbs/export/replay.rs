@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Characters shown of answers where they part.
 const SHOWN: usize = 40;
 
+/// Conversations to be answered.
+type Prompts = Vec<Vec<Message>>;
+
 /// Arguments of `export` about the server.
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -47,7 +50,7 @@ impl Arguments {
     }
 
     /// The address and the prompts, where a server is named.
-    pub fn prepared(&self, run: &Path) -> anyhow::Result<Option<(&str, Vec<Vec<Message>>)>> {
+    pub fn prepared(&self, run: &Path) -> anyhow::Result<Option<(&str, Prompts)>> {
         let Some(url) = &self.replay else { return Ok(None) };
         let pairs = self.pairs.as_deref().unwrap_or(run);
         let prompts = self.prompts_of(pairs).with_context(|| {
@@ -79,7 +82,7 @@ impl Arguments {
     }
 
     /// The first prompts that differ.
-    fn prompts_of(&self, pairs: &Path) -> anyhow::Result<Vec<Vec<Message>>> {
+    fn prompts_of(&self, pairs: &Path) -> anyhow::Result<Prompts> {
         let (mut seen, mut prompts) = (HashSet::new(), Vec::new());
         for file in pairs::files(pairs)? {
             let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
