@@ -7,34 +7,38 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use obvert_engine::model::Explanation;
-use obvert_engine::{Explained, mentions};
-use obvert_stages::Findings;
+use obvert_engine::pipeline::Plan;
+use obvert_engine::{Explained, Registry, mentions};
 use serde_json::Value;
 
-/// Arguments of `explain`.
+use super::{PipelineArguments, Refused};
+
+/// Arguments of `explain`, and of others about a record.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The pipeline file.
-    pipeline: PathBuf,
+    #[command(flatten)]
+    pipeline: PipelineArguments,
     /// What the calls are about: the id of a row, a dialogue, a pair, or any other text that a record has as a whole.
-    id: String,
+    pub(super) id: String,
     /// Folder of the results; `runs/NAME` by default.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Override a value: stage.key=value.
-    #[arg(long)]
-    set: Vec<String>,
-    /// Load no plugin that is not pinned by its hash (see `obvert lock`).
-    #[arg(long)]
-    locked: bool,
+}
+
+impl Arguments {
+    /// The plan, the registry, and the folder of a run that was there.
+    pub(super) fn open(&self) -> anyhow::Result<(Plan, Registry, PathBuf)> {
+        let (plan, registry) = self.pipeline.plan()?;
+        let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
+        let missing = || Refused(format!("error: {}: no run has been here", out.display()));
+        anyhow::ensure!(out.join("state/memo").is_dir(), missing());
+        Ok((plan, registry, out))
+    }
 }
 
 /// Explains the calls of a record.
 pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
-    let trust = super::Trust::of(arguments.locked);
-    let (_, plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
-    anyhow::ensure!(out.join("state/memo").is_dir(), "{}: no run has been here", out.display());
+    let (plan, registry, out) = arguments.open()?;
     let id = arguments.id.clone();
     let wanted = Arc::new(move |item: &Value| mentions(item, &id));
     let found = obvert_engine::explain(plan, &registry, &out, wanted)?;

@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use obvert_stages::output::Error;
 use obvert_stages::output::export::{self, TOOLS, Tool};
 use obvert_stages::output::serve::{self, Given, SERVERS, Server};
+use obvert_trainer::peft;
 
 use super::{Refused, pairs};
 
@@ -110,7 +111,7 @@ fn refused<T>(result: Result<T, Error>) -> anyhow::Result<T> {
 
 /// The adapter of a folder, or of the one stage of a run that trained one.
 fn adapter_in(folder: &Path) -> anyhow::Result<PathBuf> {
-    let is_one = |folder: &PathBuf| folder.join("adapter_config.json").is_file();
+    let is_one = |folder: &PathBuf| folder.join(peft::CONFIG).is_file();
     let near = [folder.to_owned(), folder.join("adapter")];
     if let Some(adapter) = near.into_iter().find(is_one) {
         return Ok(adapter);

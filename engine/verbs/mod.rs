@@ -28,7 +28,7 @@ mod train_observer;
 #[cfg(feature = "ui")]
 pub mod ui;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use obvert_api::Manifest;
@@ -76,6 +76,27 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
         }
     }
     Ok(registry)
+}
+
+/// A pipeline as arguments.
+#[derive(clap::Args)]
+pub struct PipelineArguments {
+    /// The pipeline file.
+    pipeline: PathBuf,
+    /// Override a value: stage.key=value.
+    #[arg(long)]
+    set: Vec<String>,
+    /// Load no plugin that is not pinned by its hash (see `obvert lock`).
+    #[arg(long)]
+    locked: bool,
+}
+
+impl PipelineArguments {
+    /// The checked plan, and the registry with the plugins that it names.
+    pub fn plan(&self) -> anyhow::Result<(Plan, Registry)> {
+        let (_, plan, registry) = plan(&self.pipeline, &self.set, &Findings::default(), Trust::of(self.locked))?;
+        Ok((plan, registry))
+    }
 }
 
 /// Which plugins may be loaded, of those that a pipeline names.

@@ -1,30 +1,23 @@
 //! `preview`: a few rows of every source through the whole pipeline, and what each stage makes of them. Nothing is written by sinks, and
 //! nothing is trained.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use obvert_engine::Registry;
 use obvert_engine::pipeline::Plan;
-use obvert_stages::Findings;
 use serde_json::{Map, Value, json};
 
-use super::Trust;
-use super::tapped::{self, Tapped, Trained};
+use super::PipelineArguments;
+use super::tapped::{self, Tapped, Training};
 
 /// Arguments of `preview`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The pipeline file.
-    pipeline: PathBuf,
+    #[command(flatten)]
+    pipeline: PipelineArguments,
     /// Rows of each source.
     #[arg(short = 'n', long, default_value_t = 3)]
     rows: u64,
-    /// Override a value: stage.key=value.
-    #[arg(long)]
-    set: Vec<String>,
-    /// Load no plugin that is not pinned by its hash (see `obvert lock`).
-    #[arg(long)]
-    locked: bool,
     /// Print one line of JSON: an object of the records of each stage, and `rejected`.
     #[arg(long)]
     json: bool,
@@ -32,13 +25,12 @@ pub struct Arguments {
 
 /// Shows it.
 pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
-    let trust = Trust::of(arguments.locked);
-    let (_, mut plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
+    let (mut plan, registry) = arguments.pipeline.plan()?;
     limit(&mut plan, &registry, arguments.rows, |_| true);
     // Another preview does not pay for the calls of this one.
     let out = Path::new("runs").join(&plan.name).join("preview");
     std::fs::create_dir_all(&out)?;
-    let tapped = tapped::run(&plan, &registry, &out, Trained::Base)?;
+    let tapped = tapped::run(&plan, &registry, &out, Training::None)?;
     if arguments.json {
         print_json(tapped)
     } else {

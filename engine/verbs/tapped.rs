@@ -27,15 +27,15 @@ pub struct Tapped {
 
 /// What becomes of stages that train.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trained {
+pub enum Training {
     /// They are left out, and what depends on them.
-    Not,
-    /// They hand out the model as it is.
-    Base,
+    LeftOut,
+    /// They train nothing, and hand out the model as it is.
+    None,
 }
 
 /// Runs a plan into a folder.
-pub fn run(plan: &Plan, registry: &Registry, out: &Path, trained: Trained) -> anyhow::Result<Tapped> {
+pub fn run(plan: &Plan, registry: &Registry, out: &Path, training: Training) -> anyhow::Result<Tapped> {
     let (mut registry, seen) = (registry.clone(), Arc::new(Mutex::new(Seen::new())));
     let kept = Arc::clone(&seen);
     let open = move |_: &Value, context: &RunContext| {
@@ -44,11 +44,11 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path, trained: Trained) -> an
         let tap = Tap { stage: from.unwrap_or_default(), show: Arc::clone(&context.to_json), seen: Arc::clone(&kept) };
         Ok(Box::new(tap) as Box<dyn View>)
     };
-    if trained == Trained::Base {
+    if training == Training::None {
         obvert_stages::leave_untrained(&mut registry);
     }
     registry.add(TAP, Entry::view("*", json!({ "type": "object" }), Arc::new(open)));
-    let tapped = with_taps(plan, &registry, trained);
+    let tapped = with_taps(plan, &registry, training);
     let names: Vec<String> =
         tapped.stages.iter().filter(|stage| stage.kind != TAP).map(|stage| stage.name.clone()).collect();
     let outcome = obvert_engine::run(tapped, &registry, &Options::new(out.to_owned()), |_| ())?;
@@ -64,9 +64,10 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path, trained: Trained) -> an
 }
 
 /// The plan without its sinks, and with a stage that looks behind each that is left.
-fn with_taps(plan: &Plan, registry: &Registry, trained: Trained) -> Plan {
-    let leaves =
-        |entry: &Entry| matches!(entry.body, Body::View(_)) && (trained == Trained::Not || entry.output.is_none());
+fn with_taps(plan: &Plan, registry: &Registry, training: Training) -> Plan {
+    let leaves = |entry: &Entry| {
+        matches!(entry.body, Body::View(_)) && (training == Training::LeftOut || entry.output.is_none())
+    };
     let is_left_out = |stage: &StagePlan| registry.entry(&stage.kind).is_none_or(leaves);
     // What is made in step with training does without it.
     let in_step = |stage: &StagePlan| registry.entry(&stage.kind).is_some_and(|entry| entry.lag.is_some());

@@ -10,7 +10,7 @@ use obvert_engine::registry::{Entry, Row, Rows, Source};
 use obvert_stages::Findings;
 use serde_json::{Value, json};
 
-use super::tapped::{self, Tapped, Trained};
+use super::tapped::{self, Tapped, Training};
 use super::{Refused, Trust};
 
 /// Arguments of `test`.
@@ -66,7 +66,7 @@ fn run(test: &TestPlan, plan: &Plan, registry: &Registry) -> anyhow::Result<Vec<
         }
     }
     let folder = tempfile::tempdir()?;
-    Ok(compare(test, &tapped::run(&plan, &registry, folder.path(), Trained::Not)?))
+    Ok(compare(test, &tapped::run(&plan, &registry, folder.path(), Training::LeftOut)?))
 }
 
 /// Rows of a test as a source.

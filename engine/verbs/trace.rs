@@ -4,36 +4,24 @@ mod pair;
 mod shown;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use obvert_engine::pipeline::{Plan, StagePlan};
 use obvert_engine::{Explained, Registry, Wanted, mentions};
-use obvert_stages::{Findings, Update, updates_of};
+use obvert_stages::{Update, trained, updates_of};
 use serde_json::{Value, json};
 
-use super::explain::line;
-use super::{Refused, Trust};
+use super::Refused;
+use super::explain::{self, line};
 use pair::Pair;
 use shown::shown;
 
-/// Arguments of `trace`.
+/// Arguments of `trace`. The run has to be over, or interrupted.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The pipeline file.
-    pipeline: PathBuf,
-    /// The id of a pair, a dialogue, a profile, a persona, or any other text that a record has as a whole. The run has to be over, or
-    /// interrupted.
-    id: String,
-    /// Folder of the results; `runs/NAME` by default.
-    #[arg(long)]
-    out: Option<PathBuf>,
-    /// Override a value: stage.key=value.
-    #[arg(long)]
-    set: Vec<String>,
-    /// Load no plugin that is not pinned by its hash (see `obvert lock`).
-    #[arg(long)]
-    locked: bool,
+    #[command(flatten)]
+    about: explain::Arguments,
     /// Print a line of JSON for each record, call and update, whole.
     #[arg(long)]
     json: bool,
@@ -48,21 +36,14 @@ struct Traced {
 
 /// Traces a record.
 pub fn trace(arguments: &Arguments) -> anyhow::Result<()> {
-    let trust = Trust::of(arguments.locked);
-    let (_, plan, registry) = super::plan(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
-    let out = arguments.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
-    if !out.join("state/memo").is_dir() {
-        return Err(Refused(format!("error: {}: no run has been here", out.display())).into());
-    }
-    let traced = Traced::of(&plan, &registry, &out, &arguments.id)?;
-    if traced.records.is_empty() {
-        let cause = "no record has this text; what depends on a training, or on a call that was not made, is not seen";
-        return Err(Refused(format!("error: `{}`: {cause}", arguments.id)).into());
-    }
+    let (about, (plan, registry, out)) = (&arguments.about, arguments.about.open()?);
+    let traced = Traced::of(&plan, &registry, &out, &about.id)?;
+    let cause = "no record has this text; what depends on a training, or on a call that was not made, is not seen";
+    anyhow::ensure!(!traced.records.is_empty(), Refused(format!("error: `{}`: {cause}", about.id)));
     if arguments.json {
         traced.print_json()
     } else {
-        traced.print(&plan)
+        traced.print(&plan, &registry)
     }
     Ok(())
 }
@@ -99,8 +80,9 @@ impl Traced {
             .for_each(|(stage, update)| println!("{}", json!({ "stage": stage, "update": update.step })));
     }
 
-    fn print(&self, plan: &Plan) {
+    fn print(&self, plan: &Plan, registry: &Registry) {
         for stage in &plan.stages {
+            let kind = registry.entry(&stage.kind).and_then(|entry| entry.output.as_deref()).unwrap_or_default();
             let of = |name: &str| *name == stage.name;
             let records: Vec<_> = self.records.iter().filter(|(name, _)| of(name)).map(|(_, record)| record).collect();
             let calls: BTreeSet<String> = self.calls.iter().filter(|call| of(&call.stage)).map(line).collect();
@@ -109,7 +91,7 @@ impl Traced {
                 continue;
             }
             println!("{} ({})", stage.name, stage.kind);
-            records.iter().for_each(|record| println!("  {}", shown(record)));
+            records.iter().for_each(|record| println!("  {}", shown(kind, record)));
             calls
                 .iter()
                 .for_each(|call| println!("  call: {}", call.split_once("  ").map_or(&**call, |(_, rest)| rest)));
@@ -121,9 +103,9 @@ impl Traced {
 /// The updates of each stage that trains that were made on a pair.
 fn updates(plan: &Plan, out: &Path, pair: &str) -> anyhow::Result<Vec<(String, Update)>> {
     let mut updates = Vec::new();
-    for stage in plan.stages.iter().filter(|stage| stage.kind == "train") {
-        let of = updates_of(out, &stage.name, pair)?;
-        updates.extend(of.into_iter().map(|update| (stage.name.clone(), update)));
+    for adapter in trained(plan) {
+        let of = updates_of(out, &adapter.stage, pair)?;
+        updates.extend(of.into_iter().map(|update| (adapter.stage.clone(), update)));
     }
     Ok(updates)
 }

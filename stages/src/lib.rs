@@ -29,6 +29,7 @@ mod train;
 mod veto;
 
 pub use findings::{Examined, Findings, Found, SetOfPairs, Skipped, Training};
+pub use method::method_of;
 pub use pairs::Terms;
 pub use policy::{Policy, Shelf};
 pub use source::{add_source, read_rows};

@@ -31,7 +31,7 @@ impl Methods {
 }
 
 /// The method of a version: its stage, without what a grid over that setting has put behind its name.
-pub(crate) fn method_of<'v>(version: &'v str, over: Option<&str>) -> &'v str {
+pub fn method_of<'v>(version: &'v str, over: Option<&str>) -> &'v str {
     let stage = stage_of(version);
     let behind = over.and_then(|key| stage.find(&format!("-{key}-")));
     behind.map_or(stage, |at| &stage[..at])

@@ -36,7 +36,7 @@ fn prepared() -> tempfile::TempDir {
 fn a_record_says_which_calls_it_made_and_what_would_change_them() {
     let folder = prepared();
     let explain = |more: &[&str]| done(folder.path(), &[&["explain", "chat.toml", "--out", "out"], more].concat()).out;
-    assert_eq!(obvert(folder.path(), &["explain", "chat.toml", "p1", "--out", "out"]).code, 1);
+    assert_eq!(obvert(folder.path(), &["explain", "chat.toml", "p1", "--out", "out"]).code, 2);
     done(folder.path(), &["run", "chat.toml", "--out", "out"]);
     let known = explain(&["p1"]);
     assert!(known.contains("play  dialogue p1+u1 turn 0  user sample 0: in the memo since"), "{known}");

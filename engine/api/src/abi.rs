@@ -354,7 +354,7 @@ macro_rules! plugin {
         ///
         /// # Safety
         /// Safe to call at any time from any thread; `unsafe` only because C callers are.
-        // SAFETY: the symbol's name is this border's own, so it clashes with no other library's.
+        // SAFETY: the symbol is named after this border, and after the library where that is linked: it stands for nothing else.
         #[unsafe(export_name = $symbol)]
         pub unsafe extern "C" fn obvert_plugin_v1(index: u32) -> *const $crate::abi::Plugin {
             static TABLE: std::sync::OnceLock<$crate::abi::Table> = std::sync::OnceLock::new();

@@ -32,6 +32,11 @@ impl Figures {
         std::iter::once(&head).chain(&self.rows).map(|row| line(row).trim_end().to_owned()).collect()
     }
 
+    /// Prints the lines.
+    pub fn print(&self) {
+        self.lines().iter().for_each(|line| println!("{line}"));
+    }
+
     /// Characters of each column.
     pub fn widths(&self) -> Vec<usize> {
         let width = |at: usize| self.rows.iter().map(|row| row[at].chars().count()).max().unwrap_or_default();

@@ -11,8 +11,8 @@ use super::run;
 use crate::pipeline::Plan;
 use crate::{Error, Observed, Observer, Observers, Registry, ToJson};
 
-/// The records that are asked for, of all stages that read others, in the order of the file. Nothing is called and no file of the results is written;
-/// what depends on a call that was not made, or on training, is not seen.
+/// The records that are asked for, of all stages that read others, in the order of the file. Nothing is called and no file of the
+/// results is written; what depends on a call that was not made, or on training, is not seen.
 ///
 /// # Errors
 /// As for [`run`].

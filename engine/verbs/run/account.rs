@@ -34,11 +34,6 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     println!("or       edit an input of {} and run it again: what does not depend on it is kept", pipeline.display());
 }
 
-/// Prints a table.
-fn table(columns: Vec<&'static str>, rows: Vec<Vec<String>>) {
-    Figures { columns, rows }.lines().iter().for_each(|line| println!("{line}"));
-}
-
 /// `in = done + rejected` in every row: nothing is lost on the way.
 fn stages(stages: &[StageCount], out: &Path) {
     let row = |stage: &StageCount| {
@@ -48,7 +43,7 @@ fn stages(stages: &[StageCount], out: &Path) {
         std::iter::once(stage.name.clone()).chain(counts).collect()
     };
     let columns = vec!["stage", "in", "done", "rejected", "records", "calls", "memo"];
-    table(columns, stages.iter().map(row).collect());
+    Figures { columns, rows: stages.iter().map(row).collect() }.print();
     let rejected: i64 = stages.iter().map(|stage| stage.rejected).sum();
     if rejected > 0 {
         println!("\n{rejected} items were set aside, each with its reason in {}", out.join("rejected.jsonl").display());
@@ -67,7 +62,7 @@ fn models(models: &[(String, ByStage)]) {
     let rows: Vec<Vec<String>> = paid.collect();
     if !rows.is_empty() {
         println!();
-        table(vec!["model", "calls", "failed", "tokens in", "tokens out", "money"], rows);
+        Figures { columns: vec!["model", "calls", "failed", "tokens in", "tokens out", "money"], rows }.print();
     }
 }
 
@@ -93,7 +88,8 @@ fn trainings(trainings: &BTreeMap<String, Training>) {
         [stage.clone(), format!("{}/{}", of.updates, of.planned)].into_iter().chain(counts).collect()
     };
     println!();
-    table(vec!["training", "updates", "left over", "shortened", "skipped"], trainings.iter().map(row).collect());
+    let columns = vec!["training", "updates", "left over", "shortened", "skipped"];
+    Figures { columns, rows: trainings.iter().map(row).collect() }.print();
     for (stage, Training { skipped, .. }) in trainings.iter().filter(|(_, training)| training.skipped.pairs > 0) {
         println!("{stage} skipped {} pairs, the first one {}", skipped.pairs, skipped.first);
     }

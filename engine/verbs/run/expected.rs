@@ -12,6 +12,7 @@ use obvert_engine::pipeline::{ModelPlan, Plan, StagePlan};
 use obvert_engine::registry::Body;
 use obvert_engine::{Outcome, Registry};
 use obvert_live::figures::money;
+use obvert_stages::method_of;
 use serde::{Deserialize, Serialize};
 
 /// What is expected of a run.
@@ -102,7 +103,8 @@ fn uses(model: &ModelPlan, plan: &Plan, factors: &[f64], sample: &Outcome) -> Ve
     uses.filter(|expected| expected.calls > 0.0).collect()
 }
 
-fn made(outcome: &Outcome, name: &str) -> i64 {
+/// Records that a stage made.
+pub(super) fn made(outcome: &Outcome, name: &str) -> i64 {
     outcome.stages.iter().find(|stage| stage.name == name).map_or(0, |stage| stage.outputs)
 }
 
@@ -155,10 +157,9 @@ impl Factors<'_> {
     /// Adapters that a stage hands on: its own, or of those that it chooses from the best of each method.
     fn adapters(&self, maker: &StagePlan) -> usize {
         let Some(over) = maker.settings["over"].as_str() else { return 1 };
-        let trainings =
-            self.plan.stages.iter().filter(|stage| stage.kind == "train" && self.plan.reaches(&stage.name, maker));
-        let method = |stage: &StagePlan| stage.name.split(&format!("-{over}-")).next().map(str::to_owned);
-        trainings.filter_map(method).collect::<BTreeSet<_>>().len().max(1)
+        let trainings = obvert_stages::trained(self.plan).into_iter().map(|adapter| adapter.stage);
+        let trainings = trainings.filter(|stage| self.plan.reaches(stage, maker));
+        trainings.map(|stage| method_of(&stage, Some(over)).to_owned()).collect::<BTreeSet<_>>().len().max(1)
     }
 }
 

@@ -9,10 +9,10 @@ use obvert_live::figures::Figures;
 use obvert_stages::output::{duration, word, write_atomically};
 use serde::{Deserialize, Serialize};
 
-use super::expected::{Expected, Use};
+use super::expected::{Expected, Use, made};
 use super::renewed::{Place, Read};
 use crate::verbs::preview;
-use crate::verbs::tapped::{self, Trained};
+use crate::verbs::tapped::{self, Training};
 
 /// Rows that are tried of each source that others are made of.
 const SAMPLE: u64 = 3;
@@ -33,7 +33,7 @@ pub(super) fn run(read: &Read, place: &Place, out: &Path) -> anyhow::Result<()> 
     let totals = totals(read, &folder)?;
     let mut sample = read.plan.clone();
     preview::limit(&mut sample, &read.registry, SAMPLE, |stage| !is_beside(&read.plan, stage));
-    let tapped = tapped::run(&sample, &read.registry, &folder, Trained::Base)?;
+    let tapped = tapped::run(&sample, &read.registry, &folder, Training::None)?;
     let mut expected = Expected::of(&read.plan, &read.registry, &totals, &tapped.outcome);
     let pipeline = identity(read, place);
     // Calls that an earlier plan has made take no time.
@@ -74,17 +74,17 @@ fn is_beside(plan: &Plan, source: usize) -> bool {
 fn print(expected: &Expected, sample: &Outcome) {
     let tried: u64 = sample.stages.iter().map(|stage| stage.calls).sum();
     println!(
-        "expected, from {SAMPLE} rows of each source ({tried} calls were made for it, apart from the run's own):\n"
+        "expected, from {SAMPLE} rows of each source that others are made of ({tried} calls were made for it, apart from the run's own):\n"
     );
     let rows = expected.records.iter().map(|(name, records)| vec![name.clone(), records.to_string()]).collect();
-    table(vec!["stage", "records"], rows);
+    Figures { columns: vec!["stage", "records"], rows }.print();
     if expected.uses.is_empty() {
         println!("\nno model is asked");
         return;
     }
     println!();
     let rows = expected.uses.iter().chain([&expected.all()]).map(Use::row).collect();
-    table(vec!["model", "calls", "tokens in", "tokens out", "money"], rows);
+    Figures { columns: vec!["model", "calls", "tokens in", "tokens out", "money"], rows }.print();
     if let Some([least, as_sample]) = expected.seconds.map(|seconds| seconds.map(duration)) {
         println!(
             "\n{least} if models take all calls that they may at once, {as_sample} as for the sample; training is not in it"
@@ -95,21 +95,17 @@ fn print(expected: &Expected, sample: &Outcome) {
 /// Prints what a run did against what was expected of it, if that was asked for. A part of a run is not held against the whole.
 pub(super) fn compare(out: &Path, read: &Read, place: &Place, outcome: &Outcome) {
     let Some(expected) = kept(out, &identity(read, place)).filter(|_| !outcome.drained) else { return };
-    let did = |name: &String| outcome.stages.iter().find(|stage| stage.name == *name).map_or(0, |stage| stage.outputs);
-    let row = |(name, records): &(String, u64)| vec![name.clone(), records.to_string(), did(name).to_string()];
+    let row =
+        |(name, records): &(String, u64)| vec![name.clone(), records.to_string(), made(outcome, name).to_string()];
     println!("\nagainst the plan (what was known from an earlier run counts, too)");
-    table(vec!["records", "planned", "made"], expected.records.iter().map(row).collect());
+    Figures { columns: vec!["records", "planned", "made"], rows: expected.records.iter().map(row).collect() }.print();
     let (planned, did) = (expected.all().row(), Use::of_run(&read.plan, outcome).row());
     let names = ["calls", "tokens in", "tokens out", "money"].into_iter().zip(planned.into_iter().zip(did).skip(1));
     let mut rows: Vec<Vec<String>> = names.map(|(name, (planned, did))| vec![name.into(), planned, did]).collect();
     if let Some([least, as_sample]) = expected.seconds {
         let span = format!("{} to {}", duration(least), duration(as_sample));
-        rows.push(vec!["time, training apart".into(), span, duration(outcome.elapsed.as_secs_f64())]);
+        rows.push(vec!["time (planned: without training)".into(), span, duration(outcome.elapsed.as_secs_f64())]);
     }
     println!();
-    table(vec!["models", "planned", "did"], rows);
-}
-
-fn table(columns: Vec<&'static str>, rows: Vec<Vec<String>>) {
-    Figures { columns, rows }.lines().iter().for_each(|line| println!("{line}"));
+    Figures { columns: vec!["models", "planned", "did"], rows }.print();
 }

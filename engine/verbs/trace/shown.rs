@@ -1,5 +1,7 @@
 //! Records in lines.
 
+use obvert_api::Record;
+use obvert_api::record::{Judged, Pair, Response, Reversal, Session, Turn};
 use serde_json::Value;
 
 use crate::verbs::explain::label;
@@ -7,36 +9,32 @@ use crate::verbs::explain::label;
 /// Characters of a record's text that are shown.
 const SHOWN: usize = 120;
 
-/// A record in a line: what tells it from others, and what it says.
-pub(super) fn shown(record: &Value) -> String {
-    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let (said, sample) = (&record["response"], &record["sample"]);
-    let told = match record {
-        _ if record.get("verdicts").is_some() => {
-            format!(" sample {}: {}", said["sample"], verdicts(&record["verdicts"]))
+/// A record of a type in a line: what tells it from others, and what it says.
+pub(super) fn shown(kind: &str, record: &Value) -> String {
+    let told = match kind {
+        Judged::NAME => format!(" sample {}: {}", record["response"]["sample"], verdicts(&record["verdicts"])),
+        Response::NAME => format!(" sample {}: {}", record["sample"], text(&record["text"])),
+        Turn::NAME => format!(": {}", text(&record["query"])),
+        Session::NAME => {
+            format!(": profile {}, persona {}", text(&record["profile"]["id"]), text(&record["persona"]["id"]))
         }
-        _ if record.get("chosen_sample").is_some() => pair_said(record),
-        _ if record.get("original").is_some() => {
+        Pair::NAME => pair_said(record),
+        Reversal::NAME => {
             let [original, reversed] = ["original", "reversed"].map(|side| text(&record[side]["text"]));
             return format!("{}: {original} → {reversed}", text(&record["original"]["id"]));
         }
-        _ if record["profile"].is_object() => {
-            format!(": profile {}, persona {}", text(&record["profile"]["id"]), text(&record["persona"]["id"]))
-        }
-        _ if record.get("text").is_some() && !sample.is_null() => {
-            format!(" sample {sample}: {}", text(&record["text"]))
-        }
-        _ => ["query", "text", "description"]
-            .iter()
-            .find_map(|key| Some(format!(": {}", text(record.get(key)?))))
-            .unwrap_or_default(),
+        _ => format!(": {record}"),
     };
     let cut: String = told.chars().take(SHOWN).collect();
     let more = if cut.len() < told.len() { "…" } else { "" };
     format!("{}{cut}{more}", label(record))
 }
 
-/// `c1 yes, c2 no (program)`.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// `c1 yes, c2 no`.
 fn verdicts(verdicts: &Value) -> String {
     let said = |verdict: &Value| {
         let answer = match verdict["satisfied"].as_bool() {

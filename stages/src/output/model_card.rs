@@ -100,7 +100,7 @@ pub fn write(folder: &Path, facts: &ModelFacts) -> Result<(), Error> {
     let view = View {
         name: &facts.name,
         base_model: &facts.base_model,
-        loss: facts.settings["loss"].as_str().unwrap_or("rpo").into(),
+        loss: facts.settings["loss"].as_str().unwrap_or_default().into(),
         settings,
         counts: facts.counts.as_ref(),
         curves,

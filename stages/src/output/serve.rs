@@ -5,17 +5,16 @@ use std::fs;
 use std::path::Path;
 
 use obvert_trainer::load::{COMPANIONS, Checkpoint, Companions, Dialect};
+use obvert_trainer::peft::{CONFIG, WEIGHTS};
 use obvert_trainer::{Adapter, gguf, peft};
 use serde::Serialize;
 
 use super::template::word;
-use super::{Error, atomic, template, write_atomically};
+use super::{Error, template, write_atomically};
 
 /// What a run says of an adapter, where it lies in its folder.
 const CARD: [&str; 2] = ["README.md", "curves.svg"];
 const GGUF: &str = "adapter.gguf";
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// The ranks that vLLM makes room for.
 const RANKS: [usize; 8] = [8, 16, 32, 64, 128, 256, 320, MOST_RANK];
@@ -27,6 +26,8 @@ pub struct Server {
     /// As arguments name it.
     pub name: &'static str,
     form: Form,
+    /// Why it would not load what is given, if it would not.
+    check: fn(&Given<'_>, &Adapter) -> Result<(), String>,
     /// Its files: their names and templates. The first one is the page.
     files: &'static [(&'static str, &'static str)],
     /// The command that starts it, in the exported folder.
@@ -47,6 +48,7 @@ pub static SERVERS: [&Server; 3] = [
     &Server {
         name: "vllm",
         form: Form::Peft,
+        check: for_vllm,
         files: &[("vllm.md", include_str!("serve/vllm.md"))],
         command: |view| {
             let template = if view.template { " --chat-template chat_template.jinja" } else { "" };
@@ -59,12 +61,14 @@ pub static SERVERS: [&Server; 3] = [
     &Server {
         name: "llama.cpp",
         form: Form::Gguf,
+        check: |_, _| Ok(()),
         files: &[("llama.cpp.md", include_str!("serve/llama_cpp.md"))],
         command: |view| format!("llama-server -m {} --lora {GGUF} --jinja", view.gguf),
     },
     &Server {
         name: "ollama",
         form: Form::Gguf,
+        check: |_, _| Ok(()),
         files: &[("ollama.md", include_str!("serve/ollama.md")), ("Modelfile", include_str!("serve/Modelfile"))],
         command: |view| format!("ollama create {} -f Modelfile", view.name),
     },
@@ -123,7 +127,8 @@ pub fn export(server: &Server, given: &Given<'_>, out: &Path) -> Result<Exported
     let checkpoint = Checkpoint::open(given.model).map_err(refused(given.model))?;
     let adapter: Adapter = peft::load(given.adapter, &checkpoint.config).map_err(refused(given.adapter))?;
     let companions = checkpoint.companions().map_err(refused(given.model))?;
-    let base = base(server, given, &adapter)?;
+    (server.check)(given, &adapter).map_err(|cause| Error::Refused { path: given.model.into(), cause })?;
+    let model = place(given.model)?;
     super::export::check_folder(server.name, |name| is_own(server, name), out)?;
     fs::create_dir_all(out).map_err(Error::io(out))?;
     match server.form {
@@ -134,7 +139,7 @@ pub fn export(server: &Server, given: &Given<'_>, out: &Path) -> Result<Exported
         copy(given.adapter, name, out)?;
     }
     let has_template = companions.files.iter().any(|(name, _)| *name == "chat_template.jinja");
-    let view = view(server, given, base, &adapter, has_template);
+    let view = view(server, given, &model, &adapter, has_template);
     for (name, text) in server.files {
         template::write(&out.join(name), &[("plain.md", text)], &view)?;
     }
@@ -148,19 +153,19 @@ fn refused(path: &Path) -> impl FnOnce(obvert_trainer::Error) -> Error {
     move |cause| Error::Refused { path, cause: cause.to_string() }
 }
 
-/// The base model as the server is to find it, from whatever folder it is started in.
-fn base(server: &Server, given: &Given<'_>, adapter: &Adapter) -> Result<String, Error> {
-    let wrong = |cause: &str| Error::Refused { path: given.model.into(), cause: cause.into() };
-    if server.name == "vllm" && adapter.rank > MOST_RANK {
-        return Err(wrong(&format!("the adapter's rank is {}, vLLM takes {MOST_RANK} at most", adapter.rank)));
+fn for_vllm(given: &Given<'_>, adapter: &Adapter) -> Result<(), String> {
+    if adapter.rank > MOST_RANK {
+        return Err(format!("the adapter's rank is {}, vLLM takes {MOST_RANK} at most", adapter.rank));
     }
-    match given.base {
-        Some(base) => Ok(base.into()),
-        None if server.name == "vllm" && given.model.is_file() => {
-            Err(wrong("vLLM serves a folder or a name on the hub: say which by --base"))
-        }
-        None => Ok(fs::canonicalize(given.model).map_err(Error::io(given.model))?.to_string_lossy().into_owned()),
+    if given.base.is_none() && given.model.is_file() {
+        return Err("vLLM serves a folder or a name on the hub: say which by --base".into());
     }
+    Ok(())
+}
+
+/// Where a file or folder is, from whatever folder one asks.
+fn place(path: &Path) -> Result<String, Error> {
+    Ok(fs::canonicalize(path).map_err(Error::io(path))?.to_string_lossy().into_owned())
 }
 
 /// Whether an export to the server may have written a file of this name.
@@ -180,18 +185,17 @@ fn write_peft(adapter: &Path, companions: &Companions, out: &Path) -> Result<(),
 
 fn copy(from: &Path, name: &str, to: &Path) -> Result<(), Error> {
     let from = from.join(name);
-    let bytes = fs::read(&from).map_err(Error::io(&from))?;
-    atomic::write(&to.join(name), |out| std::io::Write::write_all(out, &bytes).map_err(Error::io(to)))
+    write_atomically(&to.join(name), &fs::read(&from).map_err(Error::io(&from))?)
 }
 
-fn view(server: &Server, given: &Given<'_>, base: String, adapter: &Adapter, has_template: bool) -> View {
+fn view(server: &Server, given: &Given<'_>, model: &str, adapter: &Adapter, has_template: bool) -> View {
+    let base = given.base.unwrap_or(model);
     let converts = server.form == Form::Gguf && given.model.is_dir() && !base.ends_with(".gguf");
     let mut view = View {
-        gguf: if converts { "base.gguf".into() } else { word(&base) },
-        base: word(&base),
-        converts: converts
-            .then(|| word(&fs::canonicalize(given.model).unwrap_or(given.model.into()).to_string_lossy())),
-        from: base,
+        gguf: if converts { "base.gguf".into() } else { word(base) },
+        base: word(base),
+        converts: converts.then(|| word(model)),
+        from: base.into(),
         name: word(given.name),
         rank: adapter.rank,
         most_rank: RANKS.into_iter().find(|most| *most >= adapter.rank).unwrap_or(MOST_RANK),

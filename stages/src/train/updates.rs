@@ -31,13 +31,18 @@ fn path_of(state: &Path, stage: &str) -> PathBuf {
     state.join(format!("{stage}.updates.jsonl"))
 }
 
+/// What is in the file, if there is one.
+fn text_of(path: &Path) -> Result<String, Error> {
+    if path.exists() { fs::read_to_string(path).map_err(Error::io(path)) } else { Ok(String::new()) }
+}
+
 /// The updates of a stage that trains that were made on a pair.
 ///
 /// # Errors
 /// The file cannot be read, or is not one.
 pub fn updates_of(out: &Path, stage: &str, pair: &str) -> Result<Vec<Update>, Error> {
     let path = path_of(&out.join("state"), stage);
-    let text = if path.exists() { fs::read_to_string(&path).map_err(Error::io(&path))? } else { String::new() };
+    let text = text_of(&path)?;
     // A line that is being written is none yet.
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n') && line.contains(pair));
     let updates: Vec<Update> =
@@ -73,7 +78,7 @@ impl Updates {
 
 /// Bytes of the updates up to this one.
 fn until(path: &Path, step: u64) -> Result<u64, Error> {
-    let text = if path.exists() { fs::read_to_string(path).map_err(Error::io(path))? } else { String::new() };
+    let text = text_of(path)?;
     let is_kept = |line: &&str| {
         line.ends_with('\n') && serde_json::from_str::<Update>(line).is_ok_and(|update| update.step <= step)
     };

@@ -17,6 +17,16 @@ pub enum Family {
     Qwen2,
 }
 
+impl Family {
+    /// As `model_type` of a config.json and `general.architecture` of a GGUF file have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+        }
+    }
+}
+
 /// Llama 3.1's stretching of the slow rotary frequencies.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Llama3Scaling {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::config::{Config, Family};
 use crate::error::Error;
-use crate::load::{gguf_module, permute};
+use crate::load::{gguf_module, in_gguf_order};
 use crate::lora::Adapter;
 use crate::model::Matrix;
 use crate::projection::Projection;
@@ -42,11 +42,7 @@ pub fn save(path: &Path, adapter: &Adapter, config: &Config) -> Result<(), Error
 }
 
 fn write_metadata(bytes: &mut Vec<u8>, adapter: &Adapter, family: Family) {
-    let architecture = match family {
-        Family::Llama => "llama",
-        Family::Qwen2 => "qwen2",
-    };
-    let texts = [("general.architecture", architecture), ("general.type", "adapter"), ("adapter.type", "lora")];
+    let texts = [("general.architecture", family.name()), ("general.type", "adapter"), ("adapter.type", "lora")];
     bytes.extend((texts.len() as u64 + 1).to_le_bytes());
     for (key, value) in texts {
         write_text(bytes, key);
@@ -88,18 +84,9 @@ fn tensors(adapter: &Adapter, config: &Config) -> Vec<(String, Matrix<f32>)> {
             let Some(low) = low else { continue };
             let name = format!("blk.{layer}.{}.weight", gguf_module(projection));
             tensors.push((format!("{name}.lora_a"), low.a.clone()));
-            tensors.push((format!("{name}.lora_b"), in_order(&low.b, projection, config)));
+            // As those of the weight: P(W + B A) = P W + (P B) A.
+            tensors.push((format!("{name}.lora_b"), in_gguf_order(&low.b, projection, config)));
         }
     }
     tensors
-}
-
-/// B with its rows in the order that the converter gave those of the weight: P(W + B A) = P W + (P B) A.
-fn in_order(b: &Matrix<f32>, projection: Projection, config: &Config) -> Matrix<f32> {
-    let heads = match (config.family, projection) {
-        (Family::Llama, Projection::Q) => config.heads,
-        (Family::Llama, Projection::K) => config.kv_heads,
-        _ => return b.clone(),
-    };
-    Matrix { data: permute(&b.data, b.cols, heads), ..b.clone() }
 }

@@ -12,8 +12,10 @@ use crate::model::Matrix;
 use crate::real::Real;
 use crate::tensors::{Encoded, decode, parse, write_atomically};
 
-const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+/// The file that says what an adapter is.
+pub const CONFIG: &str = "adapter_config.json";
+/// The file of its matrices.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
 /// Options of PEFT that change what an adapter computes and are not implemented: each must be off.

@@ -96,9 +96,8 @@ pub(super) async fn records(
 impl Shared {
     fn follow_all(&self) {
         for (stage, record) in all_logs(&self.site.out) {
-            if let Ok(reader) = self.reader(&format!("{stage}.{record}")) {
-                let _ = reader.write().unwrap_or_else(PoisonError::into_inner).follow();
-            }
+            let reader = self.opened(&format!("{stage}.{record}"));
+            let _ = reader.write().unwrap_or_else(PoisonError::into_inner).follow();
         }
     }
 
@@ -107,12 +106,17 @@ impl Shared {
         if !known {
             return Err(StatusCode::NOT_FOUND);
         }
+        Ok(self.opened(log))
+    }
+
+    /// The reader of a log that is there.
+    fn opened(&self, log: &str) -> Arc<RwLock<Reader>> {
         // What was read of an earlier run in the folder is void.
         let began = self.latest.now().board.began.to_bits();
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|(of, _), _| *of == began);
         let new = || Arc::new(RwLock::new(Reader::new(&self.site.out, log)));
-        Ok(Arc::clone(readers.entry((began, log.to_owned())).or_insert_with(new)))
+        Arc::clone(readers.entry((began, log.to_owned())).or_insert_with(new))
     }
 }
 

@@ -82,13 +82,13 @@ fn tokenizer_config(file: &GgufFile, config: &Config) -> Json {
 
 /// A config.json in the older form, which every version of transformers reads.
 fn config_json(config: &Config) -> Json {
-    let (architecture, model_type) = match config.family {
-        Family::Llama => ("LlamaForCausalLM", "llama"),
-        Family::Qwen2 => ("Qwen2ForCausalLM", "qwen2"),
+    let architecture = match config.family {
+        Family::Llama => "LlamaForCausalLM",
+        Family::Qwen2 => "Qwen2ForCausalLM",
     };
     let mut json = json!({
         "architectures": [architecture],
-        "model_type": model_type,
+        "model_type": config.family.name(),
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden,
         "num_hidden_layers": config.layers,

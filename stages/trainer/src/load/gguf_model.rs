@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::gguf::{GgufFile, Value};
 use super::quant::GgmlType;
 use super::safetensors::half;
-use crate::{Config, Error, Family, Projection, Quantised, Weight};
+use crate::{Config, Error, Family, Matrix, Projection, Quantised, Weight};
 
 /// The rotary factors of Llama 3.1 and 3.2 were made with these (`_generate_rope_factors` in llama.cpp's converter
 /// writes the factors only).
@@ -29,6 +29,15 @@ const MODULES: [(&str, &str); 9] = [
 /// What GGUF calls a projection: `attn_q`.
 pub(crate) fn gguf_module(projection: Projection) -> &'static str {
     MODULES.iter().find(|(long, _)| *long == projection.module()).map_or("", |(_, short)| short)
+}
+
+/// The heads of a projection whose rows the converter reorders.
+fn reordered_heads(config: &Config, projection: Projection) -> Option<usize> {
+    match (config.family, projection) {
+        (Family::Llama, Projection::Q) => Some(config.heads),
+        (Family::Llama, Projection::K) => Some(config.kv_heads),
+        _ => None,
+    }
 }
 
 /// The configuration that the metadata describes.
@@ -85,11 +94,8 @@ fn reordered<T: Copy>(
     shape: &[usize],
     values: Vec<T>,
 ) -> Result<Vec<T>, Error> {
-    let heads = match (config.family, name.contains(".q_proj."), name.contains(".k_proj.")) {
-        (Family::Llama, true, _) => config.heads,
-        (Family::Llama, _, true) => config.kv_heads,
-        _ => return Ok(values),
-    };
+    let reordered = [Projection::Q, Projection::K].into_iter().find(|p| name.contains(&format!(".{}.", p.name())));
+    let Some(heads) = reordered.and_then(|projection| reordered_heads(config, projection)) else { return Ok(values) };
     unpermute(shape, &values, heads)
         .ok_or_else(|| file.source.tensor_error(gguf, format!("shape {shape:?} does not split into {heads} heads")))
 }
@@ -126,12 +132,14 @@ fn unpermute<T: Copy>(shape: &[usize], values: &[T], heads: usize) -> Option<Vec
     Some(out)
 }
 
-/// The converter's order: what [`unpermute`] undoes.
-pub(crate) fn permute(values: &[f32], cols: usize, heads: usize) -> Vec<f32> {
-    let rows = values.len() / cols.max(1);
+/// A matrix with a row for each of a projection's outputs, in the converter's order: what [`unpermute`] undoes.
+pub(crate) fn in_gguf_order(matrix: &Matrix<f32>, projection: Projection, config: &Config) -> Matrix<f32> {
+    let Some(heads) = reordered_heads(config, projection) else { return matrix.clone() };
+    let (rows, cols) = (matrix.rows, matrix.cols);
     let half = rows / heads / 2;
     let from = |row: usize| row / (2 * half) * 2 * half + row % 2 * half + row % (2 * half) / 2;
-    (0..rows).flat_map(|row| values[from(row) * cols..][..cols].iter().copied()).collect()
+    let data = (0..rows).flat_map(|row| matrix.data[from(row) * cols..][..cols].iter().copied()).collect();
+    Matrix { data, ..*matrix }
 }
 
 fn config_json(file: &GgufFile) -> Result<Json, Error> {

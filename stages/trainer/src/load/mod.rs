@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 pub use chat::{ChatTemplate, Message};
 pub use companions::{COMPANIONS, Companions};
 pub use dialect::Dialect;
-pub(crate) use gguf_model::{gguf_module, permute};
+pub(crate) use gguf_model::{gguf_module, in_gguf_order};
 pub use tokenizer::Tokenizer;
 
 use crate::model::Tensors;
