@@ -6,8 +6,8 @@ use tempfile::TempDir;
 
 use crate::common::{done, folder, repository};
 
-/// Ten dialogues of two turns, answered twice by a model that has a price; a judge of the program's own, and an examination of four
-/// conversations, with the base model and with what is trained.
+/// Ten dialogues of two turns, answered twice by a model that has a price; a judge of the program's own, and the same dialogues as an
+/// examination of the base model and of what is trained.
 const PIPELINE: &str = concat!(
     r#"
 name = "planned"
