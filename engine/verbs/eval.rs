@@ -35,7 +35,7 @@ pub enum Benchmark {
         /// The answers: rows {model, key, turn, response}, the turn from 1; `model` may be missing.
         #[arg(long)]
         responses: PathBuf,
-        /// Where to write the verdicts: rows {model, key, language, turn, answered, strict, loose}.
+        /// Where to write the verdicts: rows {model, key, language, turn, answered, instructions, strict, loose}.
         #[arg(long)]
         verdicts: Option<PathBuf>,
         /// As for `ifeval`.
@@ -66,7 +66,7 @@ pub fn eval(benchmark: &Benchmark) -> anyhow::Result<()> {
             split_by(punkt.as_deref())?;
             multi_if(prompts, responses, verdicts.as_deref())
         }
-        Benchmark::Sysbench { sessions, verdicts } => print(&sysbench::scores(&rows(sessions)?, &rows(verdicts)?)?),
+        Benchmark::Sysbench { sessions, verdicts } => sysbench(&rows(sessions)?, rows(verdicts)?),
     }
 }
 
@@ -95,6 +95,13 @@ fn multi_if(prompts: &Path, responses: &Path, to: Option<&Path>) -> anyhow::Resu
     let scores = multi_if::scores(&verdicts);
     warn(&scores, conversations.len() as u64);
     print(&scores)
+}
+
+fn sysbench(sessions: &[sysbench::Session], mut judged: Vec<sysbench::Judged>) -> anyhow::Result<()> {
+    for note in sysbench::leave_out_cut_off(sessions, &mut judged) {
+        eprintln!("warning: {note}");
+    }
+    print(&sysbench::scores(sessions, &judged)?)
 }
 
 /// Says what no score can tell: how much of the benchmark it is of.

@@ -8,6 +8,7 @@ use obvert_api::record::Pair;
 use obvert_eval::table::Row;
 use serde::{Deserialize, Serialize};
 
+use crate::benchmark::Benchmark;
 use crate::diversity::Diversity;
 use crate::output::PairsSummary;
 use crate::pairs::Terms;
@@ -25,6 +26,8 @@ pub struct Found {
     pub metrics: BTreeMap<String, Vec<BTreeMap<String, f64>>>,
     /// What was examined, by the stage that scores.
     pub scores: BTreeMap<String, Examined>,
+    /// The scores of benchmarks, by the stage that scores.
+    pub benchmarks: BTreeMap<String, Benchmark>,
     /// How varied dialogues are, where a stage looks at that.
     pub diversity: Option<Diversity>,
     /// What became of the pairs, by the stage that trains.

@@ -1,5 +1,6 @@
 //! The built-in stages, one per file.
 
+mod benchmark;
 pub mod beside;
 mod choose;
 mod correct;
@@ -28,6 +29,7 @@ mod sysbench;
 mod train;
 mod veto;
 
+pub use benchmark::{Benchmark, Cell, Grid};
 pub use findings::{Examined, Findings, Found, SetOfPairs, Skipped, Training};
 pub use method::method_of;
 pub use pairs::Terms;
@@ -63,12 +65,16 @@ pub fn register(registry: &mut Registry, findings: &Findings) {
     add_map::<session_profile::SessionProfile>(registry);
     add_map::<sysbench::SysbenchProfiles>(registry);
     add_group::<sysbench::SysbenchJudged>(registry);
+    add_map::<sysbench::SysbenchSessions>(registry).admits = true;
+    add_group::<sysbench::SysbenchJudge>(registry);
+    add_map::<sysbench::SysbenchVerdicts>(registry);
     add_group::<correct::Correct>(registry);
     add_group::<veto::Vetoes>(registry);
     jsonl::register(registry);
     pairs::register(registry, findings);
     train::register(registry, &shelf, findings);
     scores::register(registry, findings);
+    benchmark::register(registry, findings);
     diversity::register(registry, findings);
 }
 

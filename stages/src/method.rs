@@ -17,6 +17,11 @@ impl Methods {
         Methods { stages: training.map(|stage| stage.name.clone()).collect(), over }
     }
 
+    #[cfg(test)]
+    pub(crate) fn new(stages: &[&str], over: Option<&str>) -> Self {
+        Methods { stages: stages.iter().map(|stage| stage.to_string()).collect(), over: over.map(str::to_owned) }
+    }
+
     /// The method that made a model, which is the version of its adapter.
     pub(crate) fn method<'m>(&'m self, model: &'m str) -> &'m str {
         let only = || self.stages.first().filter(|_| self.stages.len() == 1 && is_hash(model));
@@ -45,23 +50,19 @@ fn is_hash(model: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn methods(stages: &[&str], over: Option<&str>) -> Methods {
-        Methods { stages: stages.iter().map(|stage| stage.to_string()).collect(), over: over.map(str::to_owned) }
-    }
-
     #[test]
     fn a_method_is_a_stage_without_what_was_chosen() {
-        let chosen = methods(&["dpo-lr-4e-3", "rpo-lr-4e-3"], Some("lr"));
+        let chosen = Methods::new(&["dpo-lr-4e-3", "rpo-lr-4e-3"], Some("lr"));
         assert_eq!(chosen.method("dpo-lr-4e-3-0123456789abcdef"), "dpo");
         assert_eq!(chosen.method("base"), "base");
         assert_eq!(chosen.method("policy@base"), "policy@base");
-        let plain = methods(&["train"], None);
+        let plain = Methods::new(&["train"], None);
         assert_eq!((plain.method("0123456789abcdef"), plain.method("base")), ("train", "base"));
     }
 
     #[test]
     fn the_base_is_first_and_others_follow_the_plan() {
-        let methods = methods(&["sft", "dpo"], None);
+        let methods = Methods::new(&["sft", "dpo"], None);
         let mut models = ["dpo-0123456789abcdef", "judge", "sft-0123456789abcdef", "base"];
         models.sort_by_key(|model| methods.rank(model));
         assert_eq!(models, ["base", "sft-0123456789abcdef", "dpo-0123456789abcdef", "judge"]);

@@ -1,11 +1,13 @@
 //! Multi-IF as a pipeline: `multi-if-session` makes its conversations sessions without a system prompt, `multi-if-judged` decides
-//! what is answered, `multi-if-responses` writes answers as `obvert eval multi-if` reads them.
+//! what is answered, `multi-if-responses` writes answers as `obvert eval multi-if` and `multi-if-scores` read them.
 
 use obvert_api::record::{Judged, Persona, Profile, Response, Session, Verdict};
 use obvert_api::{Error, Group, Json, Map, Output, Reply};
 use obvert_eval::multi_if::{Conversation, Instruction};
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::benchmark::only_answer;
 
 /// `multi-if-session` has no settings.
 #[derive(Deserialize, JsonSchema)]
@@ -114,6 +116,7 @@ impl Map for MultiIfResponses {
     type Out = Json;
 
     fn map(&self, response: Response, _: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
+        only_answer(&response)?;
         let Response { turn, text, model, .. } = response;
         let (key, number) = (turn.session.dialogue, turn.session.turn + 1);
         out.emit(Json(serde_json::json!({ "model": model, "key": key, "turn": number, "response": text })));

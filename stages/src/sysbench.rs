@@ -1,24 +1,19 @@
-//! SysBench's judged responses as records: `sysbench-profile` and `sysbench-judged` read its rows, so that pairs can be
-//! made without a model.
-//!
-//! A session row holds a system prompt and its turns with criteria; a response row one model's answer to one turn and a
-//! judge's verdict per criterion (1 yes, 0 no, null other). A criterion's id in a profile is `turn.id`.
+//! SysBench: its sessions of five turns under a system prompt, whose turns each have criteria.
 
-use obvert_api::record::{Constraint, Judged, Message, Persona, Profile, Response, Session, Turn, Verdict};
-use obvert_api::{Error, Group, Json, Map, Output, Reply};
-use schemars::JsonSchema;
+mod exam;
+mod judge;
+mod published;
+#[cfg(test)]
+mod tests;
+
+use obvert_api::record::{Message, Persona, Profile, Session};
 use serde::Deserialize;
 
-/// `sysbench-profile` has no settings.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SysbenchProfiles {}
+pub(crate) use exam::{SysbenchSessions, SysbenchVerdicts};
+pub(crate) use judge::SysbenchJudge;
+pub(crate) use published::{SysbenchJudged, SysbenchProfiles};
 
-/// `sysbench-judged` has no settings.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SysbenchJudged {}
-
+/// A row of the benchmark.
 #[derive(Deserialize)]
 struct SessionRow {
     system_id: u64,
@@ -29,6 +24,7 @@ struct SessionRow {
 
 #[derive(Deserialize)]
 struct TurnRow {
+    /// From 1.
     turn: u32,
     user: String,
     gold: Option<String>,
@@ -39,128 +35,37 @@ struct TurnRow {
 struct Criterion {
     id: u64,
     text: String,
-}
-
-#[derive(Deserialize)]
-struct ResponseRow {
-    model: String,
-    system_id: u64,
-    turn: u32,
-    verdict: Vec<Option<u8>>,
-    response: String,
-}
-
-impl Map for SysbenchProfiles {
-    const NAME: &'static str = "sysbench-profile";
-    type In = Json;
-    type Out = Profile;
-
-    fn map(&self, row: Json, _: &[Reply], out: &mut Output<Profile>) -> Result<(), Error> {
-        out.emit(SessionRow::deserialize(row.0).map_err(Error::new)?.profile());
-        Ok(())
-    }
-}
-
-impl Group for SysbenchJudged {
-    const NAME: &'static str = "sysbench-judged";
-    type In = Json;
-    type With = Json;
-    type Out = Judged;
-
-    fn key(&self, response: &Json) -> String {
-        format!("{}.{}", response.0["system_id"], response.0["turn"])
-    }
-
-    fn looks_up(&self, response: &Json) -> Option<String> {
-        Some(response.0["system_id"].to_string())
-    }
-
-    fn with_key(&self, session: &Json) -> String {
-        session.0["system_id"].to_string()
-    }
-
-    fn group(
-        &self,
-        key: &str,
-        responses: Vec<Json>,
-        sessions: Vec<Json>,
-        _: &[Reply],
-        out: &mut Output<Judged>,
-    ) -> Result<(), Error> {
-        let [session] = &sessions[..] else {
-            return Err(Error(format!("turn {key}: {} sessions have its system_id", sessions.len())));
-        };
-        let session = SessionRow::deserialize(&session.0).map_err(Error::new)?;
-        let mut rows = responses
-            .into_iter()
-            .map(|row| ResponseRow::deserialize(row.0).map_err(|e| Error(format!("turn {key}: {e}"))))
-            .collect::<Result<Vec<_>, _>>()?;
-        rows.sort_by(|a, b| a.model.cmp(&b.model));
-        for (sample, row) in (0..).zip(rows) {
-            out.emit(session.judged(row, sample)?);
-        }
-        Ok(())
-    }
+    #[serde(rename = "type", default)]
+    kind: String,
 }
 
 impl SessionRow {
+    fn id(&self) -> String {
+        format!("sysbench-{}", self.system_id)
+    }
+
+    /// The system prompt as it is, criteria apart.
     fn profile(&self) -> Profile {
-        let constraints = self.turns.iter().flat_map(|turn| {
-            turn.criteria.iter().map(|criterion| Constraint {
-                id: format!("{}.{}", turn.turn, criterion.id),
-                text: criterion.text.clone(),
-                when: None,
-                check: None,
-                depends: Vec::new(),
-            })
-        });
         Profile {
-            id: format!("sysbench-{}", self.system_id),
+            id: self.id(),
             name: self.scenario.clone().unwrap_or_default(),
             description: self.system_prompt.clone(),
             skills: Vec::new(),
-            constraints: constraints.collect(),
+            constraints: Vec::new(),
         }
-    }
-
-    fn judged(&self, row: ResponseRow, sample: u32) -> Result<Judged, Error> {
-        let (system, number) = (row.system_id, row.turn);
-        let turn = self.turns.iter().find(|turn| turn.turn == number);
-        let turn = turn.ok_or_else(|| Error(format!("session {system} has no turn {number}")))?;
-        if row.verdict.len() != turn.criteria.len() {
-            let (found, expected) = (row.verdict.len(), turn.criteria.len());
-            return Err(Error(format!("{system}.{number} by {}: {found} verdicts on {expected} criteria", row.model)));
-        }
-        let id = |criterion: &Criterion| format!("{number}.{}", criterion.id);
-        let verdicts = turn.criteria.iter().zip(&row.verdict).map(|(criterion, verdict)| Verdict {
-            constraint: id(criterion),
-            satisfied: verdict.filter(|v| *v <= 1).map(|v| v == 1),
-            reason: String::new(),
-            by: "sysbench".into(),
-        });
-        let verdicts = verdicts.collect();
-        let turn = Turn {
-            session: self.session(number),
-            query: turn.user.clone(),
-            active: turn.criteria.iter().map(id).collect(),
-        };
-        Ok(Judged {
-            response: Response { turn, sample, text: row.response, model: row.model, finished: true },
-            verdicts,
-        })
     }
 
     /// The dialogue before turn `number`, counted from 1, on the file's own history.
-    fn session(&self, number: u32) -> Session {
+    fn before(&self, number: u32, profile: Profile) -> Session {
         let before = self.turns.iter().filter(|turn| turn.turn < number);
         let said = |turn: &TurnRow| {
             [Message::new("user", &turn.user), Message::new("assistant", turn.gold.clone().unwrap_or_default())]
         };
-        let id = format!("sysbench-{}", self.system_id);
+        let queries = self.turns.iter().map(|turn| turn.user.clone()).collect();
         Session {
-            dialogue: id.clone(),
-            profile: self.profile(),
-            persona: Persona { id, text: String::new(), queries: Vec::new() },
+            dialogue: self.id(),
+            profile,
+            persona: Persona { id: self.id(), text: String::new(), queries },
             turn: number.saturating_sub(1),
             history: before.flat_map(said).collect(),
             adapter: None,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -85,8 +86,9 @@ fn multi_ifs_steps_by_model_and_its_verdicts() {
     assert!(ran.err.contains("a has answered nothing of 1 of 2 conversations"), "{}", ran.err);
     assert!(ran.err.contains("b has not answered 1 turns"), "{}", ran.err);
     let verdicts = rows(&folder.path().join("out.jsonl"));
-    let second = r#"{"model":"a","key":"7:1:en","language":"English","turn":2,"answered":true,"strict":[false,true],"loose":[false,true]}"#;
+    let second = r#"{"model":"a","key":"7:1:en","language":"English","turn":2,"answered":true,"instructions":["punctuation:no_comma","startend:quotation"],"strict":[false,true],"loose":[false,true]}"#;
     assert_eq!((verdicts.len(), verdicts[1].to_string().as_str()), (4, second));
+    assert_eq!(scores["a"]["by_type"]["punctuation:no_comma"]["strict"], 0.5);
 }
 
 /// The benchmark's own file is read as it is; all answers being the same, figures are those of what any text satisfies.
@@ -145,4 +147,47 @@ fn multi_if_is_answered_before_and_after_an_adapter() {
     let scores: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(scores["policy@base"]["unanswered"], 0);
     assert!(scores.as_object().unwrap().len() == 2 && ran.err.is_empty(), "{} {}", ran.out, ran.err);
+    assert_eq!(of_run(folder.path()), scores, "the run's own scores");
+    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    for text in ["Mean of the four accuracies, 2 conversations", "Accuracies of step 2", "Instructions by type"] {
+        assert!(page.contains(text), "no {text:?}");
+    }
+}
+
+/// What the run's sink of benchmark scores has written.
+fn of_run(folder: &Path) -> Value {
+    let text = fs::read(folder.join("out/scores.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// Two sessions of SysBench, in the first of which the second turn's only criterion is one that the scripted judge denies.
+const SESSIONS: &str = r#"
+{"system_id": 1, "system_prompt": "只说中文", "scenario": "旅游", "dependent": true, "turns": [{"turn": 1, "user": "你好", "gold": "好", "alignment": "align", "criteria": [{"id": 1, "text": "不超过十个字", "type": "format"}]}, {"turn": 2, "user": "再见", "gold": "好", "alignment": "misalign", "criteria": [{"id": 1, "text": "道别", "type": "action"}]}]}
+{"system_id": 2, "system_prompt": "只说中文", "scenario": "旅游", "dependent": false, "turns": [{"turn": 1, "user": "一", "gold": "好", "alignment": "align", "criteria": [{"id": 1, "text": "两个字", "type": "format"}, {"id": 2, "text": "汉字", "type": "format"}]}, {"turn": 2, "user": "二", "gold": "好", "alignment": "align", "criteria": [{"id": 3, "text": "汉字", "type": "format"}]}]}
+"#;
+
+/// Turn by turn on the model's own history, judged, scored: as the verb scores the same verdicts.
+#[test]
+fn sysbench_is_answered_judged_and_scored() {
+    let folder = folder(&[("sessions.jsonl", SESSIONS.trim_start())]);
+    let pipeline = repository("pipelines/sysbench.toml");
+    let run = ["run", pipeline.to_str().unwrap(), "--out", "out", "--set", "sessions.path=sessions.jsonl"];
+    let ran = done(folder.path(), &run);
+    assert_accounted(&ran);
+    let files = ["eval", "sysbench", "--sessions", "sessions.jsonl", "--verdicts", "out/verdicts.jsonl"];
+    let scores: Value = serde_json::from_str(&done(folder.path(), &files).out).unwrap();
+    assert_eq!(of_run(folder.path()), scores);
+    let of = &scores["policy@base"];
+    assert_eq!((&of["csr"]["value"], &of["no_no"]["isr"]["value"]), (&0.8.into(), &0.75.into()));
+    assert_eq!((&of["no_no"]["ssr"]["value"], &of["csr_by_type"]["action"]), (&0.75.into(), &0.0.into()));
+    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(page.contains("<h3>SysBench</h3>") && page.contains("ISR, misaligned"));
+    // On the benchmark's own history every turn stands by itself.
+    let text = fs::read_to_string(&pipeline).unwrap().replace("from = [\"session\", \"next\"]", "from = \"session\"");
+    let (before, behind) = text.split_once("[stage.next]").unwrap();
+    let text = format!("{before}{}", &behind[behind.find("[stage.verdict]").unwrap()..]);
+    fs::write(folder.path().join("given.toml"), text).unwrap();
+    let set = ["--set", "sessions.path=sessions.jsonl", "--set", "session.history=given"];
+    done(folder.path(), &[&["run", "given.toml", "--out", "out"], &set[..]].concat());
+    assert_eq!(of_run(folder.path())["policy@base"]["verdicts"], 5);
 }

@@ -10,14 +10,14 @@ use crate::flow::{Flow, HeldUp, Pace};
 
 /// A table: its columns and its rows. The first column is a name, the others are numbers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Figures {
+pub struct Figures<'a> {
     /// What the columns are.
-    pub columns: Vec<&'static str>,
+    pub columns: Vec<&'a str>,
     /// One row per thing.
     pub rows: Vec<Vec<String>>,
 }
 
-impl Figures {
+impl Figures<'_> {
     /// As lines, the columns below each other; none where there are no rows.
     pub fn lines(&self) -> Vec<String> {
         if self.rows.is_empty() {
@@ -77,7 +77,7 @@ fn percent(share: f64) -> String {
 }
 
 /// What each stage does.
-pub fn stages(board: &Board, flow: &Flow) -> Figures {
+pub fn stages(board: &Board, flow: &Flow) -> Figures<'static> {
     let columns =
         vec!["stage", "in", "done", "waiting", "rejected", "records", "calls", "memo", "per s", "busy", "blocked"];
     let row = |(stage, pace): (&Stage, Option<&Pace>)| {
@@ -102,7 +102,7 @@ pub fn stages(board: &Board, flow: &Flow) -> Figures {
 }
 
 /// What each model has to do, and has done for each stage.
-pub fn models(board: &Board) -> Figures {
+pub fn models(board: &Board) -> Figures<'static> {
     let columns = vec![
         "model",
         "queued",
@@ -148,7 +148,7 @@ pub fn money(cost: f64) -> String {
 }
 
 /// How far each training is.
-pub fn trainings(board: &Board) -> Figures {
+pub fn trainings(board: &Board) -> Figures<'static> {
     let columns = vec!["training", "updates", "loss", "accuracy", "margin", "left over", "skipped"];
     let row = |(stage, Training { of, last, .. }): (&String, &Training)| {
         let value = |name: &str| last.get(name).map_or(String::new(), |value| format!("{value:.3}"));

@@ -8,7 +8,7 @@ use obvert_engine::{Outcome, StageCount};
 use obvert_eval::table::Row;
 use obvert_live::figures::{Figures, money};
 use obvert_stages::output;
-use obvert_stages::{Found, Training};
+use obvert_stages::{Benchmark, Cell, Found, Training};
 
 /// Columns of the terminal that one pair takes.
 const WIDTH: usize = 100;
@@ -23,6 +23,7 @@ pub(super) fn print(pipeline: &Path, out: &Path, outcome: &Outcome, found: &Foun
     pairs(found);
     trainings(&found.trainings);
     found.scores.iter().for_each(|(stage, examined)| scores(stage, &examined.rows));
+    found.benchmarks.values().for_each(benchmark);
     println!("\n{:.1} s; everything is in {}", outcome.elapsed.as_secs_f64(), out.display());
     println!("look at  {}", out.join("report.html").display());
     if let Some(set) = found.pairs.values().find(|set| set.summary.pairs > 0) {
@@ -117,4 +118,17 @@ fn scores(stage: &str, rows: &[Row]) {
         let of = &row.scores;
         println!("{:<width$} {:>7.3} {:>7.3} {:>7.3} {:>7}", label(row), of.csr, of.isr, of.ssr, of.turns);
     }
+}
+
+/// Its scores in short.
+fn benchmark(of: &Benchmark) {
+    let Some(grid) = of.grids.first().filter(|grid| !grid.rows.is_empty()) else { return };
+    let cell = |cell: &Option<Cell>| cell.map_or("–".to_owned(), |cell| format!("{:.1}", 100.0 * cell.value));
+    let row = |(model, cells): &(String, Vec<Option<Cell>>)| {
+        std::iter::once(model.clone()).chain(cells.iter().map(cell)).collect()
+    };
+    let columns = std::iter::once(of.title).chain(grid.columns.iter().map(String::as_str)).collect();
+    println!();
+    Figures { columns, rows: grid.rows.iter().map(row).collect() }.print();
+    of.notes.iter().for_each(|note| println!("{note}"));
 }

@@ -59,6 +59,7 @@ impl Pages<'_> {
             scores: found.scores.iter().map(|(stage, of)| (stage.clone(), of.rows.clone())).collect(),
             tables: self.tables.clone(),
             note: self.note.clone(),
+            benchmarks: found.benchmarks.clone(),
             diversity: found.diversity.clone(),
             models: self.outcome.models.iter().flat_map(|(name, stages)| uses(name, stages)).collect(),
         }

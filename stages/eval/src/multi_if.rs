@@ -57,6 +57,8 @@ pub struct Verdicts {
     pub turn: usize,
     /// Whether there is an answer. Of a conversation that a model has begun each turn counts, answered or not.
     pub answered: bool,
+    /// The type of each instruction.
+    pub instructions: Vec<String>,
     /// As the answer stands.
     pub strict: Vec<bool>,
     /// Whether any of eight readings of it passes: without its first line, its last one, its asterisks.
@@ -73,6 +75,19 @@ pub struct Scores {
     pub all: Pooled,
     /// Of each language.
     pub languages: BTreeMap<String, Pooled>,
+    /// Of each type of instruction, over all languages and steps.
+    pub by_type: BTreeMap<String, OfType>,
+}
+
+/// Instructions of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct OfType {
+    /// How many.
+    pub instructions: u64,
+    /// Those that are satisfied, strictly, of all.
+    pub strict: f64,
+    /// The same, loosely.
+    pub loose: f64,
 }
 
 /// The scores of some conversations.
@@ -161,7 +176,9 @@ fn decided(
     let answer = answers.get(&turn).copied().flatten();
     let (strict, loose) = said(checks.iter().map(Option::as_ref), answer.unwrap_or_default());
     let (key, language) = (conversation.key.clone(), conversation.language.clone());
-    Verdicts { model: model.to_owned(), key, language, turn, answered: answer.is_some(), strict, loose }
+    let asked = conversation.turns.get(turn - 1).into_iter().flat_map(|turn| &turn.instructions);
+    let instructions = asked.map(|instruction| instruction.id.clone()).collect();
+    Verdicts { model: model.to_owned(), key, language, turn, answered: answer.is_some(), instructions, strict, loose }
 }
 
 /// The scores of every model.
@@ -180,7 +197,23 @@ fn of_model(rows: &[&Verdicts]) -> Scores {
         unanswered: rows.iter().filter(|row| !row.answered).count() as u64,
         all: pooled(rows.iter().copied()),
         languages: languages.into_iter().map(|language| (language.to_owned(), spoken(language))).collect(),
+        by_type: by_type(rows),
     }
+}
+
+fn by_type(rows: &[&Verdicts]) -> BTreeMap<String, OfType> {
+    let mut types: BTreeMap<&str, (u64, [u64; 2])> = BTreeMap::new();
+    for row in rows {
+        for ((kind, strict), loose) in row.instructions.iter().zip(&row.strict).zip(&row.loose) {
+            let (count, met) = types.entry(kind).or_default();
+            (*count, *met) = (*count + 1, [met[0] + u64::from(*strict), met[1] + u64::from(*loose)]);
+        }
+    }
+    let of = |(kind, (instructions, met)): (&str, (u64, [u64; 2]))| {
+        let [strict, loose] = met.map(|met| met as f64 / instructions as f64);
+        (kind.to_owned(), OfType { instructions, strict, loose })
+    };
+    types.into_iter().map(of).collect()
 }
 
 /// What is satisfied of a conversation, step by step.

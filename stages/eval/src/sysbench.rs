@@ -119,6 +119,21 @@ pub fn scores(sessions: &[Session], judged: &[Judged]) -> Result<BTreeMap<String
     models.into_iter().map(of).collect()
 }
 
+/// Takes away the sessions of which a model has answered some turns and not all, and says of how many: they have no length of the initial
+/// run.
+pub fn leave_out_cut_off(sessions: &[Session], judged: &mut Vec<Judged>) -> Vec<String> {
+    let turns: BTreeMap<u64, usize> = sessions.iter().map(|session| (session.system_id, session.turns.len())).collect();
+    let key = |answer: &Judged| (answer.model.clone(), answer.system_id);
+    let mut cut_off: BTreeMap<(String, u64), usize> = BTreeMap::new();
+    judged.iter().for_each(|answer| *cut_off.entry(key(answer)).or_default() += 1);
+    cut_off.retain(|(_, session), answered| turns.get(session).is_some_and(|turns| *answered < *turns));
+    judged.retain(|answer| !cut_off.contains_key(&key(answer)));
+    let mut models: BTreeMap<String, usize> = BTreeMap::new();
+    cut_off.into_keys().for_each(|(model, _)| *models.entry(model).or_default() += 1);
+    let note = |(model, count)| format!("{model}: {count} sessions left out, as not every turn of them has verdicts");
+    models.into_iter().map(note).collect()
+}
+
 /// The sessions that a model has answered, each with all of its turns.
 fn whole<'a>(
     model: &str,

@@ -12,6 +12,7 @@ use obvert_eval::table::{Row, Table};
 use serde::Serialize;
 
 use super::{Error, template};
+use crate::benchmark::Benchmark;
 use crate::diversity::Diversity;
 use crate::findings::{SetOfPairs, Training};
 use chart::overview::{Overview, overview};
@@ -102,6 +103,8 @@ pub struct ReportFacts {
     pub tables: BTreeMap<String, Table>,
     /// What a reader must know of all the page.
     pub note: Option<String>,
+    /// The scores of benchmarks, by the stage that scores.
+    pub benchmarks: BTreeMap<String, Benchmark>,
     /// How varied dialogues are, if a stage looked at that.
     pub diversity: Option<Diversity>,
     /// One entry per model.
@@ -126,6 +129,7 @@ struct View<'a> {
     folded: bool,
     comparisons: Vec<Comparison<'a>>,
     scored: Vec<Scored<'a>>,
+    benchmarks: &'a BTreeMap<String, Benchmark>,
     diversity: Option<&'a Diversity>,
     models: &'a [ModelUse],
 }
@@ -156,6 +160,7 @@ pub fn write(path: &Path, facts: &ReportFacts) -> Result<(), Error> {
         trainings: &facts.trainings,
         comparisons: comparisons(facts),
         scored: facts.scores.iter().filter(|(_, rows)| !rows.is_empty()).map(|(s, rows)| scored(s, rows)).collect(),
+        benchmarks: &facts.benchmarks,
         diversity: facts.diversity.as_ref(),
         models: &facts.models,
     };

@@ -9,7 +9,7 @@ use obvert_eval::table::{Row, table};
 use obvert_stages::diversity::{Diversity, TypeRow, Variety};
 use obvert_stages::output::report::{self, ModelUse, ReportFacts, StageCount};
 use obvert_stages::output::summary;
-use obvert_stages::{SetOfPairs, Skipped, Training};
+use obvert_stages::{Benchmark, Cell, Grid, SetOfPairs, Skipped, Training};
 use tempfile::tempdir;
 
 /// A text as nobody should give it: markup, quotes, a control character, another script.
@@ -119,6 +119,21 @@ fn varied(name: &str) -> Diversity {
     Diversity { profiles: texts.clone(), queries: texts, types: vec![row(2, 0), row(0, 7)] }
 }
 
+/// A benchmark's scores of these models.
+fn benchmark(models: &[&str]) -> Benchmark {
+    let grid = |columns: &[&str], interval| {
+        let cell = |share: f64| Cell { value: share, interval };
+        let row = |model: &&str| {
+            let cells = (0..columns.len()).map(|at| (at != 2).then(|| cell(0.512 + 0.1 * at as f64)));
+            (model.to_string(), cells.collect())
+        };
+        let columns = columns.iter().map(|column| column.to_string()).collect();
+        Grid { caption: "2 sessions".into(), head: "Model", columns, rows: models.iter().map(row).collect() }
+    };
+    let grids = vec![grid(&["CSR", "ISR, all yes", "SSR"], Some((0.456, 1.0))), grid(models, None)];
+    Benchmark { title: "SysBench", grids, notes: models.iter().map(|model| model.to_string()).collect() }
+}
+
 /// A run as the quickstart's: one training, base and trained.
 pub fn small() -> ReportFacts {
     let stage = |name: &str, inputs| StageCount {
@@ -146,6 +161,7 @@ pub fn small() -> ReportFacts {
             "scores".into(),
             vec![score("base", "base", 0.5, &types), score("train", "0123456789abcdef", 0.625, &types)],
         )]),
+        benchmarks: BTreeMap::from([("sysbench".into(), benchmark(&["base", "train"]))]),
         models: vec![ModelUse { model: "policy".into(), stage: "play".into(), calls: 3, ..ModelUse::default() }],
         ..ReportFacts::default()
     }
@@ -221,6 +237,10 @@ pub fn large() -> ReportFacts {
         trainings: [long.clone(), "stage-lr-05e-3".into()].map(trained).into(),
         tables: BTreeMap::from([("scores".into(), table(&runs, "rpo")), (long.clone(), table(&runs[..1], "rpo"))]),
         scores: BTreeMap::from([("scores".into(), runs[0].clone()), (long.clone(), runs[1][..2].to_vec())]),
+        benchmarks: BTreeMap::from([
+            ("sysbench".into(), benchmark(&METHODS[4..])),
+            (long.clone(), benchmark(&[long.as_str(), HOSTILE])),
+        ]),
         diversity: Some(varied(&long)),
         models: vec![asked.clone(), ModelUse { cost: 0.0, ..asked }],
     }

@@ -56,6 +56,7 @@ fn the_report_shows_what_it_was_told() {
             // Of a type, before and after.
             "data-label=\"base, before\">45.0</td><td class=\"n\" data-label=\"train, after\">56.2 (+11.2)</td>",
             "<summary>A pair of case 6, g = 2</summary>",
+            "data-label=\"ISR, all yes\">61.2 <small>(45.6 to 100.0)</small></td>",
             "data-label=\"Left over\">1,234</td>",
         ],
     );

@@ -30,8 +30,8 @@ pub(super) struct Seen {
     held: Option<String>,
     /// How fast each stage is.
     paces: Vec<Pace>,
-    stages: Figures,
-    models: Figures,
+    stages: Figures<'static>,
+    models: Figures<'static>,
     #[serde(skip)]
     flow: Flow,
 }

@@ -31,7 +31,7 @@ pub(super) fn draw(frame: &mut Frame, board: &Board, flow: &Flow) {
     }
 }
 
-fn widget(figures: &Figures) -> Table<'_> {
+fn widget<'t>(figures: &'t Figures) -> Table<'t> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     let cell = |(at, text): (usize, String)| {
         let line = Line::from(text);
