@@ -28,7 +28,7 @@ pub(crate) use apply::{Applied, Asked, Trace, Within};
 pub(crate) use build::{Built, Graph, Node, Operator, Source, build};
 pub(crate) use credit::Limit;
 pub(crate) use ending::Ending;
-pub(crate) use item::{Busy, Item, Place, Rejected, Rejection};
+pub(crate) use item::{Busy, Item, Place, Rejected, Rejection, record_id};
 pub(crate) use settle::Settlement;
 pub(crate) use view::OnFailure;
 pub use view::{Change, Poll, Settled, Version, View, Waker};

@@ -14,6 +14,7 @@ pub mod registry;
 mod run;
 pub mod spool;
 pub mod stage;
+mod tracer;
 
 pub use context::{Observed, Observer, Observers, RunContext, ToJson};
 pub use count::{Counts, StageCount};
@@ -23,6 +24,7 @@ pub use run::{
     Beside, Explained, ModelCount, Options, Outcome, Progress, Steering, Wanted, explain, mentions, records_of, run,
     run_beside,
 };
+pub use tracer::{Called, Took, Tracer, Waited, Whose};
 
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]

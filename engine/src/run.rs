@@ -31,7 +31,7 @@ use crate::feed::Feed;
 use crate::model::{ByStage, Endpoints};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::Source;
-use crate::{Counts, Error, Observers, Registry, StageCount};
+use crate::{Counts, Error, Observers, Registry, StageCount, Tracer};
 
 /// How to run a plan.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct Options {
     pub watch: bool,
     /// Who looks at the records of stages.
     pub observers: Option<Observers>,
+    /// Who is told of items that waited for models, and of calls.
+    pub tracer: Option<Arc<dyn Tracer>>,
     /// Looks at calls instead of making them; nothing is computed then.
     pub(crate) trace: Option<Trace>,
 }
@@ -51,7 +53,7 @@ pub struct Options {
 impl Options {
     /// A run into a folder, to its end.
     pub fn new(out: PathBuf) -> Self {
-        Options { out, steering: Steering::default(), watch: false, observers: None, trace: None }
+        Options { out, steering: Steering::default(), watch: false, observers: None, tracer: None, trace: None }
     }
 }
 
@@ -218,7 +220,7 @@ pub fn run_beside(
     let _held = if first { Some(prepare::arrange(options, processes)?) } else { None };
     let met = beside.map(|beside| prepare::meet(beside, &plan, registry)).transpose()?;
     let owners = met.as_ref().map(|met| Company::owners(&met.others, &outbox));
-    let endpoints = Arc::new(prepare::open_endpoints(&plan, registry, &options.out, &stop, owners)?);
+    let endpoints = Arc::new(prepare::open_endpoints(&plan, registry, options, &stop, owners)?);
     let threads = plan.run.workers;
     let (streams, others) = met.map(|met| (met.streams, met.others)).unzip();
     let company = others.map(|others| Company::new(others, threads, outbox, Arc::clone(&endpoints)));

@@ -15,6 +15,7 @@ mod library;
 mod lines;
 mod pipe;
 pub mod process;
+mod said;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub(crate) use example::Shown;
 pub use isolated::Limits;
 pub use library::{Library, load, load_in_place};
 pub use lines::{Program, ask};
+pub(crate) use said::in_stage;
 
 /// An item of a stage, with the replies so far.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! `eval`: a benchmark's own scores of responses or verdicts in files.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -66,7 +66,7 @@ pub fn eval(benchmark: &Benchmark) -> anyhow::Result<()> {
             split_by(punkt.as_deref())?;
             multi_if(prompts, responses, verdicts.as_deref())
         }
-        Benchmark::Sysbench { sessions, verdicts } => sysbench(&rows(sessions)?, rows(verdicts)?),
+        Benchmark::Sysbench { sessions, verdicts } => sysbench(&rows(sessions)?, &rows(verdicts)?),
     }
 }
 
@@ -92,31 +92,19 @@ fn multi_if(prompts: &Path, responses: &Path, to: Option<&Path>) -> anyhow::Resu
         (rows(prompts)?, rows(responses)?);
     let verdicts = multi_if::verdicts(&conversations, &responses)?;
     write(&verdicts, to)?;
-    let scores = multi_if::scores(&verdicts);
-    warn(&scores, conversations.len() as u64);
+    let (scores, all) = (multi_if::scores(&verdicts), conversations.len() as u64);
+    // What no score can tell: how much of the benchmark it is of.
+    scores.iter().flat_map(|(model, of)| of.notes(model, all)).for_each(|note| eprintln!("warning: {note}"));
     print(&scores)
 }
 
-fn sysbench(sessions: &[sysbench::Session], mut judged: Vec<sysbench::Judged>) -> anyhow::Result<()> {
-    for note in sysbench::leave_out_cut_off(sessions, &mut judged) {
-        eprintln!("warning: {note}");
+fn sysbench(sessions: &[sysbench::Session], judged: &[sysbench::Judged]) -> anyhow::Result<()> {
+    let scores = sysbench::scores(sessions, judged)?;
+    if scores.is_empty() {
+        eprintln!("warning: no verdict is there");
     }
-    print(&sysbench::scores(sessions, &judged)?)
-}
-
-/// Says what no score can tell: how much of the benchmark it is of.
-fn warn(scores: &BTreeMap<String, multi_if::Scores>, conversations: u64) {
-    for (model, of) in scores {
-        let missing = conversations - of.all.conversations;
-        if missing > 0 {
-            eprintln!(
-                "warning: {model} has answered nothing of {missing} of {conversations} conversations: they count for nothing"
-            );
-        }
-        if of.unanswered > 0 {
-            eprintln!("warning: {model} has not answered {} turns of the others: they follow nothing", of.unanswered);
-        }
-    }
+    scores.iter().flat_map(|(model, of)| of.notes(model)).for_each(|note| eprintln!("warning: {note}"));
+    print(&scores)
 }
 
 /// Writes verdicts to a file, if there is to be one, a line each.

@@ -40,7 +40,7 @@ impl Arguments {
 pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
     let (plan, registry, out) = arguments.open()?;
     let id = arguments.id.clone();
-    let wanted = Arc::new(move |item: &Value| mentions(item, &id));
+    let wanted = Arc::new(move |record: &str, item: &Value| record == id || mentions(item, &id));
     let found = obvert_engine::explain(plan, &registry, &out, wanted)?;
     let mut shown = BTreeSet::new();
     for explained in &found {

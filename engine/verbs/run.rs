@@ -7,6 +7,7 @@ mod plan;
 mod progress;
 mod renewed;
 mod seeds;
+mod spans;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use super::{Trust, beside};
 use pages::Pages;
 use progress::Display;
 use renewed::{Place, Read, Watcher};
+use spans::Spans;
 
 /// Arguments of `run`.
 #[derive(clap::Args)]
@@ -201,6 +203,8 @@ fn run_once(
     let mut reporter = shown.then(|| Reporter::of(told));
     let mut options = options.clone();
     options.observers = reporter.as_ref().map(Reporter::observers);
+    let spans = Spans::begin(&plan.name)?;
+    options.tracer = spans.tracer();
     let show = |progress: Progress| {
         if let Some(reporter) = &mut reporter {
             display.show(progress.clone(), *said);
@@ -209,6 +213,7 @@ fn run_once(
     };
     let outcome = obvert_engine::run_beside(plan, &read.registry, &options, beside, show);
     display.end();
+    spans.end();
     if let Some(reporter) = reporter {
         reporter.end(&outcome);
     }

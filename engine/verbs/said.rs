@@ -23,11 +23,14 @@ impl Said {
     pub fn begin(self) {
         let usual = match self {
             Said::Text => "warn".to_owned(),
-            Said::Json => format!("warn,{PROGRESS}=info"),
+            Said::Json => format!("warn,{PROGRESS}=info,rejected=info"),
             Said::Quiet => "error".to_owned(),
         };
         let filter = EnvFilter::try_from_env("OBVERT_LOG").unwrap_or_else(|_| usual.into());
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        if let Some(name) = self.to_possible_value() {
+            obvert_engine::stage::process::start_with(&["--log", name.get_name()]);
+        }
         match self {
             Said::Json => log.json().flatten_event(true).init(),
             Said::Text | Said::Quiet => log.without_time().init(),

@@ -53,14 +53,14 @@ impl Traced {
         let records = |wanted| obvert_engine::records_of(plan.clone(), registry, out, wanted);
         let calls = |wanted| obvert_engine::explain(plan.clone(), registry, out, wanted);
         let own = id.to_owned();
-        let about: Wanted = Arc::new(move |record| mentions(record, &own));
+        let about: Wanted = Arc::new(move |id, record| id == own || mentions(record, &own));
         let found = records(Arc::clone(&about))?;
         let Some(pair) = found.iter().find_map(|(_, record)| Pair::of(record, id)) else {
             return Ok(Traced { records: found, calls: calls(about)?, updates: Vec::new() });
         };
         let wanted: Wanted = {
             let pair = pair.clone();
-            Arc::new(move |record| pair.needs(record))
+            Arc::new(move |_, record| pair.needs(record))
         };
         let (mut traced, behind) = (records(Arc::clone(&wanted))?, behind(plan, &found));
         let mut asked = calls(wanted)?;

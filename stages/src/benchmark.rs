@@ -33,6 +33,8 @@ struct Settings {}
 pub struct Benchmark {
     /// Its name.
     pub title: &'static str,
+    /// What its scores are.
+    pub terms: &'static str,
     /// The scores in short, and then in parts.
     pub grids: Vec<Grid>,
     /// What is to be known of the figures.
@@ -87,16 +89,17 @@ trait Scorer: Send + 'static {
     type Answer: DeserializeOwned;
     type Scores: Serialize;
 
-    /// Takes away what cannot be scored, and says what that is.
-    fn leave_out(_rows: &[Self::Row], _answers: &mut Vec<Self::Answer>) -> Vec<String> {
-        Vec::new()
-    }
+    /// The file that the scores go to.
+    const FILE: &'static str;
 
     /// The scores by model.
     fn scores(rows: &[Self::Row], answers: &[Self::Answer]) -> Result<ByModel<Self::Scores>, obvert_eval::Error>;
 
-    /// As people read them.
-    fn shown(scores: &Named<Self::Scores>) -> Benchmark;
+    /// As people read them; they are of so many rows.
+    fn shown(scores: &Named<Self::Scores>, rows: usize) -> Benchmark;
+
+    /// What is to be known of a model's scores, which are of so many rows.
+    fn notes(model: &str, scores: &Self::Scores, rows: usize) -> Vec<String>;
 }
 
 /// Models beside each other in a grid: what fits a sheet of paper.
@@ -135,7 +138,7 @@ pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
 fn add<S: Scorer>(registry: &mut Registry, findings: &Findings) {
     let findings = findings.clone();
     let open = move |_: &Value, context: &RunContext| {
-        let (path, stage) = (context.folder().join("scores.json"), context.stage.clone());
+        let (path, stage) = (context.folder().join(S::FILE), context.stage.clone());
         let (methods, findings) = (Methods::of(&context.plan, None), findings.clone());
         let (known, scorer) = (BTreeMap::new(), std::marker::PhantomData::<S>);
         Ok(Box::new(Sink { path, stage, methods, findings, known, scorer }) as Box<dyn View>)
@@ -186,12 +189,15 @@ impl<S: Scorer> View for Sink<S> {
                 Known::Answer(answer) => answers.push(answer),
             }
         }
-        let left_out = S::leave_out(&rows, &mut answers);
         let scores = S::scores(&rows, &answers).map_err(|e| e.to_string())?;
         let text = serde_json::to_vec_pretty(&scores).map_err(|e| e.to_string())?;
         crate::output::write_atomically(&self.path, &text).map_err(|e| e.to_string())?;
-        let mut shown = S::shown(&self.named(&scores));
-        shown.notes.extend(left_out);
+        let named = self.named(&scores);
+        let mut shown = S::shown(&named, rows.len());
+        shown.notes = named.iter().flat_map(|(model, scores)| S::notes(model, scores, rows.len())).collect();
+        if scores.is_empty() {
+            (shown.grids, shown.notes) = (Vec::new(), vec!["nothing was answered".into()]);
+        }
         self.findings.lock().benchmarks.insert(self.stage.clone(), shown);
         Ok(())
     }

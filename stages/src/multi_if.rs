@@ -75,6 +75,7 @@ impl Group for MultiIfJudged {
         _: &[Reply],
         out: &mut Output<Judged>,
     ) -> Result<(), Error> {
+        responses.iter().try_for_each(only_answer)?;
         let Some(session) = responses.first().map(|response| response.turn.session.clone()) else { return Ok(()) };
         let instructions = instructions(&session, rows)?;
         for response in responses {
@@ -116,7 +117,6 @@ impl Map for MultiIfResponses {
     type Out = Json;
 
     fn map(&self, response: Response, _: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
-        only_answer(&response)?;
         let Response { turn, text, model, .. } = response;
         let (key, number) = (turn.session.dialogue, turn.session.turn + 1);
         out.emit(Json(serde_json::json!({ "model": model, "key": key, "turn": number, "response": text })));

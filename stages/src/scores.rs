@@ -141,6 +141,8 @@ pub(crate) fn scored(dialogues: impl IntoIterator<Item = Dialogue>) -> adherence
 /// The verdicts that decide something, with the type of each constraint.
 pub(crate) fn answer(judged: &Judged) -> Answer {
     let profile = &judged.response.turn.session.profile;
-    let kind = |id: &str| profile.constraint(id).map_or("judged", name_of).to_owned();
+    // Instructions of benchmarks are no part of the profile; they have their type in their id, behind their place.
+    let of_benchmark = |id: &str| id.split_once(':').map_or("judged", |(_, kind)| kind).to_owned();
+    let kind = |id: &str| profile.constraint(id).map_or_else(|| of_benchmark(id), |found| name_of(found).to_owned());
     judged.verdicts.iter().filter_map(|v| Some((kind(&v.constraint), v.satisfied?))).collect()
 }

@@ -35,7 +35,7 @@ struct TurnRow {
 struct Criterion {
     id: u64,
     text: String,
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type")]
     kind: String,
 }
 
@@ -55,20 +55,22 @@ impl SessionRow {
         }
     }
 
-    /// The dialogue before turn `number`, counted from 1, on the file's own history.
-    fn before(&self, number: u32, profile: Profile) -> Session {
-        let before = self.turns.iter().filter(|turn| turn.turn < number);
-        let said = |turn: &TurnRow| {
-            [Message::new("user", &turn.user), Message::new("assistant", turn.gold.clone().unwrap_or_default())]
-        };
-        let queries = self.turns.iter().map(|turn| turn.user.clone()).collect();
-        Session {
-            dialogue: self.id(),
-            profile,
-            persona: Persona { id: self.id(), text: String::new(), queries },
-            turn: number.saturating_sub(1),
-            history: before.flat_map(said).collect(),
-            adapter: None,
+    /// A dialogue before turn `number`, counted from 1, in which the user has these queries.
+    fn session(&self, number: u32, profile: Profile, queries: Vec<String>, history: Vec<Message>) -> Session {
+        let persona = Persona { id: self.id(), text: String::new(), queries };
+        let turn = number.saturating_sub(1);
+        Session { dialogue: self.id(), profile, persona, turn, history, adapter: None }
+    }
+
+    /// What the file has said before a turn, from behind the last answer that it lacks; the number of the turn with that.
+    fn before(&self, number: u32) -> (Vec<Message>, Option<u32>) {
+        let (mut history, mut lacking) = (Vec::new(), None);
+        for turn in self.turns.iter().filter(|turn| turn.turn < number) {
+            match &turn.gold {
+                Some(gold) => history.extend([Message::new("user", &turn.user), Message::new("assistant", gold)]),
+                None => (history, lacking) = (Vec::new(), Some(turn.turn)),
+            }
         }
+        (history, lacking)
     }
 }

@@ -63,6 +63,30 @@ fn errors_and_panics_cost_their_items() {
     }
 }
 
+/// Lines of the log have the stage and the record's id: the one by which `rejected.jsonl` knows it.
+#[test]
+fn what_a_stage_says_stands_in_the_log_with_its_record() {
+    for (isolation, stage) in [("", "act"), ("isolation = \"process\"", "misbehave")] {
+        let folder = prepared(&["pass", "say", "say and fail"], isolation, "");
+        let mut command =
+            crate::common::program(folder.path(), &["run", "contained.toml", "--out", "out", "--log", "json"]);
+        let output = command.env("OBVERT_LOG", "warn,stage=info,rejected=info").output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let of = |target: &str| -> Vec<&serde_json::Value> {
+            lines.iter().filter(|line| line["target"] == target).collect()
+        };
+        let [said, failed] = of("stage")[..] else { panic!("{text}") };
+        assert_eq!((&said["message"], &said["level"]), (&"told to say so".into(), &"WARN".into()));
+        assert!(said["stage"] == stage && failed["stage"] == stage, "{text}");
+        let aside = &rows(&folder.path().join("out/rejected.jsonl"))[0];
+        assert_eq!((&failed["record"], &failed["message"]), (&aside["record"], &"told to fail".into()));
+        assert_ne!(said["record"], failed["record"]);
+        let [rejected] = of("rejected")[..] else { panic!("{text}") };
+        assert_eq!((&rejected["stage"], &rejected["record"]), (&"act".into(), &aside["record"]));
+    }
+}
+
 #[test]
 fn a_process_that_ends_or_hangs_costs_the_item_it_was_at() {
     let folder = prepared(

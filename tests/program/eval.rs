@@ -147,7 +147,7 @@ fn multi_if_is_answered_before_and_after_an_adapter() {
     let scores: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(scores["policy@base"]["unanswered"], 0);
     assert!(scores.as_object().unwrap().len() == 2 && ran.err.is_empty(), "{} {}", ran.out, ran.err);
-    assert_eq!(of_run(folder.path()), scores, "the run's own scores");
+    assert_eq!(of_run(folder.path(), "multi-if.json"), scores, "the run's own scores");
     let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
     for text in ["Mean of the four accuracies, 2 conversations", "Accuracies of step 2", "Instructions by type"] {
         assert!(page.contains(text), "no {text:?}");
@@ -155,39 +155,123 @@ fn multi_if_is_answered_before_and_after_an_adapter() {
 }
 
 /// What the run's sink of benchmark scores has written.
-fn of_run(folder: &Path) -> Value {
-    let text = fs::read(folder.join("out/scores.json")).unwrap();
+fn of_run(folder: &Path, benchmark: &str) -> Value {
+    let text = fs::read(folder.join("out").join(benchmark)).unwrap();
     serde_json::from_slice(&text).unwrap()
 }
 
-/// Two sessions of SysBench, in the first of which the second turn's only criterion is one that the scripted judge denies.
+/// Two sessions of SysBench of two turns.
 const SESSIONS: &str = r#"
-{"system_id": 1, "system_prompt": "只说中文", "scenario": "旅游", "dependent": true, "turns": [{"turn": 1, "user": "你好", "gold": "好", "alignment": "align", "criteria": [{"id": 1, "text": "不超过十个字", "type": "format"}]}, {"turn": 2, "user": "再见", "gold": "好", "alignment": "misalign", "criteria": [{"id": 1, "text": "道别", "type": "action"}]}]}
+{"system_id": 1, "system_prompt": "只说中文", "scenario": "旅游", "dependent": true, "turns": [{"turn": 1, "user": "你好", "gold": "好", "alignment": "align", "criteria": [{"id": 1, "text": "不超过十个字", "type": "format"}]}, {"turn": 2, "user": "再见", "gold": null, "alignment": "misalign", "criteria": [{"id": 1, "text": "道别", "type": "action"}]}]}
 {"system_id": 2, "system_prompt": "只说中文", "scenario": "旅游", "dependent": false, "turns": [{"turn": 1, "user": "一", "gold": "好", "alignment": "align", "criteria": [{"id": 1, "text": "两个字", "type": "format"}, {"id": 2, "text": "汉字", "type": "format"}]}, {"turn": 2, "user": "二", "gold": "好", "alignment": "align", "criteria": [{"id": 3, "text": "汉字", "type": "format"}]}]}
 "#;
+
+/// A model that says which answer it is and what it was asked, and a judge that denies a first answer its criteria and confirms a second
+/// one's where it has seen the first one before it.
+const ECHO: &str = r#"
+include = [PIPELINE]
+[model.answerer]
+rule = [{ match = '(?s)(?P<said>[^\n]*)$', reply = "答{{ turn }}：{{ said }}" }]
+[model.sysbench-judge]
+rule = [
+    { match = '(?s)assistant: (?P<said>答1：你好|好)\n.*1\. 道别', reply = '{"reason": "{{ said }}", "result": {"1": "yes"}}' },
+    { match = '(?s)1\. 不超过', reply = '{"reason": "", "result": {"1": "no"}}' },
+    { match = '(?s)1\. 两个字', reply = '{"reason": "", "result": {"1": "yes", "2": "不适用"}}' },
+    { match = '(?s)assistant: (?P<said>答1：一|好)\n.*1\. 汉字', reply = '{"reason": "{{ said }}", "result": {"1": "no"}}' },
+]
+"#;
+
+/// What a run in the folder leaves, and what the verb makes of its verdicts.
+fn sysbench(folder: &Path, more: &[&str]) -> (Value, Vec<Value>) {
+    let set = ["--set", "sysbench.path=sessions.jsonl"];
+    let ran = done(folder, &[&["run", "echo.toml", "--out", "out"], &set[..], more].concat());
+    assert_accounted(&ran);
+    let files = ["eval", "sysbench", "--sessions", "sessions.jsonl", "--verdicts", "out/sysbench-verdicts.jsonl"];
+    let scores: Value = serde_json::from_str(&done(folder, &files).out).unwrap();
+    assert_eq!(of_run(folder, "sysbench.json"), scores, "the run's own scores");
+    (scores["answerer@base"].clone(), rows(&folder.join("out/sysbench-verdicts.jsonl")))
+}
 
 /// Turn by turn on the model's own history, judged, scored: as the verb scores the same verdicts.
 #[test]
 fn sysbench_is_answered_judged_and_scored() {
-    let folder = folder(&[("sessions.jsonl", SESSIONS.trim_start())]);
-    let pipeline = repository("pipelines/sysbench.toml");
-    let run = ["run", pipeline.to_str().unwrap(), "--out", "out", "--set", "sessions.path=sessions.jsonl"];
-    let ran = done(folder.path(), &run);
-    assert_accounted(&ran);
-    let files = ["eval", "sysbench", "--sessions", "sessions.jsonl", "--verdicts", "out/verdicts.jsonl"];
-    let scores: Value = serde_json::from_str(&done(folder.path(), &files).out).unwrap();
-    assert_eq!(of_run(folder.path()), scores);
-    let of = &scores["policy@base"];
-    assert_eq!((&of["csr"]["value"], &of["no_no"]["isr"]["value"]), (&0.8.into(), &0.75.into()));
-    assert_eq!((&of["no_no"]["ssr"]["value"], &of["csr_by_type"]["action"]), (&0.75.into(), &0.0.into()));
+    let pipeline = format!("{:?}", repository("pipelines/sysbench.toml"));
+    let echo = ECHO.replace("PIPELINE", &pipeline);
+    let folder = folder(&[("sessions.jsonl", SESSIONS.trim_start()), ("echo.toml", &echo)]);
+    let (of, verdicts) = sysbench(folder.path(), &[]);
+    let said = |row: &Value| {
+        let (response, reasons) = (row["response"].as_str().unwrap(), row["reasons"][0].as_str().unwrap());
+        format!("{} {} {response} {reasons}", row["system_id"], row["verdict"])
+    };
+    let all: std::collections::BTreeSet<String> = verdicts.iter().map(said).collect();
+    let expected = ["1 [0] 答1：你好 ", "1 [1] 答2：再见 答1：你好", "2 [1,null] 答1：一 ", "2 [0] 答2：二 答1：一"];
+    assert_eq!(all, expected.map(str::to_owned).into());
+    assert_eq!((&of["sessions"], &of["undecided"], &of["csr"]["value"]), (&2.into(), &1.into(), &0.4.into()));
+    let share = |reading: &str, figure: &str| of[reading][figure]["value"].as_f64().unwrap();
+    assert_eq!((share("all_yes", "isr"), share("all_yes", "ssr")), (0.25, 0.0));
+    assert_eq!((share("no_no", "isr"), share("no_no", "ssr")), (0.5, 0.25));
+    assert_eq!(of["no_no"]["isr_misaligned"], 1.0);
     let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
-    assert!(page.contains("<h3>SysBench</h3>") && page.contains("ISR, misaligned"));
-    // On the benchmark's own history every turn stands by itself.
-    let text = fs::read_to_string(&pipeline).unwrap().replace("from = [\"session\", \"next\"]", "from = \"session\"");
-    let (before, behind) = text.split_once("[stage.next]").unwrap();
-    let text = format!("{before}{}", &behind[behind.find("[stage.verdict]").unwrap()..]);
-    fs::write(folder.path().join("given.toml"), text).unwrap();
-    let set = ["--set", "sessions.path=sessions.jsonl", "--set", "session.history=given"];
-    done(folder.path(), &[&["run", "given.toml", "--out", "out"], &set[..]].concat());
-    assert_eq!(of_run(folder.path())["policy@base"]["verdicts"], 5);
+    for text in ["<h3>SysBench</h3>", "ISR, misaligned", "base: 1 of 5 verdicts are neither yes nor no"] {
+        assert!(page.contains(text), "no {text:?}");
+    }
+}
+
+/// On the benchmark's own history, which a loop adds nothing to.
+#[test]
+fn sysbench_is_answered_on_its_own_history() {
+    let pipeline = format!("{:?}", repository("pipelines/sysbench.toml"));
+    let echo = ECHO.replace("PIPELINE", &pipeline);
+    let folder = folder(&[("sessions.jsonl", SESSIONS.trim_start()), ("echo.toml", &echo)]);
+    let (_, verdicts) = sysbench(folder.path(), &["--set", "sysbench-session.history=given"]);
+    let reasons: Vec<&Value> = verdicts.iter().filter(|row| row["turn"] == 2).map(|row| &row["reasons"][0]).collect();
+    assert_eq!((verdicts.len(), reasons), (4, vec![&Value::from("好"), &Value::from("好")]));
+    // An answer that it lacks is no empty one.
+    let lacking = SESSIONS.trim_start().replacen(r#""gold": "好""#, r#""gold": null"#, 1);
+    fs::write(folder.path().join("sessions.jsonl"), lacking).unwrap();
+    let (of, _) = sysbench(folder.path(), &["--set", "sysbench-session.history=given"]);
+    assert_eq!((&of["sessions"], &of["missing"]), (&1.into(), &1.into()));
+    let aside = rows(&folder.path().join("out/rejected.jsonl"));
+    assert_eq!(aside[0]["reason"], "session 1: turn 1 has no `gold`, which the history of turn 2 needs");
+}
+
+/// As the pipeline's head says: before and after a training, beside the scores of the training's own examination.
+#[test]
+fn sysbench_before_and_after_training() {
+    let (quickstart, pipeline) = (repository("pipelines/quickstart.toml"), repository("pipelines/sysbench.toml"));
+    let text = fs::read_to_string(&pipeline).unwrap();
+    let head =
+        text.lines().filter_map(|line| line.strip_prefix("#   ")).skip_while(|line| !line.starts_with("include"));
+    let head = head.collect::<Vec<_>>().join("\n");
+    let head = head.replace("\"quickstart.toml\", \"sysbench.toml\"", &format!("{quickstart:?}, {pipeline:?}"));
+    let folder =
+        folder(&[("sessions.jsonl", SESSIONS.trim_start()), ("both.toml", &format!("name = \"both\"\n{head}"))]);
+    let set = [
+        "sysbench.path=sessions.jsonl",
+        "profiles.limit=8",
+        "heldout.limit=2",
+        "train.updates=1",
+        "train.batch_size=4",
+        "sysbench-respond.max_tokens=30",
+    ];
+    let set: Vec<&str> = set.iter().flat_map(|value| ["--set", value]).collect();
+    assert_accounted(&done(folder.path(), &[&["run", "both.toml", "--out", "out"], &set[..]].concat()));
+    assert_eq!(of_run(folder.path(), "sysbench.json").as_object().unwrap().len(), 2);
+    assert!(of_run(folder.path(), "scores.json").as_array().unwrap().len() == 2);
+    let page = fs::read_to_string(folder.path().join("out/report.html")).unwrap();
+    assert!(page.contains("<b><bdi>base</bdi></b>") && page.contains("<b><bdi>train</bdi></b>"));
+}
+
+/// What is not part of the scores is said.
+#[test]
+fn sessions_that_were_not_answered_to_their_end_are_counted() {
+    let verdict = |turn: u32| format!("{{\"model\": \"m\", \"system_id\": 1, \"turn\": {turn}, \"verdict\": [1]}}\n");
+    let folder = folder(&[("sessions.jsonl", SESSIONS.trim_start()), ("half.jsonl", &verdict(1)), ("none.jsonl", "")]);
+    let eval = |verdicts: &str| {
+        done(folder.path(), &["eval", "sysbench", "--sessions", "sessions.jsonl", "--verdicts", verdicts])
+    };
+    let half = eval("half.jsonl").err;
+    assert!(half.contains("m: 1 of 2 sessions have no verdicts"), "{half}");
+    assert!(half.contains("m: 1 of 2 sessions lack verdicts on some turns"), "{half}");
+    assert!(eval("none.jsonl").err.contains("no verdict is there"));
 }

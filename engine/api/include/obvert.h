@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 #define OBVERT_MAJOR 1u
-#define OBVERT_MINOR 0u
+#define OBVERT_MINOR 1u
 
 /* Flags of a stage. */
 #define OBVERT_UNWINDS 1u /* Always: nothing that goes wrong in it ends the process (in Rust: not built with panic=abort). */
@@ -69,6 +69,8 @@ typedef struct obvert_host {
     void (*pass)(void *call, uint64_t item, const obvert_passed *record); /* Chains: takes a record made of an item. */
     /* Chains: takes how many records the first stage made of each item, then the second, and so on. */
     void (*made)(void *call, const uint32_t *counts, size_t length);
+    /* Since revision 1: as `log`, about an item: the line stands there with the record's id. */
+    void (*say)(void *call, uint64_t item, uint32_t level, obvert_bytes message);
 } obvert_host;
 
 /* One stage of a library; lives as long as the process. Functions may be called from several threads at once. */

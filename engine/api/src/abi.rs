@@ -12,12 +12,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::chain::{Keys, Links};
 use crate::erased::{Create, Erased, Manifest, Operation, Sink};
 use crate::frame;
-use crate::{Error, Request};
+use crate::{Error, Level, Request};
 
 /// Version of the border; host and plugin must agree on it exactly.
 pub const MAJOR: u32 = 1;
 /// Revision within the version: higher ones append fields.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 /// Name of the one symbol that a plugin library exports, of the type [`Entry`].
 pub const SYMBOL: &str = "obvert_plugin_v1";
 /// Flag of a plugin whose panics unwind, so that the border can catch them.
@@ -83,6 +83,19 @@ pub struct Host {
     /// Takes how many records the first stage of a chain made of each item, then the second, and so on.
     pub made: extern "C" fn(call: *mut c_void, counts: *const u32, length: usize),
 }
+
+/// What a host of revision 1 or later hands to a plugin: `size` tells whether it does.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Host1 {
+    /// What every host has.
+    pub host: Host,
+    /// Logs a line as `log` does, about the batch's item: it stands there with the record's id.
+    pub say: SayFn,
+}
+
+/// See [`Host1::say`].
+pub type SayFn = extern "C" fn(call: *mut c_void, item: u64, level: u32, message: Bytes);
 
 /// A record at the end of a chain. Bytes that are not there are null.
 #[repr(C)]
@@ -182,11 +195,12 @@ pub unsafe fn create(make: Create, host: *const Host, settings: Bytes, call: *mu
 extern "C" fn process(instance: *mut c_void, host: *const Host, call: *mut c_void, batch: Bytes) -> i32 {
     // SAFETY: `instance` came from `create`, so it is a `Box<dyn Erased>` in a box, shared and never mutated;
     // host and batch are lent for the duration of the call.
-    let (stage, host, batch) = unsafe { (&*instance.cast::<Box<dyn Erased>>(), &*host, batch.slice()) };
+    let (stage, say, host, batch) =
+        unsafe { (&*instance.cast::<Box<dyn Erased>>(), say_of(host), &*host, batch.slice()) };
     match frame::decode(batch) {
         Ok((operation, _, items)) => {
-            for (index, item) in items.into_iter().enumerate() {
-                handle(stage.as_ref(), host, call, operation, index as u64, item);
+            for (index, item) in (0..).zip(items) {
+                handle(stage.as_ref(), operation, item, Answering { host, say, call, index });
             }
             0
         }
@@ -241,20 +255,29 @@ impl Links for Passing<'_> {
     }
 }
 
-fn handle(stage: &dyn Erased, host: &Host, call: *mut c_void, operation: Operation, index: u64, item: &[u8]) {
-    let mut answer = Answering { host, call, index };
+fn handle(stage: &dyn Erased, operation: Operation, item: &[u8], mut answer: Answering) {
     let done = catch_unwind(AssertUnwindSafe(|| match operation {
         Operation::Run => stage.run(&frame::decode_invocation(item)?, &mut answer),
         _ => stage.ask(operation, item, &mut answer),
     }));
     if let Err(error) = done.unwrap_or_else(|panic| Err(reason_of(panic.as_ref()))) {
-        (host.fail)(call, index, Bytes::of(error.0.as_bytes()));
+        (answer.host.fail)(answer.call, answer.index, Bytes::of(error.0.as_bytes()));
     }
+}
+
+/// How a line about an item is logged, if the host is of a revision that does so.
+///
+/// # Safety
+/// `host` points to a valid [`Host`], or to a [`Host1`] if its size says so.
+unsafe fn say_of(host: *const Host) -> Option<SayFn> {
+    // SAFETY: the caller vouches for it; what is behind a `Host` is read only where there is such.
+    unsafe { ((*host).size >= size_of::<Host1>()).then(|| (*host.cast::<Host1>()).say) }
 }
 
 /// Hands what comes of an item to the host.
 struct Answering<'a> {
     host: &'a Host,
+    say: Option<SayFn>,
     call: *mut c_void,
     index: u64,
 }
@@ -269,6 +292,14 @@ impl Sink for Answering<'_> {
         match serde_json::to_vec(&request) {
             Ok(text) => drop((self.host.request)(self.call, self.index, Bytes::of(&text))),
             Err(error) => (self.host.fail)(self.call, self.index, Bytes::of(error.to_string().as_bytes())),
+        }
+    }
+
+    fn log(&mut self, level: Level, message: &str) {
+        let message = Bytes::of(message.as_bytes());
+        match self.say {
+            Some(say) => say(self.call, self.index, level as u32, message),
+            None => (self.host.log)(self.call, level as u32, message),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Stages that follow each other, run as one: a record is decoded where it enters and encoded where it leaves, and between
 //! them it is handed on as it is.
 //!
-//! A chain only does what is plain. An item that a stage fails on, or asks for something for, is refused: whoever runs the chain
+//! A chain only does what is plain. An item that a stage fails on, asks for something for, or says something of, is refused: whoever runs the chain
 //! has it run stage by stage instead, which tells the stage and the cause.
 
 use std::any::Any;
@@ -98,7 +98,7 @@ pub(crate) fn step<M: Map>(map: &M, values: Values, tally: &mut Tally) -> Option
     let (mut made, mut out) = (Vec::with_capacity(values.len()), Output::default());
     for (item, value) in values {
         let done = catch_unwind(AssertUnwindSafe(|| map.map(value, &[], &mut out)));
-        if !matches!(done, Ok(Ok(()))) || !out.requests.is_empty() {
+        if !matches!(done, Ok(Ok(()))) || !out.requests.is_empty() || !out.logged.is_empty() {
             tally.refuse(item);
             out = Output::default();
         }

@@ -9,7 +9,7 @@ use crate::chain::{self, Links, Tally, Values};
 use crate::decode::Reader;
 use crate::frame::{self, Records};
 pub use crate::manifest::{Example, Kind, Manifest, group_manifest, map_manifest};
-use crate::{Error, Group, Map, Nothing, Output, Record, Reply, Request};
+use crate::{Error, Group, Level, Map, Nothing, Output, Record, Reply, Request};
 
 /// One of a stage's ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +105,8 @@ pub trait Sink {
     fn record(&mut self, record: &[u8]);
     /// Takes a request.
     fn request(&mut self, request: Request);
+    /// Takes a line of the log.
+    fn log(&mut self, _level: Level, _message: &str) {}
 }
 
 impl Sink for Outcome {
@@ -194,8 +196,8 @@ impl<M: Map> Erased for ErasedMap<M> {
         let several = || Error(format!("a map takes one record, not {}", item.records.len()));
         let record = item.records.only().ok_or_else(several)?;
         let mut out = Output::default();
-        self.0.map(decode(record)?, &item.replies, &mut out)?;
-        finish(out, sink)
+        let done = self.0.map(decode(record)?, &item.replies, &mut out);
+        finish(done, out, sink)
     }
 
     fn ask(&self, operation: Operation, record: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
@@ -220,8 +222,9 @@ struct ErasedGroup<G>(G);
 impl<G: Group> Erased for ErasedGroup<G> {
     fn run(&self, item: &Invocation<'_>, sink: &mut dyn Sink) -> Result<(), Error> {
         let mut out = Output::default();
-        self.0.group(item.key, decode_all(item.records)?, decode_all(item.with)?, &item.replies, &mut out)?;
-        finish(out, sink)
+        let (records, with) = (decode_all(item.records)?, decode_all(item.with)?);
+        let done = self.0.group(item.key, records, with, &item.replies, &mut out);
+        finish(done, out, sink)
     }
 
     fn ask(&self, operation: Operation, record: &[u8], sink: &mut dyn Sink) -> Result<(), Error> {
@@ -252,7 +255,10 @@ fn decode_all<R: Record>(records: Records<'_>) -> Result<Vec<R>, Error> {
     Ok(decoded)
 }
 
-fn finish<T: Record>(out: Output<T>, sink: &mut dyn Sink) -> Result<(), Error> {
+/// Hands over what a stage has said of an item, and where it could be handled what was made of it.
+fn finish<T: Record>(done: Result<(), Error>, out: Output<T>, sink: &mut dyn Sink) -> Result<(), Error> {
+    out.logged.iter().for_each(|(level, message)| sink.log(*level, message));
+    done?;
     if !out.requests.is_empty() {
         out.requests.into_iter().for_each(|request| sink.request(request));
         return Ok(());

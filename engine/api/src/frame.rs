@@ -149,6 +149,21 @@ pub fn decode_invocation(payload: &[u8]) -> Result<Invocation<'_>, Error> {
     Ok(Invocation { key, records, with, replies })
 }
 
+/// The item that a run is on, as the host knows it: a map's record, or a group without replies.
+///
+/// # Errors
+/// It is no run of such a stage.
+pub fn item_of(kind: Kind, run: &[u8]) -> Result<Vec<u8>, Error> {
+    let Invocation { key, records, with, .. } = decode_invocation(run)?;
+    match kind {
+        Kind::Map => records.only().map(<[u8]>::to_vec).ok_or_else(|| Error::new("a map takes one record")),
+        Kind::Group => {
+            let [records, with] = [records, with].map(|all| all.iter().collect::<Vec<_>>());
+            encode_invocation(key, &records, &with, &[])
+        }
+    }
+}
+
 fn read_replies(mut reader: Reader<'_>) -> Result<Vec<Reply>, Error> {
     let replies = reader.json()?;
     reader.end()?;
@@ -347,6 +362,9 @@ mod tests {
         assert!(Records::one(b"one").iter().eq([b"one"]) && Records::NONE.iter().next().is_none());
         assert_eq!(first.replies[0].text, "yes");
         assert_eq!(items[1], encode_invocation("", &[b"two"], &[], &[]).unwrap());
+        // What a host knows them by has no replies.
+        let group = encode_invocation("k", &[b"one", b""], &[b"side"], &[]).unwrap();
+        assert_eq!((item_of(Kind::Group, items[0]), item_of(Kind::Map, items[1])), (Ok(group), Ok(b"two".to_vec())));
     }
 
     #[test]

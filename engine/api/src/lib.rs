@@ -26,7 +26,7 @@ pub use erased::{Example, Invocation, Manifest, Operation, Outcome, Port};
 pub use json::Json;
 pub use record::{Nothing, Record};
 pub use settings::{ModelName, PathSetting, Secret};
-pub use stage::{Error, Group, MOST_ROUNDS, Map, Output};
+pub use stage::{Error, Group, Level, MOST_ROUNDS, Map, Output};
 
 // Plugin crates derive with these; they come from here so that versions agree.
 pub use schemars;

@@ -22,16 +22,33 @@ impl Error {
     }
 }
 
+/// How much a line of the log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Level {
+    /// Something went wrong.
+    Error = 1,
+    /// Something is not as one would expect.
+    Warn,
+    /// Something that people may want to know.
+    Info,
+    /// For whoever looks for a mistake.
+    Debug,
+    /// All the rest.
+    Trace,
+}
+
 /// Where a stage puts what it makes of one item.
 #[derive(Debug)]
 pub struct Output<T> {
     pub(crate) emitted: SmallVec<[T; 1]>,
     pub(crate) requests: Vec<Request>,
+    pub(crate) logged: Vec<(Level, String)>,
 }
 
 impl<T> Default for Output<T> {
     fn default() -> Self {
-        Output { emitted: SmallVec::new(), requests: Vec::new() }
+        Output { emitted: SmallVec::new(), requests: Vec::new(), logged: Vec::new() }
     }
 }
 
@@ -46,6 +63,12 @@ impl<T> Output<T> {
         self.requests.push(request);
     }
 
+    /// Says something in the run's log, where it stands with the stage's name and the record's id. A stage that runs again on an item says
+    /// it again.
+    pub fn log(&mut self, level: Level, message: impl Into<String>) {
+        self.logged.push((level, message.into()));
+    }
+
     /// The stage's questions on this item, of which these were answered: see [`Talk`].
     pub fn talk<'r>(&mut self, replies: &'r [Reply]) -> Talk<'r, '_> {
         Talk::new(replies, &mut self.requests)
@@ -54,6 +77,11 @@ impl<T> Output<T> {
     /// What was emitted, for tests.
     pub fn emitted(&self) -> &[T] {
         &self.emitted
+    }
+
+    /// What was said in the log, for tests.
+    pub fn logged(&self) -> &[(Level, String)] {
+        &self.logged
     }
 
     /// What was requested, for tests.

@@ -4,6 +4,8 @@ mod asked;
 mod board;
 pub mod figures;
 mod flow;
+#[cfg(feature = "otel")]
+pub mod otel;
 #[cfg(feature = "page")]
 pub mod page;
 pub mod records;

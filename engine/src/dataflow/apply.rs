@@ -3,20 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::SystemTime;
 
 use obvert_api::{Error, MOST_ROUNDS, Manifest, Outcome, Reply, Request};
 use smallvec::SmallVec;
 use timely::scheduling::SyncActivator;
 
 use super::ending::Ending;
-use super::item::{Busy, Bytes, Item, Place};
+use super::item::{Busy, Bytes, Item, Place, record_id};
 use super::port::Emitted;
 use super::{Tick, Update};
 use crate::context::Observer;
 use crate::count::Counts;
 use crate::memo::{Identity, Key};
 use crate::model::{Call, Endpoints, ReplyTo, Ticket, Via, ticket};
-use crate::stage::{Runner, Work};
+use crate::stage::{Runner, Work, in_stage};
+use crate::tracer::{Took, Tracer, Waited, Whose};
 
 /// A stage as its operator needs it.
 #[derive(Clone)]
@@ -39,6 +41,8 @@ pub(crate) struct Applied {
     pub(crate) trace: Option<Trace>,
     /// Sees its records.
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Is told of items that waited for models.
+    pub(crate) tracer: Option<Arc<dyn Tracer>>,
     pub(crate) ending: Ending,
 }
 
@@ -97,8 +101,8 @@ struct Run {
     rounds: usize,
     at: Tick,
     net: isize,
-    /// A `Busy` row stands for the item.
-    busy: bool,
+    /// Since when a `Busy` row stands for the item, if one does.
+    since: Option<SystemTime>,
 }
 
 /// An item that waits for replies.
@@ -108,12 +112,16 @@ struct Job {
     asked: Vec<Option<Result<Reply, String>>>,
     /// What it waits for: the call, its model and its ticket.
     calls: Vec<(Key, String, Ticket)>,
+    since: SystemTime,
     at: Tick,
     net: isize,
 }
 
 /// A reply, and how it was come by.
 type Answer = (Ticket, Result<Reply, String>, Via);
+
+/// What items that are set aside are called in logs.
+const REJECTED: &str = "rejected";
 
 /// A stage with all that it waits for.
 pub(super) struct State {
@@ -174,7 +182,7 @@ impl State {
                         self.give_up(item, at);
                     }
                 }
-                None => due.push(Run { item, replies: Vec::new(), rounds: 0, at, net, busy: false }),
+                None => due.push(Run { item, replies: Vec::new(), rounds: 0, at, net, since: None }),
             }
             if due.len() >= BATCH {
                 self.run(std::mem::take(&mut due));
@@ -220,10 +228,11 @@ impl State {
             match job.asked.into_iter().flatten().collect::<Result<Vec<_>, _>>() {
                 Ok(new) => {
                     job.replies.extend(new);
-                    due.push(Run { item, replies: job.replies, rounds: job.rounds + 1, at, net: job.net, busy: true });
+                    let (rounds, since) = (job.rounds + 1, Some(job.since));
+                    due.push(Run { item, replies: job.replies, rounds, at, net: job.net, since });
                 }
                 Err(reason) => {
-                    self.settle(&item, at);
+                    self.settle(&item, at, job.since, Err(&reason));
                     self.failed.insert(item.clone(), (reason.clone(), job.net));
                     self.reject(item, reason, at, job.net);
                 }
@@ -236,7 +245,7 @@ impl State {
     fn run(&mut self, mut due: Vec<Run>) {
         while !due.is_empty() {
             let work: Vec<_> = due.iter().map(|run| Work { item: &run.item.bytes.0, replies: &run.replies }).collect();
-            let outcomes = self.stage.runner.run(&work);
+            let outcomes = in_stage(&self.stage.name, || self.stage.runner.run(&work));
             let round = std::mem::take(&mut due);
             for (run, outcome) in round.into_iter().zip(outcomes) {
                 due.extend(self.conclude(run, outcome));
@@ -255,12 +264,12 @@ impl State {
     }
 
     fn conclude_rejected(&mut self, run: Run, reason: String) {
-        self.settle_if(run.busy, &run.item, run.at);
+        self.settle_if(run.since, &run.item, run.at, Err(&reason));
         self.reject(run.item, reason, run.at, run.net);
     }
 
     fn emit(&mut self, run: Run, records: SmallVec<[Arc<[u8]>; 1]>) {
-        self.settle_if(run.busy, &run.item, run.at);
+        self.settle_if(run.since, &run.item, run.at, Ok(records.len()));
         self.stage.counts.finish(run.net, records.len() as isize * run.net);
         if let Some(observer) = self.stage.observer() {
             records.iter().for_each(|record| observer.see(record, run.net));
@@ -316,28 +325,38 @@ impl State {
             (job.net, job.at) = (job.net + run.net, job.at.max(run.at));
             return;
         }
-        if !run.busy {
+        if run.since.is_none() {
             self.emitted.busy.push((Busy::with(&run.item), run.at, 1));
         }
+        let record: Arc<str> = record_id(&run.item.bytes.0).into();
         let mut calls = Vec::new();
         for (index, (request, (identity, reply))) in requests.into_iter().zip(&asked).enumerate() {
             match reply {
                 Some(_) => self.stage.counts.hit(),
-                None => calls.push(self.call(&run.item, index, *identity, request)),
+                None => calls.push(self.call(&run.item, &record, index, *identity, request)),
             }
         }
         let asked = asked.into_iter().map(|(_, reply)| reply.map(Ok)).collect();
-        let Run { item, replies, rounds, at, net, .. } = run;
-        self.jobs.insert(item, Job { replies, rounds, asked, calls, at, net });
+        let Run { item, replies, rounds, at, net, since } = run;
+        let since = since.unwrap_or_else(SystemTime::now);
+        self.jobs.insert(item, Job { replies, rounds, asked, calls, since, at, net });
     }
 
     /// Queues the call for the item's request of that index.
-    fn call(&mut self, item: &Item, index: usize, identity: Identity, request: Request) -> (Key, String, Ticket) {
+    fn call(
+        &mut self,
+        item: &Item,
+        record: &Arc<str>,
+        index: usize,
+        identity: Identity,
+        request: Request,
+    ) -> (Key, String, Ticket) {
         let ticket = ticket();
         self.tickets.insert(ticket, (item.clone(), index));
         let (Place { root, lap }, model) = (item.place, request.model.clone());
         if let Ok(endpoint) = self.stage.endpoints.get(&model) {
-            let call = Call { identity, request, stage: Arc::clone(&self.stage.name), root, lap };
+            let (stage, record) = (Arc::clone(&self.stage.name), Arc::clone(record));
+            let call = Call { identity, request, stage, record, root, lap };
             endpoint.submit(call, ticket, Arc::clone(&self.reply_to));
         }
         (identity.key, model, ticket)
@@ -346,28 +365,38 @@ impl State {
     /// Forgets an item that was withdrawn while it waited, and its calls that have not begun; replies still on their
     /// way are memoized and ignored.
     fn give_up(&mut self, item: Item, at: Tick) {
-        let calls = self.jobs.remove(&item).map(|job| job.calls).unwrap_or_default();
+        let Some(Job { calls, since, .. }) = self.jobs.remove(&item) else { return };
         for (key, model, ticket) in calls {
             self.tickets.remove(&ticket);
             if let Ok(endpoint) = self.stage.endpoints.get(&model) {
                 endpoint.withdraw(&key, ticket);
             }
         }
-        self.settle(&item, at);
+        self.settle(&item, at, since, Err("it was withdrawn"));
     }
 
     fn reject(&mut self, item: Item, reason: String, at: Tick, net: isize) {
+        if net > 0 && tracing::enabled!(target: REJECTED, tracing::Level::INFO) {
+            let (stage, record) = (&*self.stage.name, record_id(&item.bytes.0));
+            tracing::info!(target: REJECTED, stage, record, reason);
+        }
         self.stage.counts.reject(net);
         self.emitted.rejected.push(((item, reason), at, net));
     }
 
-    fn settle_if(&mut self, busy: bool, item: &Item, at: Tick) {
-        if busy {
-            self.settle(item, at);
+    fn settle_if(&mut self, since: Option<SystemTime>, item: &Item, at: Tick, made: Result<usize, &str>) {
+        if let Some(since) = since {
+            self.settle(item, at, since, made);
         }
     }
 
-    fn settle(&mut self, item: &Item, at: Tick) {
+    /// An item waits for nothing any more.
+    fn settle(&mut self, item: &Item, at: Tick, since: SystemTime, made: Result<usize, &str>) {
         self.emitted.busy.push((Busy::with(item), at, -1));
+        if let Some(tracer) = &self.stage.tracer {
+            let (Place { root, lap }, record) = (item.place, record_id(&item.bytes.0));
+            let whose = Whose { stage: &self.stage.name, record: &record, root, lap };
+            tracer.item(&Waited { whose, took: Took::since(since), made });
+        }
     }
 }

@@ -86,6 +86,12 @@ impl Item {
     }
 }
 
+/// By what an item of a stage is named in logs, in `rejected.jsonl`, and by people who ask for it: 16 hexadecimal digits of the hash
+/// of its bytes.
+pub(crate) fn record_id(item: &[u8]) -> String {
+    blake3::hash(item).to_hex()[..16].to_string()
+}
+
 /// Something whose outcome is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Busy {

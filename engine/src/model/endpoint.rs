@@ -19,6 +19,7 @@ use super::{ByStage, Failure, Limits, Model, Then};
 use crate::dataflow::OnFailure;
 use crate::memo::{CallPlace, Entry, Identity, Key, Memo, Origin, Paid, now};
 use crate::run::{Mail, Outbox};
+use crate::tracer::Tracer;
 use keeper::Done;
 use queue::{Queue, Queued};
 
@@ -65,6 +66,8 @@ pub struct Call {
     pub request: Request,
     /// Name of the stage.
     pub stage: Arc<str>,
+    /// Id of the record that it is for.
+    pub record: Arc<str>,
     /// The source row that it is for.
     pub root: u64,
     /// The lap of the turn loop that it is for.
@@ -92,6 +95,8 @@ pub struct Endpoint {
     usage: Mutex<ByStage>,
     /// Present where other processes make a part of the calls.
     owners: Option<Owners>,
+    /// Is told of calls.
+    tracer: Option<Arc<dyn Tracer>>,
     fail: OnFailure,
 }
 
@@ -132,6 +137,8 @@ pub(crate) struct Named<'a> {
     pub(crate) pipeline: &'a str,
     pub(crate) name: &'a str,
     pub(crate) model: Arc<dyn Model>,
+    /// Is told of its calls.
+    pub(crate) tracer: Option<Arc<dyn Tracer>>,
 }
 
 impl Endpoint {
@@ -143,7 +150,7 @@ impl Endpoint {
         owners: Option<Owners>,
         fail: OnFailure,
     ) -> Arc<Self> {
-        let Named { pipeline, name, model } = named;
+        let Named { pipeline, name, model, tracer } = named;
         let endpoint = Arc::new(Endpoint {
             name: name.to_string(),
             pipeline: pipeline.to_string(),
@@ -159,6 +166,7 @@ impl Endpoint {
             putting: Mutex::default(),
             usage: Mutex::default(),
             owners,
+            tracer,
             fail,
         });
         lanes::start(&endpoint);
@@ -229,7 +237,7 @@ impl Endpoint {
         }
         if let Some(owner) = self.owner(&call.identity.key) {
             queue.wait_elsewhere(&call, ticket, to);
-            return self.send(&queue, owner, Mail::Call(call));
+            return self.send(&queue, owner, Mail::Call(Box::new(call)));
         }
         // The call may have ended since the caller looked; replies are kept before their waiters are forgotten.
         if let Ok(Some(reply)) = self.recall(&call.identity.key, &call.stage) {
@@ -351,7 +359,8 @@ impl Endpoint {
         let pause = pause.unwrap_or_else(|| queue::pause(queued));
         queue.gate.shut(Instant::now(), pause);
         if pause >= WORTH_SAYING {
-            tracing::warn!(model = self.name, seconds = pause.as_secs(), "waits before it is asked again: {cause}");
+            let (stage, record, seconds) = (&*queued.call.stage, &*queued.call.record, pause.as_secs());
+            tracing::warn!(model = self.name, stage, record, seconds, "waits before it is asked again: {cause}");
         }
     }
 

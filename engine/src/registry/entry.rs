@@ -170,7 +170,10 @@ impl Entry {
         match &self.body {
             Body::Linked(create, manifest) => Some(create(settings).map(|stage| {
                 let build = format!("{} {}", manifest.name, manifest.version);
-                (Arc::new(Builtin { stage, kind: manifest.kind }) as Arc<dyn Runner>, build)
+                (
+                    Arc::new(Builtin { name: manifest.name.clone(), stage, kind: manifest.kind }) as Arc<dyn Runner>,
+                    build,
+                )
             })),
             Body::Library(library) => {
                 let runner = isolation.map(limits);

@@ -70,7 +70,7 @@ impl Company {
                 let to: ReplyTo =
                     Arc::new(move |_, reply, via| outbox.send(from, Mail::Answer(key, named.clone(), reply, via)));
                 if let Ok(endpoint) = self.endpoints.get(&model) {
-                    endpoint.submit(call, ticket_of(from), to);
+                    endpoint.submit(*call, ticket_of(from), to);
                 }
             }
             Mail::Answer(key, model, reply, via) => {

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::shown::shown;
+use super::shown::{Reader, shown};
 use super::{Options, run};
-use crate::dataflow::{Asked, Trace};
+use crate::dataflow::{Asked, Trace, record_id};
 use crate::memo::CallPlace;
 use crate::model::Explanation;
 use crate::pipeline::Plan;
@@ -30,8 +30,8 @@ pub struct Explained {
     pub explanation: Explanation,
 }
 
-/// Whether a record, shown as JSON, is one that is asked for.
-pub type Wanted = Arc<dyn Fn(&Value) -> bool + Send + Sync>;
+/// Whether a record, of this id and shown as JSON, is one that is asked for.
+pub type Wanted = Arc<dyn Fn(&str, &Value) -> bool + Send + Sync>;
 
 /// All calls that some items ask for. Nothing is called and no file of the results is written; what depends on a call that was not
 /// made yet is not seen.
@@ -61,9 +61,8 @@ type Found = Arc<Mutex<Result<Vec<Explained>, String>>>;
 
 fn trace(wanted: Wanted, found: Found) -> Trace {
     Arc::new(move |asked| {
-        let reader = (Arc::clone(&asked.stage.runner), asked.stage.grouped.is_some());
-        let item = shown(Some(&reader), &asked.item.bytes.0);
-        if !wanted(&item) {
+        let item = shown(Some(&Reader::of(asked.stage)), &asked.item.bytes.0);
+        if !wanted(&record_id(&asked.item.bytes.0), &item) {
             return;
         }
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);

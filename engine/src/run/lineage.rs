@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::explain::{Wanted, looking};
 use super::run;
+use crate::dataflow::record_id;
 use crate::pipeline::Plan;
 use crate::{Error, Observed, Observer, Observers, Registry, ToJson};
 
@@ -54,7 +55,7 @@ impl Observer for Look {
     fn see(&self, record: &[u8], copies: isize) {
         let Ok(shown) = (self.to_json)(record) else { return };
         let Ok(value) = serde_json::from_slice(&shown) else { return };
-        if (self.wanted)(&value) {
+        if (self.wanted)(&record_id(record), &value) {
             let text = String::from_utf8_lossy(&shown).into_owned();
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             *seen.entry((self.stage.clone(), text)).or_default() += copies;

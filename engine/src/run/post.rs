@@ -20,7 +20,7 @@ use crate::model::{ByStage, Call, Via};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Mail {
     /// Make a call, and answer it.
-    Call(Call),
+    Call(Box<Call>),
     /// What a call of yours came to.
     Answer(Key, String, Result<Reply, String>, Via),
     /// Nobody here waits for a call to a model any more.

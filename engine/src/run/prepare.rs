@@ -1,6 +1,5 @@
 //! From a checked plan to stages that are created: what all workers share.
 
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
@@ -10,6 +9,7 @@ use obvert_api::{Manifest, Operation, Port};
 use super::budget::Budget;
 use super::company::{self, Company};
 use super::rejected::Rejections;
+use super::shown::Reader;
 use super::{Beside, Options, Prepared, Shared, Stop};
 use crate::cluster::Met;
 use crate::context::ToJson;
@@ -38,17 +38,18 @@ pub(super) fn arrange(options: &Options, processes: usize) -> Result<memo::Held,
 pub(super) fn open_endpoints(
     plan: &Plan,
     registry: &Registry,
-    out: &Path,
+    options: &Options,
     stop: &Stop,
     owners: Option<Owners>,
 ) -> Result<Endpoints, Error> {
-    let path = memo::folder(&out.join("state"), owners.as_ref().map_or(0, |owners| owners.index));
+    let path = memo::folder(&options.out.join("state"), owners.as_ref().map_or(0, |owners| owners.index));
     let failed = |cause: String| Error::State { path: path.clone(), cause };
     let memo = Memo::shared(&path).map_err(failed)?;
     let mut endpoints = Endpoints::default();
     for model in &plan.models {
         let opened = registry.open_model(&model.name, &model.kind, &model.settings)?;
-        let named = Named { pipeline: &plan.name, name: &model.name, model: opened };
+        let tracer = options.tracer.clone();
+        let named = Named { pipeline: &plan.name, name: &model.name, model: opened, tracer };
         let limits = model.limits.part_of(owners.as_ref().map_or(1, |owners| owners.count));
         let endpoint = Endpoint::start(named, Arc::clone(&memo), limits, owners.clone(), stop.on_failure());
         endpoints.0.insert(model.name.clone(), endpoint);
@@ -76,8 +77,7 @@ pub(super) fn prepare(
     }
     mark_primary(&mut stages);
     admit_behind(&mut stages);
-    let reader = |applied: &Applied| (Arc::clone(&applied.runner), applied.grouped.is_some());
-    let readers = stages.iter().map(|stage| (stage.plan.name.clone(), stage.applied.as_ref().map(reader)));
+    let readers = (0..stages.len()).map(|node| (stages[node].plan.name.clone(), preparing.reader(&stages, node)));
     let rejected = Rejections::new(options.out.join("rejected.jsonl"), readers.collect());
     Ok(Shared {
         stages,
@@ -144,6 +144,7 @@ impl Preparing<'_> {
         let applied = applied.map(|(runner, build)| Applied {
             name: stage.name.as_str().into(),
             observer: self.observer(&stage.name, entry, &runner),
+            tracer: self.options.tracer.clone(),
             runner,
             grouped: entry.manifest().filter(|manifest| manifest.kind == Kind::Group).map(Within::of),
             build,
@@ -187,6 +188,13 @@ impl Preparing<'_> {
             to_json: self.to_json(stages, node),
         };
         open(&stage.settings, &context).map(Some)
+    }
+
+    /// How to show what comes to a stage; nothing of a source.
+    fn reader(&self, stages: &[Prepared], node: usize) -> Option<Reader> {
+        let stage = &stages[node];
+        let made = || stage.source.is_none().then(|| Reader::Made(self.to_json(stages, node)));
+        stage.applied.as_ref().map(Reader::of).or_else(made)
     }
 
     /// How to read what comes in: all inputs make records of one type.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::shown::{Reader, shown};
-use crate::dataflow::{Change, Rejection, Settled, View};
+use crate::dataflow::{Change, Rejection, Settled, View, record_id};
 
 /// Stages by index: the name, and for stages with code how to read their items.
 type Readers = Vec<(String, Option<Reader>)>;
@@ -27,7 +27,8 @@ impl Rejections {
     fn line(&self, row: &[u8]) -> Result<Value, String> {
         let (stage, item, reason): Rejection = serde_json::from_slice(row).map_err(|e| e.to_string())?;
         let (name, reader) = self.readers.get(stage).ok_or("a rejection of an unknown stage")?;
-        Ok(json!({ "stage": name, "reason": reason, "item": shown(reader.as_ref(), &item) }))
+        let shown = shown(reader.as_ref(), &item);
+        Ok(json!({ "stage": name, "record": record_id(&item), "reason": reason, "item": shown }))
     }
 
     fn write(&mut self) -> Result<(), String> {

@@ -5,18 +5,42 @@ use std::sync::Arc;
 use obvert_api::{Operation, Port, frame};
 use serde_json::{Value, json};
 
+use crate::ToJson;
+use crate::dataflow::Applied;
 use crate::stage::{Runner, ask_one};
 
-/// How to read a stage's items: its code, and whether they are groups.
-pub(super) type Reader = (Arc<dyn Runner>, bool);
+/// How to read what comes to a stage.
+pub(super) enum Reader {
+    /// Records, by the stage's code.
+    Records(Arc<dyn Runner>),
+    /// Groups.
+    Groups(Arc<dyn Runner>),
+    /// Records, as those show them who made them.
+    Made(ToJson),
+}
+
+impl Reader {
+    /// Of a stage with code.
+    pub(super) fn of(applied: &Applied) -> Reader {
+        let runner = Arc::clone(&applied.runner);
+        if applied.grouped.is_some() { Reader::Groups(runner) } else { Reader::Records(runner) }
+    }
+}
 
 /// An item of a stage, or of a source where there is no reader.
 pub(super) fn shown(reader: Option<&Reader>, item: &[u8]) -> Value {
     match reader {
-        Some((runner, true)) => group(&**runner, item),
-        Some((runner, false)) => record(&**runner, item),
-        None => Value::String(String::from_utf8_lossy(item).into_owned()),
+        Some(Reader::Groups(runner)) => group(&**runner, item),
+        Some(Reader::Records(runner)) => record(&**runner, item),
+        Some(Reader::Made(to_json)) => parsed(to_json(item).ok().as_deref(), item),
+        None => parsed(None, item),
     }
+}
+
+/// The JSON of an item; its bytes as a text where it is none.
+fn parsed(json: Option<&[u8]>, item: &[u8]) -> Value {
+    let json = json.and_then(|text| serde_json::from_slice(text).ok());
+    json.unwrap_or_else(|| Value::String(String::from_utf8_lossy(item).into_owned()))
 }
 
 fn group(runner: &dyn Runner, item: &[u8]) -> Value {
@@ -28,7 +52,5 @@ fn group(runner: &dyn Runner, item: &[u8]) -> Value {
 }
 
 fn record(runner: &dyn Runner, bytes: &[u8]) -> Value {
-    let json = ask_one(runner, Operation::ToJson(Port::In), bytes).ok();
-    let json = json.and_then(|text| serde_json::from_slice(&text).ok());
-    json.unwrap_or_else(|| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+    parsed(ask_one(runner, Operation::ToJson(Port::In), bytes).ok().as_deref(), bytes)
 }

@@ -3,15 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use obvert_api::abi::reason_of;
-use obvert_api::erased::Erased;
-use obvert_api::erased::Kind;
-use obvert_api::{Error, Invocation, Operation, Outcome};
+use obvert_api::erased::{Erased, Kind, Sink};
+use obvert_api::{Error, Invocation, Level, Operation, Outcome, Request};
 
 use super::chain::{Kind as Together, Link};
-use super::{Runner, Work};
+use super::{Runner, Work, said};
 
 /// Runs a linked stage.
 pub struct Builtin {
+    /// What it is called in pipelines.
+    pub name: String,
     /// The stage.
     pub stage: Box<dyn Erased>,
     /// Whether it is a map or a group.
@@ -23,7 +24,10 @@ impl Runner for Builtin {
         batch
             .iter()
             .map(|work| {
-                contained(|out| self.stage.run(&Invocation::of(self.kind, work.item, work.replies.to_vec())?, out))
+                contained(|outcome| {
+                    let item = Invocation::of(self.kind, work.item, work.replies.to_vec())?;
+                    self.stage.run(&item, &mut Answering { outcome, kind: &self.name, item: work.item })
+                })
             })
             .collect()
     }
@@ -34,6 +38,27 @@ impl Runner for Builtin {
 
     fn link(&self) -> Link<'_> {
         Link(Together::Linked(&*self.stage))
+    }
+}
+
+/// Takes what comes of an item, and logs what is said of it.
+struct Answering<'a> {
+    outcome: &'a mut Outcome,
+    kind: &'a str,
+    item: &'a [u8],
+}
+
+impl Sink for Answering<'_> {
+    fn record(&mut self, record: &[u8]) {
+        self.outcome.record(record);
+    }
+
+    fn request(&mut self, request: Request) {
+        self.outcome.request(request);
+    }
+
+    fn log(&mut self, level: Level, message: &str) {
+        said::line(self.kind, Some(self.item), level as u32, message);
     }
 }
 

@@ -10,7 +10,7 @@ use super::Library;
 use super::child::Child;
 use super::isolated::{Items, Speech};
 use super::pipe::Framing;
-use super::process::{Hello, PROTOCOL, Welcome};
+use super::process::{self, Hello, PROTOCOL, Welcome};
 
 /// A stage of a library.
 pub(super) struct Frames {
@@ -22,7 +22,7 @@ impl Speech for Frames {
     fn start(&self) -> Result<Child, String> {
         let program = std::env::current_exe().map_err(|error| format!("this program is not to be found: {error}"))?;
         let mut command = Command::new(program);
-        command.arg("stage-process").arg(&self.library.path);
+        command.args(process::arguments()).arg("stage-process").arg(&self.library.path);
         Child::start(command, Framing::Lengths)
     }
 

@@ -3,28 +3,39 @@
 
 use std::ffi::c_void;
 
-use obvert_api::abi::{self, Bytes, Host};
+use obvert_api::abi::{self, Bytes, Host, Host1};
 use obvert_api::chain::Links;
 
 use super::answers::{Answer, Answers, MOST};
 use super::chain::Batch;
+use super::said;
 
-pub(super) static HOST: Host = Host {
-    size: size_of::<Host>(),
-    major: abi::MAJOR,
-    minor: abi::MINOR,
-    log,
-    emit,
-    request,
-    fail,
-    refuse,
-    pass,
-    made,
+static HOST: Host1 = Host1 {
+    host: Host {
+        size: size_of::<Host1>(),
+        major: abi::MAJOR,
+        minor: abi::MINOR,
+        log,
+        emit,
+        request,
+        fail,
+        refuse,
+        pass,
+        made,
+    },
+    say,
 };
+
+/// What plugins are handed.
+pub(super) fn host() -> *const Host {
+    (&raw const HOST).cast()
+}
 
 /// A call of a plugin: what it is to write on, and for whom. Behind the pointer that the plugin hands back.
 pub(super) struct Call<'a> {
     stage: &'a str,
+    /// The items of the batch, as far as something can be said of them.
+    items: &'a [&'a [u8]],
     about: About,
 }
 
@@ -39,13 +50,18 @@ enum About {
 
 impl<'a> Call<'a> {
     /// For items one by one.
-    pub(super) fn items(stage: &'a str, count: usize) -> Self {
-        Call { stage, about: About::Items(Answers::for_items(count)) }
+    pub(super) fn items(stage: &'a str, items: &'a [&'a [u8]]) -> Self {
+        Call { stage, items, about: About::Items(Answers::for_items(items.len())) }
+    }
+
+    /// For a stage that is made.
+    pub(super) fn creation(stage: &'a str) -> Self {
+        Call { stage, items: &[], about: About::Items(Answers::for_items(1)) }
     }
 
     /// For a batch of a chain.
     pub(super) fn chain(stage: &'a str, count: usize) -> Self {
-        Call { stage, about: About::Chain { batch: Batch::of(count), misused: false } }
+        Call { stage, items: &[], about: About::Chain { batch: Batch::of(count), misused: false } }
     }
 
     /// What the plugin is to hand back.
@@ -132,14 +148,25 @@ extern "C" fn fail(call: *mut c_void, item: u64, reason: Bytes) {
 }
 
 extern "C" fn log(call: *mut c_void, level: u32, message: Bytes) {
-    let stage = call_of(call).map(|call| call.stage).unwrap_or_default();
+    say_of(call, None, level, message);
+}
+
+extern "C" fn say(call: *mut c_void, item: u64, level: u32, message: Bytes) {
+    say_of(call, Some(item), level, message);
+}
+
+fn say_of(call: *mut c_void, item: Option<u64>, level: u32, message: Bytes) {
     let message = String::from_utf8_lossy(lent(message).unwrap_or_default());
-    match level {
-        1 => tracing::error!(target: "plugin", stage, "{message}"),
-        2 => tracing::warn!(target: "plugin", stage, "{message}"),
-        3 => tracing::info!(target: "plugin", stage, "{message}"),
-        _ => tracing::debug!(target: "plugin", stage, "{message}"),
-    }
+    let call = call_of(call);
+    let stage = call.as_ref().map(|call| call.stage).unwrap_or_default();
+    let items = call.map(|call| call.items).unwrap_or_default();
+    // A stage's only item needs no number.
+    let item = item.and_then(|item| items.get(usize::try_from(item).ok()?)).or(if let [only] = items {
+        Some(only)
+    } else {
+        None
+    });
+    said::line(stage, item.copied(), level, &message);
 }
 
 extern "C" fn refuse(call: *mut c_void, item: u64) {

@@ -9,13 +9,13 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW, Symbol};
 use obvert_api::abi::{self, Bytes, ChainFn, CreateFn, DestroyFn, Entry, Plugin, ProcessFn};
-use obvert_api::frame::{Codec, Writer};
+use obvert_api::frame::{self, Codec, Writer};
 use obvert_api::{Error, Manifest, Operation, Outcome};
 
 use super::chain::{Batch, Kind as Together, Link};
 use super::foreign::{Foreign, Types};
 use super::frames::Frames;
-use super::host::{Call, HOST};
+use super::host::{Call, host};
 use super::isolated::{Isolated, Limits};
 use super::kept;
 use super::{Runner, Work, build_of};
@@ -189,8 +189,9 @@ impl Library {
 
     pub(super) fn instance(&self, settings: &serde_json::Value) -> Result<Instance, Error> {
         let text = settings.to_string();
-        let mut call = Call::items(&self.manifest.name, 1);
-        let instance = (self.plugin.create)(self.plugin.described.0, &HOST, Bytes::of(text.as_bytes()), call.pointer());
+        let mut call = Call::creation(&self.manifest.name);
+        let text = Bytes::of(text.as_bytes());
+        let instance = (self.plugin.create)(self.plugin.described.0, host(), text, call.pointer());
         if instance.is_null() {
             return Err(call.answers().reason().unwrap_or_else(|| Error::new("it gave no reason")));
         }
@@ -226,18 +227,23 @@ impl Instance {
     pub(super) fn answer(&self, operation: Operation, item: &[u8]) -> Result<Outcome, Error> {
         let mut batch = self.batch(operation, [item].into_iter());
         batch.record(item);
-        self.process(batch, 1).remove(0)
+        // By which the program at the other end knows the item, for the log.
+        let known = match operation {
+            Operation::Run => frame::item_of(self.library.manifest.kind, item).ok(),
+            _ => None,
+        };
+        self.process(batch, &[known.as_deref().unwrap_or(item)]).remove(0)
     }
 
-    fn process(&self, batch: Writer, items: usize) -> Vec<Result<Outcome, Error>> {
+    fn process(&self, batch: Writer, items: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
         let batch = batch.finish();
         let mut call = Call::items(&self.library.manifest.name, items);
-        match (self.library.plugin.process)(self.instance, &HOST, call.pointer(), Bytes::of(&batch)) {
+        match (self.library.plugin.process)(self.instance, host(), call.pointer(), Bytes::of(&batch)) {
             0 => call.answers().outcomes(),
             code => {
                 let unsaid = || Error(format!("the plugin refused the batch with code {code}"));
                 let reason = call.answers().reason().unwrap_or_else(unsaid);
-                (0..items).map(|_| Err(reason.clone())).collect()
+                items.iter().map(|_| Err(reason.clone())).collect()
             }
         }
     }
@@ -257,7 +263,7 @@ impl Instance {
         let (bytes, mut call) = (writer.finish(), Call::chain(&first.library.manifest.name, records.len()));
         let instances: Vec<_> = maps.iter().map(|map| map.instance).collect();
         let group = group.map_or(std::ptr::null_mut(), |group| group.instance);
-        let code = chain(instances.as_ptr(), instances.len(), group, &HOST, call.pointer(), Bytes::of(&bytes));
+        let code = chain(instances.as_ptr(), instances.len(), group, host(), call.pointer(), Bytes::of(&bytes));
         call.batch().filter(|batch| code == 0 && batch.adds_up(maps.len(), !group.is_null()))
     }
 }
@@ -269,13 +275,13 @@ impl Runner for Instance {
         if let Err(error) = work.iter().try_for_each(|work| batch.run(kind, work.item, work.replies)) {
             return work.iter().map(|_| Err(error.clone())).collect();
         }
-        self.process(batch, work.len())
+        self.process(batch, &work.iter().map(|work| work.item).collect::<Vec<_>>())
     }
 
     fn ask(&self, operation: Operation, records: &[&[u8]]) -> Vec<Result<Outcome, Error>> {
         let mut batch = self.batch(operation, records.iter().copied());
         records.iter().for_each(|record| batch.record(record));
-        self.process(batch, records.len())
+        self.process(batch, records)
     }
 
     fn link(&self) -> Link<'_> {

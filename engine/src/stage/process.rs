@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use obvert_api::frame;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,18 @@ pub(super) enum Welcome {
     Ready,
     /// It is not, for this reason.
     Refused(String),
+}
+
+/// Arguments with which processes of stages are started, in front of all others.
+static ARGUMENTS: OnceLock<Vec<String>> = OnceLock::new();
+
+/// Has processes of stages started with these arguments of the program: how they are to say what they say. The first ones stand.
+pub fn start_with(arguments: &[&str]) {
+    ARGUMENTS.get_or_init(|| arguments.iter().map(|argument| argument.to_string()).collect());
+}
+
+pub(super) fn arguments() -> &'static [String] {
+    ARGUMENTS.get().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Runs a stage of a library for the program at the other end of standard input and output, until that closes them.

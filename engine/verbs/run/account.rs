@@ -8,7 +8,7 @@ use obvert_engine::{Outcome, StageCount};
 use obvert_eval::table::Row;
 use obvert_live::figures::{Figures, money};
 use obvert_stages::output;
-use obvert_stages::{Benchmark, Cell, Found, Training};
+use obvert_stages::{Benchmark, Cell, Found, Grid, Training};
 
 /// Columns of the terminal that one pair takes.
 const WIDTH: usize = 100;
@@ -122,13 +122,18 @@ fn scores(stage: &str, rows: &[Row]) {
 
 /// Its scores in short.
 fn benchmark(of: &Benchmark) {
-    let Some(grid) = of.grids.first().filter(|grid| !grid.rows.is_empty()) else { return };
+    println!();
+    if let Some(grid) = of.grids.first() {
+        in_short(of.title, grid);
+    }
+    of.notes.iter().for_each(|note| println!("{}: {note}", of.title));
+}
+
+fn in_short(title: &str, grid: &Grid) {
     let cell = |cell: &Option<Cell>| cell.map_or("–".to_owned(), |cell| format!("{:.1}", 100.0 * cell.value));
     let row = |(model, cells): &(String, Vec<Option<Cell>>)| {
         std::iter::once(model.clone()).chain(cells.iter().map(cell)).collect()
     };
-    let columns = std::iter::once(of.title).chain(grid.columns.iter().map(String::as_str)).collect();
-    println!();
+    let columns = std::iter::once(title).chain(grid.columns.iter().map(String::as_str)).collect();
     Figures { columns, rows: grid.rows.iter().map(row).collect() }.print();
-    of.notes.iter().for_each(|note| println!("{note}"));
 }

@@ -111,6 +111,23 @@ pub struct Step {
     pub accuracies: Accuracies,
 }
 
+impl Scores {
+    /// What is to be known of the scores of a model of this name: how much of so many conversations they are of.
+    pub fn notes(&self, model: &str, conversations: u64) -> Vec<String> {
+        let (missing, unanswered) = (conversations.saturating_sub(self.all.conversations), self.unanswered);
+        let notes = [
+            (
+                missing,
+                format!(
+                    "{model} has answered nothing of {missing} of {conversations} conversations: they count for nothing"
+                ),
+            ),
+            (unanswered, format!("{model} has not answered {unanswered} turns of the others: they follow nothing")),
+        ];
+        notes.into_iter().filter(|(count, _)| *count > 0).map(|(_, note)| note).collect()
+    }
+}
+
 /// The instructions of each turn, ready to be decided.
 type Checks = Vec<Vec<Option<Constraint>>>;
 

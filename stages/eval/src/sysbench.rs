@@ -5,7 +5,7 @@
 //! turns are such. A judge may say neither yes nor no. The benchmark's own table then counts a turn as satisfied where no verdict
 //! is "no", its own CSR where all are "yes": both readings are given by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,10 +28,20 @@ pub struct Session {
 pub struct Turn {
     /// Its number, from 1.
     pub turn: u32,
-    /// Whether the user wants what the system prompt wants: `align` or `misalign`.
-    pub alignment: String,
+    /// Whether the user wants what the system prompt wants.
+    pub alignment: Alignment,
     /// What the answer must satisfy.
     pub criteria: Vec<Criterion>,
+}
+
+/// Whether the user wants what the system prompt wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Alignment {
+    /// The same.
+    Align,
+    /// Something else.
+    Misalign,
 }
 
 /// A constraint of a turn.
@@ -58,11 +68,15 @@ pub struct Judged {
 /// A model's scores. Intervals are over sessions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Scores {
-    /// Sessions.
+    /// Sessions with verdicts on every turn: those that are scored.
     pub sessions: u64,
-    /// Verdicts, and how many of them are neither yes nor no.
+    /// Sessions with verdicts on some turns only: they have no length of the initial run, and are left out.
+    pub cut_off: u64,
+    /// Sessions without any verdict.
+    pub missing: u64,
+    /// Verdicts that are counted.
     pub verdicts: u64,
-    /// Verdicts that are neither yes nor no.
+    /// Those of them that are neither yes nor no.
     pub undecided: u64,
     /// Verdicts "yes" of all.
     pub csr: Estimate,
@@ -99,7 +113,7 @@ type Answers<'a> = (&'a Session, Vec<&'a [Option<u8>]>);
 /// The scores of every model that answered.
 ///
 /// # Errors
-/// A verdict is of no session, turn or criterion, a model has answered a turn twice, or not all turns of a session.
+/// A verdict is of no session, turn or criterion, or is none, or a model has answered a turn twice.
 pub fn scores(sessions: &[Session], judged: &[Judged]) -> Result<BTreeMap<String, Scores>, Error> {
     let sessions: BTreeMap<u64, &Session> = sessions.iter().map(|session| (session.system_id, session)).collect();
     let mut models: BTreeMap<&str, BTreeMap<(u64, u32), &Judged>> = BTreeMap::new();
@@ -111,50 +125,53 @@ pub fn scores(sessions: &[Session], judged: &[Judged]) -> Result<BTreeMap<String
             let cause = format!("they are {}, of {} criteria", answer.verdict.len(), turn.criteria.len());
             return Err(Error::of(row(), cause));
         }
+        if let Some(number) = answer.verdict.iter().flatten().find(|number| **number > 1) {
+            return Err(Error::of(row(), format!("{number} is none of 1, 0 and null")));
+        }
         if models.entry(&answer.model).or_default().insert((answer.system_id, answer.turn), answer).is_some() {
             return Err(Error::of(row(), "they are there twice"));
         }
     }
-    let of = |(model, answers): (&str, _)| Ok((model.to_owned(), of_model(&whole(model, &sessions, &answers)?)));
-    models.into_iter().map(of).collect()
+    let of = |(model, answers): (&str, _)| (model.to_owned(), of_model(&sessions, &answers));
+    Ok(models.into_iter().map(of).collect())
 }
 
-/// Takes away the sessions of which a model has answered some turns and not all, and says of how many: they have no length of the initial
-/// run.
-pub fn leave_out_cut_off(sessions: &[Session], judged: &mut Vec<Judged>) -> Vec<String> {
-    let turns: BTreeMap<u64, usize> = sessions.iter().map(|session| (session.system_id, session.turns.len())).collect();
-    let key = |answer: &Judged| (answer.model.clone(), answer.system_id);
-    let mut cut_off: BTreeMap<(String, u64), usize> = BTreeMap::new();
-    judged.iter().for_each(|answer| *cut_off.entry(key(answer)).or_default() += 1);
-    cut_off.retain(|(_, session), answered| turns.get(session).is_some_and(|turns| *answered < *turns));
-    judged.retain(|answer| !cut_off.contains_key(&key(answer)));
-    let mut models: BTreeMap<String, usize> = BTreeMap::new();
-    cut_off.into_keys().for_each(|(model, _)| *models.entry(model).or_default() += 1);
-    let note = |(model, count)| format!("{model}: {count} sessions left out, as not every turn of them has verdicts");
-    models.into_iter().map(note).collect()
+impl Scores {
+    /// What is to be known of the scores of a model of this name: which sessions are not part of them, and verdicts that decide nothing.
+    pub fn notes(&self, model: &str) -> Vec<String> {
+        let Scores { sessions, cut_off, missing, verdicts, undecided, .. } = self;
+        let all = sessions + cut_off + missing;
+        let notes = [
+            (missing, format!("{model}: {missing} of {all} sessions have no verdicts and count for nothing")),
+            (
+                cut_off,
+                format!("{model}: {cut_off} of {all} sessions lack verdicts on some turns and count for nothing"),
+            ),
+            (undecided, format!("{model}: {undecided} of {verdicts} verdicts are neither yes nor no")),
+        ];
+        notes.into_iter().filter(|(count, _)| **count > 0).map(|(_, note)| note).collect()
+    }
 }
 
-/// The sessions that a model has answered, each with all of its turns.
-fn whole<'a>(
-    model: &str,
-    sessions: &BTreeMap<u64, &'a Session>,
-    answers: &BTreeMap<(u64, u32), &'a Judged>,
-) -> Result<Vec<Answers<'a>>, Error> {
-    let answered = sessions.values().filter(|session| answers.keys().any(|(id, _)| *id == session.system_id));
-    let of = |session: &&'a Session| {
-        let turn = |turn: &Turn| {
-            let answer = answers.get(&(session.system_id, turn.turn));
-            answer.map(|answer| &answer.verdict[..]).ok_or_else(|| {
-                let row = format!("{model}, session {}", session.system_id);
-                Error::of(row, format!("turn {} has no verdicts", turn.turn))
-            })
-        };
-        Ok((*session, session.turns.iter().map(turn).collect::<Result<_, _>>()?))
-    };
-    answered.map(of).collect()
+/// The answers to a session's turns, in their order; none where it lacks one.
+fn whole<'a>(session: &'a Session, answers: &BTreeMap<(u64, u32), &'a Judged>) -> Option<Answers<'a>> {
+    let said = |turn: &Turn| answers.get(&(session.system_id, turn.turn)).map(|answer| &answer.verdict[..]);
+    Some((session, session.turns.iter().map(said).collect::<Option<_>>()?))
 }
 
-fn of_model(answers: &[Answers]) -> Scores {
+fn of_model(sessions: &BTreeMap<u64, &Session>, judged: &BTreeMap<(u64, u32), &Judged>) -> Scores {
+    let begun: BTreeSet<u64> = judged.keys().map(|(session, _)| *session).collect();
+    let answers: Vec<Answers> =
+        begun.iter().filter_map(|session| whole(sessions.get(session).copied()?, judged)).collect();
+    Scores {
+        cut_off: (begun.len() - answers.len()) as u64,
+        missing: (sessions.len() - begun.len()) as u64,
+        ..of_whole(&answers)
+    }
+}
+
+/// Of sessions that are answered to their end.
+fn of_whole(answers: &[Answers]) -> Scores {
     let verdicts = || answers.iter().flat_map(|(session, turns)| session.turns.iter().zip(turns));
     let all = || verdicts().flat_map(|(turn, said)| turn.criteria.iter().zip(said.iter()));
     let units: Vec<[(f64, f64); 1]> =
@@ -166,6 +183,8 @@ fn of_model(answers: &[Answers]) -> Scores {
     }
     Scores {
         sessions: answers.len() as u64,
+        cut_off: 0,
+        missing: 0,
         verdicts: all().count() as u64,
         undecided: all().filter(|(_, said)| !matches!(said, Some(0 | 1))).count() as u64,
         csr: estimates(&units)[0],
@@ -186,17 +205,17 @@ fn reading(answers: &[Answers], satisfies: fn(Option<u8>) -> bool) -> Reading {
         answers.iter().map(|(session, turns)| (*session, turns.iter().map(|said| satisfied(said)).collect())).collect();
     let unit = |(_, met): &(&Session, Vec<bool>)| [(trues(met), met.len() as f64), (initial_run(met), 1.0)];
     let [isr, ssr] = estimates(&turns.iter().map(unit).collect::<Vec<_>>());
-    let aligned = |wanted: bool| {
+    let aligned = |wanted: Alignment| {
         let of = turns.iter().flat_map(|(session, met)| session.turns.iter().zip(met));
-        mean(of.filter(|(turn, _)| (turn.alignment == "align") == wanted).map(|(_, met)| f64::from(u8::from(*met))))
+        mean(of.filter(|(turn, _)| turn.alignment == wanted).map(|(_, met)| f64::from(u8::from(*met))))
     };
     let dependent = |wanted| mean(turns.iter().filter(|(s, _)| s.dependent == wanted).map(|(_, met)| initial_run(met)));
     let longest = turns.iter().map(|(_, met)| met.len()).max().unwrap_or_default();
     let first = |r: usize| mean(turns.iter().map(|(_, met)| f64::from(u8::from(met.iter().take(r).all(|met| *met)))));
     Reading {
         isr,
-        isr_aligned: aligned(true),
-        isr_misaligned: aligned(false),
+        isr_aligned: aligned(Alignment::Align),
+        isr_misaligned: aligned(Alignment::Misalign),
         ssr,
         ssr_dependent: dependent(true),
         ssr_parallel: dependent(false),

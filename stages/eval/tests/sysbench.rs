@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
-use obvert_eval::sysbench::{Judged, Session, scores};
+use obvert_eval::sysbench::{Alignment, Judged, Session, scores};
 use serde::de::DeserializeOwned;
 
 fn shared() -> Option<PathBuf> {
@@ -44,7 +44,7 @@ fn recount(sessions: &[Session], judged: &[&Judged], holds: Holds) -> Vec<f64> {
             let met = holds(&row.verdict);
             broken |= !met;
             run += usize::from(!broken);
-            for at in [0, if turn.alignment == "align" { 1 } else { 2 }] {
+            for at in [0, if turn.alignment == Alignment::Align { 1 } else { 2 }] {
                 isr[at][0] += f64::from(u8::from(met));
                 isr[at][1] += 1.0;
             }
@@ -131,7 +131,9 @@ fn rows_that_do_not_fit_are_named() {
     assert_eq!(of(&[judged(1, &[])]), "the verdicts on m, session 1, turn 1: they are 0, of 1 criteria");
     let one = judged(1, &[Some(1)]);
     assert_eq!(of(&[one.clone(), one.clone()]), "the verdicts on m, session 1, turn 1: they are there twice");
-    assert_eq!(of(std::slice::from_ref(&one)), "m, session 1: turn 2 has no verdicts");
+    assert_eq!(of(&[judged(1, &[Some(2)])]), "the verdicts on m, session 1, turn 1: 2 is none of 1, 0 and null");
+    let half = &scores(&sessions, std::slice::from_ref(&one)).unwrap()["m"];
+    assert_eq!((half.sessions, half.cut_off, half.missing, half.verdicts), (0, 1, 0, 0));
     let found = &scores(&sessions, &[one, judged(2, &[None])]).unwrap()["m"];
     assert_eq!((found.all_yes.isr.value, found.no_no.isr.value, found.undecided), (0.5, 1.0, 1));
     assert_eq!((found.all_yes.isr_aligned, found.all_yes.isr_misaligned, found.all_yes.ssr.value), (1.0, 0.0, 0.5));

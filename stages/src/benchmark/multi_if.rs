@@ -11,6 +11,7 @@ pub(super) struct MultiIf;
 impl Scorer for MultiIf {
     const STAGE: &'static str = "multi-if-scores";
     const ANSWER: &'static str = "response";
+    const FILE: &'static str = "multi-if.json";
     type Row = Conversation;
     type Answer = Response;
     type Scores = Scores;
@@ -19,18 +20,20 @@ impl Scorer for MultiIf {
         Ok(scores(&verdicts(rows, answers)?))
     }
 
-    fn shown(scores: &Named<Scores>) -> Benchmark {
+    fn shown(scores: &Named<Scores>, rows: usize) -> Benchmark {
         let steps = scores.iter().map(|(_, of)| of.all.steps.len()).max().unwrap_or_default();
-        let mut grids = vec![overall(scores, steps)];
+        let mut grids = vec![overall(scores, steps, rows)];
         grids.extend((0..steps).map(|step| accuracies(scores, step)));
         grids.extend(by_type("Instructions by type, strict, all steps", &types(scores)));
-        Benchmark { title: "Multi-IF", grids, notes: unanswered(scores) }
+        let terms = "A step is a turn of all conversations that go so far. Its score is the mean of four accuracies: of prompts with every \
+                     instruction followed and of instructions, strictly, and loosely, where an answer may also pass without its first \
+                     line, its last line or its asterisks.";
+        Benchmark { title: "Multi-IF", terms, grids, notes: Vec::new() }
     }
-}
 
-fn unanswered(scores: &Named<Scores>) -> Vec<String> {
-    let some = scores.iter().filter(|(_, of)| of.unanswered > 0);
-    some.map(|(model, of)| format!("{model} has not answered {} turns: they follow nothing", of.unanswered)).collect()
+    fn notes(model: &str, scores: &Scores, rows: usize) -> Vec<String> {
+        scores.notes(model, rows as u64)
+    }
 }
 
 fn types(scores: &Named<Scores>) -> Vec<(String, BTreeMap<String, f64>)> {
@@ -38,15 +41,14 @@ fn types(scores: &Named<Scores>) -> Vec<(String, BTreeMap<String, f64>)> {
     scores.iter().map(|(model, of)| (model.clone(), strict(of))).collect()
 }
 
-fn overall(scores: &Named<Scores>, steps: usize) -> Grid {
+fn overall(scores: &Named<Scores>, steps: usize, rows: usize) -> Grid {
     let cells = |of: &Scores| {
         let step = |at: usize| of.all.steps.get(at).map(|step| step.score.into());
         std::iter::once(Some(of.all.overall.into())).chain((0..steps).map(step)).collect()
     };
     let step = (1..=steps).map(|step| format!("step {step}"));
-    let conversations = scores.iter().map(|(_, of)| of.all.conversations).max().unwrap_or_default();
     Grid {
-        caption: format!("Mean of the four accuracies, {conversations} conversations"),
+        caption: format!("Mean of the four accuracies, {rows} conversations"),
         head: "Model",
         columns: std::iter::once("all steps".to_owned()).chain(step).collect(),
         rows: scores.iter().map(|(model, of)| (model.clone(), cells(of))).collect(),

@@ -1,6 +1,6 @@
 //! `sysbench-scores`: sessions and rows {model, system_id, turn, verdict}.
 
-use obvert_eval::sysbench::{Judged, Scores, Session, leave_out_cut_off};
+use obvert_eval::sysbench::{Judged, Scores, Session};
 
 use super::{Benchmark, ByModel, Cell, Grid, Named, Scorer, by_type};
 
@@ -9,32 +9,29 @@ pub(super) struct Sysbench;
 impl Scorer for Sysbench {
     const STAGE: &'static str = "sysbench-scores";
     const ANSWER: &'static str = "verdict";
+    const FILE: &'static str = "sysbench.json";
     type Row = Session;
     type Answer = Judged;
     type Scores = Scores;
-
-    fn leave_out(rows: &[Session], answers: &mut Vec<Judged>) -> Vec<String> {
-        leave_out_cut_off(rows, answers)
-    }
 
     fn scores(rows: &[Session], answers: &[Judged]) -> Result<ByModel<Scores>, obvert_eval::Error> {
         obvert_eval::sysbench::scores(rows, answers)
     }
 
-    fn shown(scores: &Named<Scores>) -> Benchmark {
-        let mut grids = vec![whole(scores), run(scores), turns(scores)];
+    fn shown(scores: &Named<Scores>, rows: usize) -> Benchmark {
+        let mut grids = vec![whole(scores, rows), run(scores), turns(scores)];
         let types: Vec<_> = scores.iter().map(|(model, of)| (model.clone(), of.csr_by_type.clone())).collect();
         grids.extend(by_type("CSR by type of constraint", &types));
-        Benchmark { title: "SysBench", grids, notes: undecided(scores) }
+        let terms = "CSR: verdicts yes, of all. ISR: turns that are satisfied. SSR: share of a session\u{2019}s turns before the first that is \
+                     not satisfied, averaged over sessions; R1, R2, …: sessions whose first turns are all satisfied. A turn is satisfied \
+                     if all its verdicts are yes (undecided as no) or, as in the benchmark\u{2019}s own table, if none is no (undecided as \
+                     yes). Aligned: the user wants what the system prompt wants.";
+        Benchmark { title: "SysBench", terms, grids, notes: Vec::new() }
     }
-}
 
-fn undecided(scores: &Named<Scores>) -> Vec<String> {
-    let some = scores.iter().filter(|(_, of)| of.undecided > 0);
-    let note = |(model, of): &(String, &Scores)| {
-        format!("{} of {} verdicts on {model} are neither yes nor no", of.undecided, of.verdicts)
-    };
-    some.map(note).collect()
+    fn notes(model: &str, scores: &Scores, _: usize) -> Vec<String> {
+        scores.notes(model)
+    }
 }
 
 /// A column: its name and what stands in it.
@@ -50,17 +47,15 @@ fn grid(scores: &Named<Scores>, caption: impl Into<String>, columns: &[Column]) 
     }
 }
 
-fn whole(scores: &Named<Scores>) -> Grid {
-    let sessions = scores.iter().map(|(_, of)| of.sessions).max().unwrap_or_default();
+fn whole(scores: &Named<Scores>, rows: usize) -> Grid {
     let columns: [Column; 5] = [
         ("CSR", |of| of.csr.into()),
-        ("ISR, all yes", |of| of.all_yes.isr.into()),
-        ("SSR, all yes", |of| of.all_yes.ssr.into()),
-        ("ISR, no no", |of| of.no_no.isr.into()),
-        ("SSR, no no", |of| of.no_no.ssr.into()),
+        ("ISR, undecided as no", |of| of.all_yes.isr.into()),
+        ("SSR, undecided as no", |of| of.all_yes.ssr.into()),
+        ("ISR, undecided as yes", |of| of.no_no.isr.into()),
+        ("SSR, undecided as yes", |of| of.no_no.ssr.into()),
     ];
-    let of = "a turn is satisfied if all its verdicts are yes, or, as in the benchmark\u{2019}s table, if none is no";
-    grid(scores, format!("{sessions} sessions; {of}"), &columns)
+    grid(scores, format!("{rows} sessions"), &columns)
 }
 
 /// R1, R2, …
@@ -68,7 +63,7 @@ fn run(scores: &Named<Scores>) -> Grid {
     let longest = scores.iter().map(|(_, of)| of.no_no.r.len()).max().unwrap_or_default();
     let cells = |of: &Scores| (0..longest).map(|r| of.no_no.r.get(r).map(|share| (*share).into())).collect();
     Grid {
-        caption: "Sessions whose first turns are satisfied (none is no)".into(),
+        caption: "Sessions whose first turns are satisfied (undecided as yes)".into(),
         head: "Model",
         columns: (1..=longest).map(|r| format!("R{r}")).collect(),
         rows: scores.iter().map(|(model, of)| (model.clone(), cells(of))).collect(),
@@ -82,5 +77,5 @@ fn turns(scores: &Named<Scores>) -> Grid {
         ("SSR, dependent", |of| of.no_no.ssr_dependent.into()),
         ("SSR, parallel", |of| of.no_no.ssr_parallel.into()),
     ];
-    grid(scores, "By what the user wants, and by whether turns depend on each other (none is no)", &columns)
+    grid(scores, "By what the user wants, and by whether turns depend on each other (undecided as yes)", &columns)
 }

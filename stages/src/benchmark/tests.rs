@@ -44,7 +44,7 @@ fn scores_follow_what_comes_and_goes_and_sessions_cut_off_are_left_out() {
     assert_eq!(values(&first), [0.5, 0.5, 0.5, 1.0, 1.0]);
     assert_eq!(first.grids[1].rows[0].1.iter().map(|cell| cell.unwrap().value).collect::<Vec<_>>(), [1.0, 1.0]);
     assert_eq!(first.notes.len(), 2, "{:?}", first.notes);
-    assert!(first.notes[1].contains("policy@base: 1 sessions left out"), "{:?}", first.notes);
+    assert!(first.notes[0].contains("1 of 2 sessions lack verdicts"), "{:?}", first.notes);
     let second = told(vec![(verdict(2, 2, Some(0)), 1), (verdict(1, 2, None), -1), (verdict(1, 2, Some(1)), 1)]);
     assert_eq!((values(&second), second.notes.len()), (vec![0.75, 0.75, 0.75, 0.75, 0.75], 0));
 }

@@ -3,11 +3,11 @@
 
 use obvert_api::record::{Judged, Session};
 use obvert_api::{Error, Json, Map, Output, Reply};
+use obvert_eval::sysbench::Session as Scored;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::SessionRow;
-use crate::benchmark::only_answer;
 
 /// Settings of `sysbench-session`.
 #[derive(Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ enum History {
     /// The model's own: a session is answered turn by turn, in a loop that `next` closes.
     #[default]
     Own,
-    /// Those of the benchmark: every turn stands by itself, and there is no loop.
+    /// Those of the benchmark, `gold`: every turn stands by itself.
     Given,
 }
 
@@ -40,16 +40,38 @@ impl Map for SysbenchSessions {
     type Out = Session;
 
     fn map(&self, row: Json, _: &[Reply], out: &mut Output<Session>) -> Result<(), Error> {
+        // What the scorer cannot read is not worth a call.
+        Scored::deserialize(&row.0).map_err(Error::new)?;
         let row = SessionRow::deserialize(row.0).map_err(Error::new)?;
-        if let Some((at, turn)) = row.turns.iter().enumerate().find(|(at, turn)| turn.turn as usize != at + 1) {
-            return Err(Error(format!("session {}: turn {} stands at place {}", row.system_id, turn.turn, at + 1)));
+        let failed = |cause: String| Error(format!("session {}: {cause}", row.system_id));
+        if row.turns.is_empty() {
+            return Err(failed("it has no turns".into()));
         }
-        let turns = match self.history {
-            History::Own => row.turns.iter().take(1),
-            History::Given => row.turns.iter().take(row.turns.len()),
-        };
-        turns.for_each(|turn| out.emit(row.before(turn.turn, row.profile())));
+        if let Some((at, turn)) = row.turns.iter().enumerate().find(|(at, turn)| turn.turn as usize != at + 1) {
+            return Err(failed(format!("turn {} stands at place {}", turn.turn, at + 1)));
+        }
+        self.sessions(&row).map_err(failed)?.into_iter().for_each(|session| out.emit(session));
         Ok(())
+    }
+}
+
+impl SysbenchSessions {
+    fn sessions(&self, row: &SessionRow) -> Result<Vec<Session>, String> {
+        let queries = |turns: usize| row.turns.iter().take(turns).map(|turn| turn.user.clone()).collect();
+        let session = |turn: u32, turns, history| row.session(turn, row.profile(), queries(turns), history);
+        match self.history {
+            History::Own => Ok(vec![session(1, row.turns.len(), Vec::new())]),
+            // A loop has nothing to add to these: the user says nothing more.
+            History::Given => {
+                let given = |turn: u32| match row.before(turn) {
+                    (history, None) => Ok(session(turn, turn as usize, history)),
+                    (_, Some(lacking)) => {
+                        Err(format!("turn {lacking} has no `gold`, which the history of turn {turn} needs"))
+                    }
+                };
+                row.turns.iter().map(|turn| given(turn.turn)).collect()
+            }
+        }
     }
 }
 
@@ -59,7 +81,6 @@ impl Map for SysbenchVerdicts {
     type Out = Json;
 
     fn map(&self, judged: Judged, _: &[Reply], out: &mut Output<Json>) -> Result<(), Error> {
-        only_answer(&judged.response)?;
         let session = &judged.response.turn.session;
         let system_id = session.dialogue.strip_prefix("sysbench-").and_then(|id| id.parse::<u64>().ok());
         let system_id = system_id.ok_or_else(|| Error(format!("`{}` is no session of SysBench", session.dialogue)))?;

@@ -1,5 +1,6 @@
-//! `sysbench-judge`: asks a model for verdicts as the benchmark does. It sees the system prompt, the whole dialogue and the turn's
-//! criteria with their types, and says yes or no to each, at temperature 0.
+//! `sysbench-judge`: asks a model for verdicts. As the benchmark's judge it sees the system prompt, the whole dialogue and the turn's
+//! criteria with their types, and says yes or no to each, at temperature 0. Otherwise than there the prompt is our own, and a reply
+//! that cannot be read is sent back with what is wrong with it, at the same temperature.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Criterion, SessionRow};
+use crate::benchmark::only_answer;
 
 /// Settings of `sysbench-judge`.
 #[derive(Deserialize, JsonSchema)]
@@ -19,7 +21,7 @@ use super::{Criterion, SessionRow};
 pub(crate) struct SysbenchJudge {
     /// The judge model; the benchmark's is GPT-4o.
     model: ModelName,
-    /// How often a malformed reply is sent back with its error. The benchmark asks ten times in all.
+    /// How often a malformed reply is sent back with its error; nine times, as the benchmark asks ten times in all.
     #[serde(default = "nine")]
     repairs: usize,
 }
@@ -33,7 +35,7 @@ fn nine() -> usize {
 struct Answer {
     #[serde(default)]
     reason: String,
-    result: BTreeMap<String, String>,
+    result: BTreeMap<String, Value>,
 }
 
 impl Group for SysbenchJudge {
@@ -63,6 +65,7 @@ impl Group for SysbenchJudge {
         replies: &[Reply],
         out: &mut Output<Judged>,
     ) -> Result<(), Error> {
+        responses.iter().try_for_each(only_answer)?;
         let Some(turn) = responses.first().map(|response| response.turn.clone()) else { return Ok(()) };
         let criteria = criteria(&turn, rows)?;
         if let Some(judged) = answered(self.judged(responses, &criteria, &mut out.talk(replies)))? {
@@ -96,7 +99,7 @@ impl SysbenchJudge {
         let number = response.turn.session.turn + 1;
         let verdict = |(place, criterion): (usize, &Criterion)| Verdict {
             constraint: format!("{number}.{}", criterion.id),
-            satisfied: answer.result.get(&place.to_string()).and_then(|word| satisfied(word)),
+            satisfied: answer.result.get(&place.to_string()).and_then(satisfied),
             reason: answer.reason.clone(),
             by: self.model.0.clone(),
         };
@@ -130,7 +133,8 @@ impl SysbenchJudge {
 }
 
 fn schema(criteria: usize) -> Value {
-    let words = (1..=criteria).map(|place| (place.to_string(), json!({ "enum": ["yes", "no"] })));
+    // Any word: judges must be able to say that a criterion does not apply.
+    let words = (1..=criteria).map(|place| (place.to_string(), json!({ "type": "string" })));
     object(json!({ "reason": { "type": "string" }, "result": object(words.collect()) }))
 }
 
@@ -143,10 +147,11 @@ fn read(reply: &str, criteria: usize) -> Result<Answer, String> {
 }
 
 /// Judges say other things now and then, mostly that a criterion does not apply: that is neither yes nor no.
-fn satisfied(word: &str) -> Option<bool> {
-    match word.trim().to_lowercase().as_str() {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
+fn satisfied(word: &Value) -> Option<bool> {
+    let said = word.as_str().unwrap_or_default().trim().trim_end_matches(['.', '。', '!', '！']).to_lowercase();
+    match said.as_str() {
+        "yes" | "是" => Some(true),
+        "no" | "否" => Some(false),
+        _ => word.as_bool(),
     }
 }

@@ -1,6 +1,8 @@
 //! SysBench's published answers and verdicts as records, so that pairs can be made without a model: `sysbench-profile` and
 //! `sysbench-judged`.
 //!
+//! The answers were given on the benchmark's own history. Where a row lacks an answer of it, the history of later turns begins behind that.
+//!
 //! A response row holds one model's answer to one turn and a judge's verdict per criterion (1 yes, 0 no, null other). A criterion's id
 //! in a profile is `turn.id`.
 
@@ -115,7 +117,7 @@ impl SessionRow {
         });
         let verdicts = verdicts.collect();
         let turn = Turn {
-            session: self.before(number, self.with_criteria()),
+            session: self.session(number, self.with_criteria(), Vec::new(), self.before(number).0),
             query: turn.user.clone(),
             active: turn.criteria.iter().map(id).collect(),
         };

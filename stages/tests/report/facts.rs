@@ -131,7 +131,8 @@ fn benchmark(models: &[&str]) -> Benchmark {
         Grid { caption: "2 sessions".into(), head: "Model", columns, rows: models.iter().map(row).collect() }
     };
     let grids = vec![grid(&["CSR", "ISR, all yes", "SSR"], Some((0.456, 1.0))), grid(models, None)];
-    Benchmark { title: "SysBench", grids, notes: models.iter().map(|model| model.to_string()).collect() }
+    let notes = models.iter().map(|model| model.to_string()).collect();
+    Benchmark { title: "SysBench", terms: "CSR: verdicts yes, of all.", grids, notes }
 }
 
 /// A run as the quickstart's: one training, base and trained.

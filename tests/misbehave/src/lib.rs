@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use obvert_api::schemars::JsonSchema;
 use obvert_api::serde::Deserialize;
-use obvert_api::{Error, Json, Map, Output, Reply, Request, plugin};
+use obvert_api::{Error, Json, Level, Map, Output, Reply, Request, plugin};
 
 /// It has no settings.
 #[derive(Deserialize, JsonSchema)]
@@ -22,6 +22,11 @@ impl Map for Misbehave {
             "error" => return Err(Error::new("told to fail")),
             "drop" => return Ok(()),
             "twice" => out.emit(row.clone()),
+            "say" => out.log(Level::Warn, "told to say so"),
+            "say and fail" => {
+                out.log(Level::Info, "told to fail");
+                return Err(Error::new("told to fail"));
+            }
             "print" => println!("a line where answers go"),
             "abort" => std::process::abort(),
             "exit" => std::process::exit(3),

@@ -2,15 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use obvert_api::Request;
 use obvert_api::abi::reason_of;
 
 use super::keeper::Done;
 use super::queue::{Queued, Running};
-use super::{Answer, Endpoint};
-use crate::model::{Failure, Model};
+use super::{Answer, Call, Endpoint};
+use crate::model::{Failure, Model, used};
+use crate::tracer::{Called, Took, Whose};
+
+/// What calls are called in logs.
+const CALL: &str = "call";
 
 /// Starts an endpoint's lanes: never more than `max_in_flight` requests are with the model.
 pub(super) fn start(endpoint: &Arc<Endpoint>) {
@@ -32,7 +36,7 @@ fn start_lane(endpoint: &Arc<Endpoint>, batch: usize) {
 /// Makes the next calls; whether the lane goes on.
 fn lane(endpoint: &Endpoint, batch: usize) -> bool {
     let Some((lane, calls)) = next(endpoint, batch) else { return false };
-    let begin = Instant::now();
+    let (begin, begun) = (Instant::now(), SystemTime::now());
     let requests: Vec<Request> = calls.iter().map(|queued| queued.call.request.clone()).collect();
     let replies = guarded(&*endpoint.model, &requests, endpoint.limits.timeout());
     if endpoint.queue().lanes.contains_key(&lane) {
@@ -40,6 +44,7 @@ fn lane(endpoint: &Endpoint, batch: usize) -> bool {
     } else {
         count_late(endpoint, &calls, &replies);
     }
+    tell(endpoint, Took::since(begun), &calls, &replies);
     let mut done = Done { calls, replies };
     let mut queue = endpoint.queue();
     if queue.lanes.remove(&lane).is_none() {
@@ -81,6 +86,20 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
         let due = if free > 0 { queue.next_due() } else { None };
         let pause = due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()));
         queue = endpoint.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// Tells of calls, and says so in the log.
+fn tell(endpoint: &Endpoint, took: Took, calls: &[Queued], replies: &[Answer]) {
+    for (Queued { call, attempts }, answer) in calls.iter().zip(replies) {
+        let Call { request, stage, record, root, lap, .. } = call;
+        let ([prompt, reply], error) = (used(answer), answer.as_ref().err().map(|failure| &failure.cause));
+        let (model, sample, stage, record) = (&endpoint.name, request.sample, &**stage, &**record);
+        tracing::debug!(target: CALL, stage, record, model, sample, attempt = attempts, prompt, reply, error);
+        if let Some(tracer) = &endpoint.tracer {
+            let whose = Whose { stage, record, root: *root, lap: *lap };
+            tracer.call(&Called { whose, model, sample, attempt: *attempts, took, answer: answer.as_ref() });
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn asked(
     let memo = Arc::new(Memo::open(&folder.path().join("memo")).unwrap());
     let timeout_s = (timeout_ms > 0).then_some(timeout_ms as f64 / 1e3);
     let model = Arc::new(Told { calls: AtomicUsize::new(0), answer });
-    let named = Named { pipeline: "p", name: "m", model };
+    let named = Named { pipeline: "p", name: "m", model, tracer: None };
     let limits = Limits { max_in_flight: 1, timeout_s, retries: Some(retries), ..Limits::default() };
     let endpoint = Endpoint::start(named, memo, limits, None, Arc::new(|_, cause| panic!("{cause}")));
     let (to, replies) = channel();
@@ -58,7 +58,14 @@ fn used(endpoint: &Endpoint) -> Usage {
 
 fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send + Sync + 'static) {
     let request = Request::new("m", Vec::new());
-    let call = Call { identity: endpoint.identify("build", &request), request, stage: "stage".into(), root: 0, lap: 0 };
+    let call = Call {
+        identity: endpoint.identify("build", &request),
+        request,
+        stage: "stage".into(),
+        record: "record".into(),
+        root: 0,
+        lap: 0,
+    };
     endpoint.submit(call, ticket(), Arc::new(move |_, reply, via| then(reply, via)));
 }
 
@@ -66,7 +73,7 @@ fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send 
 fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
     let request = Request::new("m", Vec::new());
     let identity = Identity::of("build", "told", &request);
-    let call = Call { identity, request, stage: "stage".into(), root: 0, lap: 0 };
+    let call = Call { identity, request, stage: "stage".into(), record: "record".into(), root: 0, lap: 0 };
     let begun = || {
         let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
         queue.push(call.clone(), 1, Arc::new(|_, _, _| ()));
@@ -91,7 +98,7 @@ fn a_batch_is_of_calls_that_join_the_first() {
         let mut request = Request::new(&root.to_string(), Vec::new());
         request.adapter = Some(adapter.into());
         let identity = Identity::of("build", "told", &request);
-        let call = Call { identity, request, stage: "stage".into(), root, lap: 0 };
+        let call = Call { identity, request, stage: "stage".into(), record: "record".into(), root, lap: 0 };
         queue.push(call, root, Arc::new(|_, _, _| ()));
     }
     let mut roots = |most| -> Vec<u64> {

@@ -1,0 +1,101 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use obvert_api::Reply;
+use opentelemetry_otlp::WithExportConfig;
+
+use super::*;
+
+/// Keeps what it is to send.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+impl Exporter for Kept {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+const WHOSE: Whose<'static> = Whose { stage: "judge", record: "0123456789abcdef", root: 256, lap: 1 };
+
+fn took() -> Took {
+    let begun = UNIX_EPOCH + Duration::from_secs(1);
+    Took { begun, ended: begun + Duration::from_secs(2) }
+}
+
+/// An item with one call.
+fn tell(traces: &Traces) {
+    let reply = Reply { text: "yes".into(), prompt_tokens: 7, reply_tokens: 3, finished: true };
+    let called = Called { whose: WHOSE, model: "m", sample: 0, attempt: 1, took: took(), answer: Ok(&reply) };
+    traces.call(&called);
+    traces.item(&Waited { whose: WHOSE, took: took(), made: Ok(1) });
+}
+
+#[test]
+fn a_call_is_below_its_item_and_a_row_is_a_trace() {
+    let kept = Kept::default();
+    let traces = Traces::to(kept.clone(), "run");
+    tell(&traces);
+    let other = Whose { root: 512, ..WHOSE };
+    traces.item(&Waited { whose: other, took: took(), made: Err("unreadable") });
+    traces.end().unwrap();
+    let spans = kept.0.lock().unwrap();
+    let [call, item, other] = &spans[..] else { panic!("{spans:?}") };
+    assert_eq!((call.name.as_ref(), item.name.as_ref()), ("chat m", "judge"));
+    assert_eq!(call.parent_span_id, item.span_context.span_id());
+    assert_eq!(call.span_context.trace_id(), item.span_context.trace_id());
+    assert_eq!(item.parent_span_id, SpanId::INVALID);
+    assert_eq!(item.end_time.duration_since(item.start_time).unwrap(), Duration::from_secs(2));
+    let tokens = KeyValue::new("gen_ai.usage.output_tokens", 3_i64);
+    assert!(call.attributes.contains(&tokens), "{:?}", call.attributes);
+    assert!(item.attributes.contains(&KeyValue::new("obvert.record", "0123456789abcdef")));
+    assert_ne!(other.span_context.trace_id(), item.span_context.trace_id());
+    assert_eq!(other.status, Status::error("unreadable"));
+}
+
+/// A collector's request: its head, and its body.
+fn request(listener: &TcpListener) -> (String, Vec<u8>) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        read.extend_from_slice(&buffer[..count]);
+        let Some(at) = read.windows(4).position(|bytes| bytes == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8(read[..at].to_vec()).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if read.len() >= at + 4 + length.parse::<usize>().unwrap() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            return (head, read[at + 4..].to_vec());
+        }
+    }
+}
+
+#[test]
+fn spans_reach_a_collector() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}/v1/traces", listener.local_addr().unwrap());
+    let collector = std::thread::spawn(move || request(&listener));
+    let exporter = SpanExporter::builder().with_http().with_http_client(Client::default()).with_endpoint(endpoint);
+    let traces = Traces::to(exporter.build().unwrap(), "run");
+    tell(&traces);
+    traces.end().unwrap();
+    let (head, body) = collector.join().unwrap();
+    assert!(head.starts_with("post /v1/traces ") && head.contains("application/x-protobuf"), "{head}");
+    let holds = |text: &str| body.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(holds("chat m") && holds("gen_ai.request.model") && holds("obvert.run"));
+}
+
+#[test]
+fn a_collector_that_is_not_there_is_said() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let exporter = SpanExporter::builder().with_http().with_http_client(Client::default());
+    let exporter = exporter.with_endpoint(format!("http://{gone}/v1/traces")).build().unwrap();
+    let traces = Traces::to(exporter, "run");
+    tell(&traces);
+    let said = traces.end().unwrap_err();
+    assert!(
+        said.starts_with("2 of 2 spans have not reached the collector: ") && said.contains("network error"),
+        "{said}"
+    );
+}

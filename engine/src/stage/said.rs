@@ -1,0 +1,35 @@
+//! What stages say in the log: each line has the stage's name in the pipeline and the record's id.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::dataflow::record_id;
+
+/// What lines of stages are called in logs.
+const STAGE: &str = "stage";
+
+thread_local! {
+    /// The stage that runs on this thread, as the pipeline names it.
+    static RUNS: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+/// Runs a stage that goes by this name.
+pub(crate) fn in_stage<T>(name: &Arc<str>, run: impl FnOnce() -> T) -> T {
+    let before = RUNS.replace(Some(Arc::clone(name)));
+    let made = run();
+    RUNS.set(before);
+    made
+}
+
+/// Logs a line of a stage, which goes by its kind where no pipeline names it, at a level from 1 (error) to 5 (trace).
+pub(super) fn line(kind: &str, item: Option<&[u8]>, level: u32, message: &str) {
+    let name = RUNS.with_borrow(Option::clone);
+    let (stage, record) = (name.as_deref().unwrap_or(kind), item.map(record_id));
+    match level {
+        1 => tracing::error!(target: STAGE, stage, record, "{message}"),
+        2 => tracing::warn!(target: STAGE, stage, record, "{message}"),
+        3 => tracing::info!(target: STAGE, stage, record, "{message}"),
+        4 => tracing::debug!(target: STAGE, stage, record, "{message}"),
+        _ => tracing::trace!(target: STAGE, stage, record, "{message}"),
+    }
+}
