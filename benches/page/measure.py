@@ -3,12 +3,14 @@
     python benches/page/measure.py --program target/release/obvert [--rounds 5] [--viewers 50]
 
 First the same run is made with nobody looking and with 50 viewers, by turns: each of them follows the board, and searches the
-records every five seconds. Then a browser (chromedriver) does what people do on the page of the last run; each interaction is
+records every five seconds. Of each run the seconds are taken by the clock and by the processor: the former tell what the run loses
+to the page's server on the same cores, too, the latter what looking costs the run itself. Then a browser (chromedriver) does what people do on the page of the last run; each interaction is
 timed in the page, from the event to the frame after what it changes is there. Prints JSON.
 """
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -22,9 +24,12 @@ HERE = Path(__file__).parent
 
 
 def run(program, out):
+    """Seconds by the clock, and of the processor."""
     begin = time.monotonic()
-    subprocess.run([program, "run", HERE / "run.toml", "--out", out], check=True, capture_output=True)
-    return time.monotonic() - begin
+    process = subprocess.Popen([program, "run", HERE / "run.toml", "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0, status
+    return time.monotonic() - begin, used.ru_utime + used.ru_stime
 
 
 class Page:
@@ -40,8 +45,10 @@ class Page:
             return answer.read()
 
     def end(self):
+        """Seconds of the processor that it took."""
         self.process.terminate()
-        self.process.wait()
+        _, _, used = os.wait4(self.process.pid, 0)
+        return used.ru_utime + used.ru_stime
 
 
 def watch(page, over, events):
@@ -71,8 +78,7 @@ def viewed(program, out, viewers, port):
         thread.start()
     seconds = run(program, out)
     over.set()
-    page.end()
-    return seconds, len(events), failures
+    return seconds, page.end(), len(events), failures
 
 
 class Browser:
@@ -140,12 +146,13 @@ def main():
     given = parser.parse_args()
     program = str(Path(given.program).resolve())
     folder = Path(tempfile.mkdtemp())
-    alone, beside, events = [], [], 0
+    alone, beside, serving, events = [], [], [], 0
     for index in range(given.rounds):
         alone.append(run(program, folder / f"alone-{index}"))
-        seconds, events, failures = viewed(program, folder / f"beside-{index}", given.viewers, 7900 + index)
+        seconds, served, events, failures = viewed(program, folder / f"beside-{index}", given.viewers, 7900 + index)
         assert not failures, failures
         beside.append(seconds)
+        serving.append(served)
     out = folder / "alone-0"
     page = Page(program, out, 7899)
     logs = [log["log"] for log in json.loads(page.get("/api/records"))]
@@ -155,8 +162,9 @@ def main():
     first, times = interactions(page.address, 9)
     page.end()
     shutil.rmtree(folder)
-    ratio = statistics.median(b / a for a, b in zip(alone, beside))
-    print(json.dumps({"alone_s": alone, "viewed_s": beside, "median_ratio": round(ratio, 4), "events_of_the_last": events, "records": records, "first_look_ms": round(first, 1), "interactions": times}, indent=1))
+    ratios = [round(statistics.median(b[at] for b in beside) / statistics.median(a[at] for a in alone), 4) for at in (0, 1)]
+    rounded = [[[round(s, 2) for s in seconds] for seconds in runs] for runs in (alone, beside)]
+    print(json.dumps({"alone_s": rounded[0], "viewed_s": rounded[1], "ratio_of_medians": dict(zip(("clock", "processor"), ratios)), "page_processor_s": [round(s, 2) for s in serving], "events_of_the_last": events, "records": records, "first_look_ms": round(first, 1), "interactions": times}, indent=1))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use crate::pipeline::Plan;
 /// Shows a record as JSON.
 pub type ToJson = Arc<dyn Fn(&[u8]) -> Result<Vec<u8>, String> + Send + Sync>;
 
-/// Sees the records that a stage makes, as they come and go; on any worker, and at the stage's cost.
+/// Sees the records that a source or a stage makes, or that reach a sink, as they come and go; on any worker, and at the stage's cost.
 pub trait Observer: Send + Sync {
     /// Whether anybody looks just now: as long as nobody does, stages that follow each other are run as one.
     fn looks(&self) -> bool;
@@ -20,7 +20,7 @@ pub trait Observer: Send + Sync {
 pub struct Observed<'a> {
     /// Its name.
     pub stage: &'a str,
-    /// The type of its records.
+    /// The type of the records that it makes; none of a sink, which is looked at for what reaches it.
     pub record: &'a str,
     /// Shows them.
     pub to_json: ToJson,

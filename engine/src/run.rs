@@ -7,6 +7,7 @@ mod explain;
 mod follow;
 mod intake;
 mod lineage;
+mod observed;
 mod post;
 mod prepare;
 mod rejected;
@@ -31,7 +32,7 @@ use crate::feed::Feed;
 use crate::model::{ByStage, Endpoints};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::Source;
-use crate::{Counts, Error, Observers, Registry, StageCount, Tracer};
+use crate::{Counts, Error, Observer, Observers, Registry, StageCount, Tracer};
 
 /// How to run a plan.
 #[derive(Clone)]
@@ -137,6 +138,8 @@ struct Prepared {
     applied: Option<Applied>,
     view: Mutex<Option<Box<dyn View>>>,
     source: Option<Arc<dyn Source>>,
+    /// Sees the rows of a source.
+    observer: Option<Arc<dyn Observer>>,
     /// Its records are more than side records of others.
     primary: bool,
     closes_loop: bool,

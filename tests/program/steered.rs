@@ -94,6 +94,9 @@ fn what_a_stage_makes_is_seen_while_somebody_looks() {
     // Once more, at once: nothing that was seen is seen again.
     let again = done(folder.path(), &["tap", "respond", "out", "-n", "3"]).out;
     assert!(again.lines().count() == 3 && again.lines().all(|line| !tapped.contains(line)), "{again}");
+    // Of a sink, what reaches it.
+    let sunk = done(folder.path(), &["tap", "pairs", "out", "-n", "1"]).out;
+    assert!(sunk.contains("\"chosen\""), "{sunk}");
     assert!(child.wait().unwrap().success());
     // A run that is over makes nothing.
     assert_eq!(done(folder.path(), &["tap", "respond", "out"]).out, "");

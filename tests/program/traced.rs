@@ -30,6 +30,7 @@ fn a_pair_is_traced_to_what_it_was_made_of_and_trained_in() {
         .collect();
     let made = |stage: &str| lines.iter().filter(|line| line["stage"] == stage && line.get("record").is_some()).count();
     let samples = made("respond");
+    assert!(made("profiles") == 1 && made("personas") == 1, "{traced}");
     assert!(made("session") == 1 && made("play") == 2 && made("pair") == 1 && made("verify") == 1, "{traced}");
     // Both responses of its turn, and those of the one before; no other dialogue's.
     let own = lines.iter().filter(|line| line["stage"] == "respond").filter_map(|line| line.get("record"));
@@ -43,11 +44,12 @@ fn a_pair_is_traced_to_what_it_was_made_of_and_trained_in() {
         "{traced}"
     );
     assert!(
-        lines
-            .iter()
-            .filter_map(|line| line.get("record"))
-            .all(|record| record.to_string().contains(pair["dialogue"].as_str().unwrap())
-                || record["profile"] == pair["profile"]),
+        lines.iter().filter_map(|line| line.get("record")).all(
+            |record| record.to_string().contains(pair["dialogue"].as_str().unwrap())
+                || record["profile"] == pair["profile"]
+                // The rows that it began with.
+                || pair["dialogue"].as_str().unwrap().contains(record["id"].as_str().unwrap_or("?"))
+        ),
         "{traced}"
     );
     let step =

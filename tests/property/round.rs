@@ -1,4 +1,4 @@
-//! One pipeline, its inputs edited again and again; runs to the end, runs that follow the edits, runs that are killed.
+//! One pipeline, its inputs edited again and again; runs to the end, runs that are paused, drained or killed, runs that follow the edits.
 
 use std::collections::HashSet;
 use std::fs;
@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use obvert_engine::registry::own_library;
+use obvert_live::{Ask, ask};
 use obvert_trainer::random::SplitMix64;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -79,9 +80,11 @@ impl Round {
 
     fn step(&mut self) {
         (0..1 + self.below(3)).for_each(|_| self.edit());
-        match self.below(4) {
+        match self.below(6) {
             0 => self.finish(),
-            1 => {
+            1 => self.paused(),
+            2 => self.drained(),
+            3 => {
                 let child = self.start(&[]);
                 self.pause(400);
                 self.kill(child);
@@ -94,10 +97,39 @@ impl Round {
     fn finish(&mut self) {
         let processes = if self.below(4) == 0 { &["--processes", "2"][..] } else { &[] };
         let child = self.start(processes);
+        self.whole(child);
+    }
+
+    /// What a run leaves at its end is what its inputs make.
+    fn whole(&mut self, child: Child) {
         let (code, errors) = self.ended(child);
         assert_eq!(code, Some(0), "seed {}: {errors}", self.seed);
         let lines = self.script.lines.clone();
         self.compare(&[lines]);
+    }
+
+    /// A run to its end that is told to pause, and to go on.
+    fn paused(&mut self) {
+        let child = self.start(&[]);
+        self.pause(400);
+        self.ask(Ask::Pause);
+        self.pause(800);
+        self.ask(Ask::Resume);
+        self.whole(child);
+    }
+
+    /// A run that is told to drain: the next one has the rest to do, and nothing to pay again.
+    fn drained(&mut self) {
+        let child = self.start(&[]);
+        self.pause(400);
+        self.ask(Ask::Drain);
+        let (code, errors) = self.ended(child);
+        assert_eq!(code, Some(0), "seed {}: {errors}", self.seed);
+    }
+
+    /// One that has not begun forgets it.
+    fn ask(&self, what: Ask) {
+        ask(&self.folder.path().join("out"), what).unwrap();
     }
 
     /// A run that follows what is edited while it goes on, until it is killed or told to stop.

@@ -147,7 +147,8 @@ impl Taken {
 
     /// Whether there were credits for all of it.
     fn empty_queue(&mut self, shared: &Shared, source: &mut Source, tick: Tick) -> bool {
-        let counts = &shared.stages[self.node].counts;
+        let super::Prepared { counts, observer, .. } = &shared.stages[self.node];
+        let observer = observer.as_ref().filter(|observer| observer.looks());
         while let Some((fed, diff)) = self.queue.front() {
             if let (Fed::Item(item), 1..) = (fed, diff) {
                 let bytes = item.bytes.0.len() as u64;
@@ -160,6 +161,7 @@ impl Taken {
             match fed {
                 Fed::Item(item) => {
                     counts.finish(diff, diff);
+                    observer.iter().for_each(|observer| observer.see(&item.bytes.0, diff));
                     source.items.update(item, diff);
                 }
                 Fed::Rejected(rejected) => {

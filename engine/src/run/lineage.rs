@@ -12,7 +12,7 @@ use crate::dataflow::record_id;
 use crate::pipeline::Plan;
 use crate::{Error, Observed, Observer, Observers, Registry, ToJson};
 
-/// The records that are asked for, of all stages that read others, in the order of the file. Nothing is called and no file of the
+/// The records that are asked for, of all sources and stages, in the order of the file. Nothing is called and no file of the
 /// results is written; what depends on a call that was not made, or on training, is not seen.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use obvert_api::{Manifest, Operation, Port};
 
 use super::budget::Budget;
 use super::company::{self, Company};
+use super::observed::ObservedView;
 use super::rejected::Rejections;
 use super::shown::Reader;
 use super::{Beside, Options, Prepared, Shared, Stop};
@@ -143,7 +144,7 @@ impl Preparing<'_> {
         let applied = entry.runner(&stage.settings, stage.isolation).transpose().map_err(|e| failed(stage)(e.0))?;
         let applied = applied.map(|(runner, build)| Applied {
             name: stage.name.as_str().into(),
-            observer: self.observer(&stage.name, entry, &runner),
+            observer: self.observer(&stage.name, entry.output.as_deref(), shown_by(&runner)),
             tracer: self.options.tracer.clone(),
             runner,
             grouped: entry.manifest().filter(|manifest| manifest.kind == Kind::Group).map(Within::of),
@@ -163,13 +164,26 @@ impl Preparing<'_> {
         let (closes_loop, admits, view) = (entry.closes_loop, entry.admits, Mutex::new(None));
         let (plan, lag) = (stage.clone(), entry.lag.map(|lag| lag(&stage.settings)));
         let sides_first = entry.sides_first;
-        Ok(Prepared { plan, counts, applied, view, source, primary: false, closes_loop, sides_first, lag, admits })
+        let observer = source.is_some().then(|| self.observer(&stage.name, entry.output.as_deref(), made_by(entry)));
+        let observer = observer.flatten();
+        Ok(Prepared {
+            plan,
+            counts,
+            applied,
+            view,
+            source,
+            observer,
+            primary: false,
+            closes_loop,
+            sides_first,
+            lag,
+            admits,
+        })
     }
 
     /// Who looks at the records of a stage.
-    fn observer(&self, stage: &str, entry: &Entry, runner: &Arc<dyn Runner>) -> Option<Arc<dyn Observer>> {
-        let record = entry.output.as_deref().unwrap_or_default();
-        self.options.observers.as_ref()?(Observed { stage, record, to_json: shown_by(runner) })
+    fn observer(&self, stage: &str, record: Option<&str>, to_json: ToJson) -> Option<Arc<dyn Observer>> {
+        self.options.observers.as_ref()?(Observed { stage, record: record.unwrap_or_default(), to_json })
     }
 
     /// The view of a stage, if it is one and is wanted.
@@ -187,7 +201,11 @@ impl Preparing<'_> {
             plan: Arc::clone(self.plan),
             to_json: self.to_json(stages, node),
         };
-        open(&stage.settings, &context).map(Some)
+        let (to_json, view) = (Arc::clone(&context.to_json), open(&stage.settings, &context)?);
+        Ok(Some(match self.observer(&stage.name, None, to_json) {
+            Some(observer) => Box::new(ObservedView { view, observer }),
+            None => view,
+        }))
     }
 
     /// How to show what comes to a stage; nothing of a source.
@@ -205,10 +223,18 @@ impl Preparing<'_> {
         if let Some(applied) = &from.applied {
             return shown_by(&applied.runner);
         }
-        match self.registry.entry(&from.plan.kind).and_then(|entry| entry.to_json) {
-            Some(to_json) => Arc::new(move |record| to_json(record).map_err(|error| error.0)),
-            None => Arc::new(|_| Err("its input does not say how to read its records".into())),
+        match self.registry.entry(&from.plan.kind) {
+            Some(entry) => made_by(entry),
+            None => Arc::new(|_| Err("its input is of an unknown type".into())),
         }
+    }
+}
+
+/// How a source, or a view that makes records, shows them.
+fn made_by(entry: &Entry) -> ToJson {
+    match entry.to_json {
+        Some(to_json) => Arc::new(move |record| to_json(record).map_err(|error| error.0)),
+        None => Arc::new(|_| Err("it does not say how to read its records".into())),
     }
 }
 

@@ -270,7 +270,7 @@ function pair(record) {
   return [
     h("h2", {}, `${record.dialogue}, turn ${record.turn + 1}: g = ${record.g}, case ${record.case}`),
     h("p", { class: "soft" }, `pair ${record.id} · profile ${record.profile}`),
-    ...byHand("veto", "Veto this pair", seen.board.vetoes, { pair: record.id }),
+    ...byHand("veto", "Veto this pair", seen.board.vetoes, { pair: record.id }, (told) => told.pair === record.id, ask("/api/veto")),
     h("div", { class: "two" },
       h("div", {}, h("h2", {}, `Chosen (sample ${record.chosen_sample + 1}, ${record.chosen_model})`), h("div", { class: "text" }, marked(record.chosen))),
       h("div", {}, h("h2", {}, `Rejected (sample ${record.rejected_sample + 1}, ${record.rejected_model})`), h("div", { class: "text" }, marked(record.rejected)))),
@@ -281,11 +281,15 @@ function pair(record) {
 
 function judged(record) {
   const { turn, sample, text, model } = record.response, { session } = turn;
+  const told = seen.board.corrections ? ask("/api/correct") : null;
   const rules = record.verdicts.map((given) => {
     const rule = session.profile.constraints.find((other) => other.id === given.constraint);
     const place = { dialogue: session.dialogue, turn: session.turn, sample, constraint: given.constraint, response: text };
     return h("li", {}, marked(rule?.text ?? given.constraint), h("div", { class: "soft" }, `${verdict(given.satisfied)}, says ${given.by}${given.reason ? `: ${given.reason}` : ""}`),
-      [true, false].filter((other) => other !== given.satisfied).flatMap((other) => (seen.board.corrections ? byHand("correct", other ? "It is satisfied" : "It is violated", seen.board.corrections, { ...place, satisfied: other }) : [])));
+      [true, false].filter((other) => other !== given.satisfied).flatMap((other) => {
+        const same = (said) => said.dialogue === place.dialogue && said.turn === place.turn && said.sample === sample && said.constraint === place.constraint && said.satisfied === other;
+        return told ? byHand("correct", other ? "It is satisfied" : "It is violated", seen.board.corrections, { ...place, satisfied: other }, same, told) : [];
+      }));
   });
   return [
     h("h2", {}, `${session.dialogue}, turn ${session.turn + 1}, sample ${sample + 1}`),
@@ -297,17 +301,26 @@ function judged(record) {
 
 const without = (what, source) => h("p", { class: "soft" }, `${what} here where the pipeline has a source of the type “${source}” that reads a .jsonl file.`);
 
-/** A button that sets something right, or why there is none. */
-function byHand(what, label, file, row) {
+/** A button that sets something right, and one that takes that back, or why there is none. `told` is what was said of all before. */
+function byHand(what, label, file, row, same, told) {
   if (!file) return [without("It can be vetoed", "vetoes")];
+  const made = "What depends on it is made anew by a run with --watch, or by the next run.";
   const reason = h("input", { "aria-label": "Why", placeholder: "why" });
-  const button = h("button", { type: "button", click: async () => {
+  const say = async (method, done) => {
     button.disabled = true;
-    const why = await tell(`/api/${what}`, { ...row, reason: reason.value });
-    button.disabled = why == null;
-    note.textContent = why ?? `Noted in ${file}. What depends on it is made anew by a run with --watch, or by the next run.`;
-  } }, label);
+    const why = await tell(`/api/${what}`, { ...row, reason: reason.value }, method);
+    button.disabled = why == null && method === "POST";
+    note.replaceChildren(...(why != null ? [why] : done));
+  };
+  const back = () => h("button", { type: "button", click: () => say("DELETE", [`Taken back. ${made}`]) }, "Take it back");
+  const button = h("button", { type: "button", click: () => say("POST", [`Noted in ${file}. ${made} `, back()]) }, label);
   const note = h("span", { class: "soft", role: "status" });
+  told.then((all) => {
+    const before = all?.find(same);
+    if (!before) return;
+    button.disabled = true;
+    note.replaceChildren(`Noted before${before.reason ? `: ${before.reason}` : ""}. `, back());
+  });
   return [h("p", {}, reason, " ", button, " ", note)];
 }
 
@@ -321,9 +334,9 @@ async function ask(path) {
   }
 }
 /** Why it was not done; null where it was. */
-async function tell(path, row) {
+async function tell(path, row, method = "POST") {
   try {
-    const answer = await fetch(path, { method: "POST", headers: { "x-obvert": "1", "content-type": "application/json" }, body: row && JSON.stringify(row) });
+    const answer = await fetch(path, { method, headers: { "x-obvert": "1", "content-type": "application/json" }, body: row && JSON.stringify(row) });
     return answer.ok ? null : await answer.text();
   } catch (error) {
     return String(error);

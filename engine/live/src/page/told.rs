@@ -28,45 +28,88 @@ pub(super) async fn steer(state: State, InPath(what): InPath<String>) -> Result<
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// `GET /api/veto`: what was vetoed by hand.
+pub(super) async fn vetoes(state: State) -> Json<Vec<Veto>> {
+    Json(noted(state.latest.now().board.vetoes).await)
+}
+
 /// `POST /api/veto`: a pair is not to be used.
 pub(super) async fn veto(state: State, Json(veto): Json<Veto>) -> Result<StatusCode, Refused> {
-    let file = state.latest.now().board.vetoes;
-    note(file, "vetoes", veto, |before, veto| before.pair == veto.pair).await
+    note(state.latest.now().board.vetoes, veto, true).await
+}
+
+/// `DELETE /api/veto`: it may be used after all.
+pub(super) async fn unveto(state: State, Json(veto): Json<Veto>) -> Result<StatusCode, Refused> {
+    note(state.latest.now().board.vetoes, veto, false).await
+}
+
+/// `GET /api/correct`: verdicts that were overruled by hand.
+pub(super) async fn corrections(state: State) -> Json<Vec<Correction>> {
+    Json(noted(state.latest.now().board.corrections).await)
 }
 
 /// `POST /api/correct`: another verdict takes the place of the judge's.
 pub(super) async fn correct(state: State, Json(correction): Json<Correction>) -> Result<StatusCode, Refused> {
-    let file = state.latest.now().board.corrections;
-    let same =
-        |before: &Correction, now: &Correction| before.place() == now.place() && before.constraint == now.constraint;
-    note(file, "corrections", correction, same).await
+    note(state.latest.now().board.corrections, correction, true).await
 }
 
-/// Notes a row in the file of a source, in the place of what was said of the same before.
-async fn note<R: Serialize + DeserializeOwned + Send + 'static>(
-    file: Option<PathBuf>,
-    source: &str,
-    row: R,
-    same: fn(&R, &R) -> bool,
-) -> Result<StatusCode, Refused> {
-    let none = || format!("the pipeline has no source of the type `{source}` that reads a file of JSON lines");
+/// `DELETE /api/correct`: the judge's verdict stands after all.
+pub(super) async fn uncorrect(state: State, Json(correction): Json<Correction>) -> Result<StatusCode, Refused> {
+    note(state.latest.now().board.corrections, correction, false).await
+}
+
+/// What people say of something: the last word counts.
+trait Said: Serialize + DeserializeOwned + Send + 'static {
+    /// The source that reads it.
+    const SOURCE: &'static str;
+    /// Whether both are about the same.
+    fn same(&self, other: &Self) -> bool;
+}
+
+impl Said for Veto {
+    const SOURCE: &'static str = "vetoes";
+
+    fn same(&self, other: &Self) -> bool {
+        self.pair == other.pair
+    }
+}
+
+impl Said for Correction {
+    const SOURCE: &'static str = "corrections";
+
+    fn same(&self, other: &Self) -> bool {
+        self.place() == other.place() && self.constraint == other.constraint
+    }
+}
+
+/// What stands in a file; lines that say something else are not looked at.
+async fn noted<R: Said>(file: Option<PathBuf>) -> Vec<R> {
+    let read = || file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    let text = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+/// Takes what was said of the same out of the file of a source, and puts the row in its place if that is to stand.
+async fn note<R: Said>(file: Option<PathBuf>, row: R, stands: bool) -> Result<StatusCode, Refused> {
+    let none = || format!("the pipeline has no source of the type `{}` that reads a file of JSON lines", R::SOURCE);
     let file = file.ok_or_else(|| (StatusCode::CONFLICT, none()))?;
-    let noted = tokio::task::spawn_blocking(move || replace(&file, &row, same)).await;
+    let noted = tokio::task::spawn_blocking(move || replace(&file, &row, stands)).await;
     noted.map_err(io::Error::other).flatten().map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// As a whole: the run may be reading the file. Lines that say nothing of the same stay as they are.
-fn replace<R: Serialize + DeserializeOwned>(file: &Path, row: &R, same: fn(&R, &R) -> bool) -> io::Result<()> {
+fn replace<R: Said>(file: &Path, row: &R, stands: bool) -> io::Result<()> {
     let before = match fs::read_to_string(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         before => before?,
     };
-    let stays = |line: &&str| serde_json::from_str(line).map_or(true, |before| !same(&before, row));
+    let stays = |line: &&str| serde_json::from_str::<R>(line).map_or(true, |before| !before.same(row));
     let mut lines: Vec<&str> = before.lines().filter(stays).collect();
     let row = serde_json::to_string(row)?;
-    lines.push(&row);
-    write_atomically(file, (lines.join("\n") + "\n").as_bytes()).map_err(io::Error::other)
+    lines.extend(stands.then_some(row.as_str()));
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    write_atomically(file, text.as_bytes()).map_err(io::Error::other)
 }
 
 fn failed(error: io::Error) -> Refused {

@@ -68,6 +68,16 @@ fn records_are_looked_through_and_set_right() {
     browser.wait_for("document.querySelector('#shown [role=status]').textContent.startsWith('Noted in')");
     let vetoes = fs::read_to_string(out.path().join("vetoes.jsonl")).unwrap();
     assert_eq!(vetoes, "{\"pair\":\"0000000000000062\",\"reason\":\"not this one\"}\n");
+    // Whoever comes later sees it, and takes it back.
+    browser.type_in("k");
+    browser.wait_for("document.querySelector('#shown h2')?.textContent.startsWith('d99, turn 1')");
+    browser.type_in("j");
+    browser.wait_for(
+        "document.querySelector('#shown [role=status]').textContent.startsWith('Noted before: not this one')",
+    );
+    browser.click("#shown [role=status] button");
+    browser.wait_for("document.querySelector('#shown [role=status]').textContent.startsWith('Taken back')");
+    assert_eq!(fs::read_to_string(out.path().join("vetoes.jsonl")).unwrap(), "");
     // A verdict.
     browser.value("(document.getElementById('text').value = '', document.getElementById('log').value = 'judge.Judged', document.getElementById('log').dispatchEvent(new Event('change')), true)");
     browser.wait_for("document.getElementById('found').textContent === '30 and more of 40'");
