@@ -21,6 +21,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     /// Make a folder with a pipeline that runs at once.
+    #[command(visible_alias = "create")]
     Init(verbs::init::Arguments),
     /// Run a pipeline; an interrupted run continues where it was.
     Run(verbs::run::Arguments),
@@ -34,8 +35,10 @@ enum Verb {
     /// Pause, resume or drain a run.
     Steer(verbs::top::Steer),
     /// Check a pipeline and report every error in it.
+    #[command(visible_aliases = ["validate", "lint"])]
     Check {
         /// The pipeline file.
+        #[arg(default_value = verbs::PIPELINE)]
         pipeline: PathBuf,
         /// Override a value: stage.key=value.
         #[arg(long)]
@@ -47,6 +50,7 @@ enum Verb {
     /// Pin the plugins of a pipeline file to what they are now: it is refused once they are others.
     Lock {
         /// The pipeline file; it is changed.
+        #[arg(default_value = verbs::PIPELINE)]
         pipeline: PathBuf,
     },
     /// Show what every stage makes of a few rows; no sink writes, nothing is trained.
@@ -62,14 +66,17 @@ enum Verb {
     /// Ask the models of a pipeline whether they are there, and what they can do.
     Doctor {
         /// The pipeline file.
+        #[arg(default_value = verbs::PIPELINE)]
         pipeline: PathBuf,
         /// Override a value: stage.key=value.
         #[arg(long)]
         set: Vec<String>,
     },
     /// Draw a pipeline.
+    #[command(visible_alias = "visualize")]
     Graph {
         /// The pipeline file.
+        #[arg(default_value = verbs::PIPELINE)]
         pipeline: PathBuf,
         /// The drawing's language.
         #[arg(long, value_enum, default_value_t)]

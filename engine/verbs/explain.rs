@@ -18,7 +18,8 @@ use super::{PipelineArguments, Refused};
 pub struct Arguments {
     #[command(flatten)]
     pipeline: PipelineArguments,
-    /// What the calls are about: the id of a row, a dialogue, a pair, or any other text that a record has as a whole.
+    /// What the calls are about: the id of a row, a dialogue, a pair, or any other text that a record has as a whole; or a record's own
+    /// id, as the log and `rejected.jsonl` have it.
     pub(super) id: String,
     /// Folder of the results; `runs/NAME` by default.
     #[arg(long)]

@@ -28,9 +28,14 @@ pub fn check(path: &Path, set: &[String], trust: Trust) -> anyhow::Result<()> {
 
 /// Prints the JSON schema of pipelines that may use what this one can, or any can.
 pub fn schema(path: Option<&Path>) -> anyhow::Result<()> {
-    let registry = super::usable(path)?;
-    println!("{}", serde_json::to_string_pretty(&obvert_engine::pipeline::schema(&registry))?);
+    println!("{}", schema_of(path)?);
     Ok(())
+}
+
+/// The same as a text.
+pub fn schema_of(path: Option<&Path>) -> anyhow::Result<String> {
+    let registry = super::usable(path)?;
+    Ok(serde_json::to_string_pretty(&obvert_engine::pipeline::schema(&registry))?)
 }
 
 /// Draws a pipeline.

@@ -55,6 +55,8 @@ const PIPELINE: &str = include_str!("../../pipelines/quickstart.toml");
 const PROFILES: &str = include_str!("../../pipelines/quickstart/profiles.jsonl");
 const PERSONAS: &str = include_str!("../../pipelines/quickstart/personas.jsonl");
 const HELDOUT: &str = include_str!("../../pipelines/quickstart/heldout.jsonl");
+/// The schema of pipelines, beside the pipeline.
+const SCHEMA: &str = "pipeline.schema.json";
 /// Stages of the quickstart that learn and examine, by the beginnings of their names.
 const LEARNING: [&str; 4] = ["stage.train", "stage.heldout", "stage.exam", "stage.scores"];
 /// Prompts in the folder that is followed.
@@ -66,7 +68,7 @@ pub fn init(arguments: &Arguments) -> anyhow::Result<()> {
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Refused(format!("error: {} is there already, and not empty", folder.display())).into());
     }
-    for (file, bytes) in files(arguments) {
+    for (file, bytes) in files(arguments)?.into_iter().chain(for_agents()) {
         let path = folder.join(file);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, bytes));
         made.with_context(|| path.display().to_string())?;
@@ -76,21 +78,21 @@ pub fn init(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn files(arguments: &Arguments) -> Vec<File> {
+fn files(arguments: &Arguments) -> anyhow::Result<Vec<File>> {
     let personas = || text("quickstart/personas.jsonl", PERSONAS);
     let world = || [text("quickstart/profiles.jsonl", PROFILES), personas()];
     let mut files = vec![text(".gitignore", "/runs\n")];
     match arguments.template {
         Template::Quickstart => {
-            files.extend([text("pipeline.toml", PIPELINE), text("quickstart/heldout.jsonl", HELDOUT)]);
+            files.extend([pipeline(PIPELINE), text("quickstart/heldout.jsonl", HELDOUT)]);
             files.extend(world());
         }
         Template::Pairs => {
-            files.push(text("pipeline.toml", &without_learning("pairs")));
+            files.push(pipeline(&without_learning("pairs")));
             files.extend(world());
         }
         Template::Watch => {
-            files.extend([text("pipeline.toml", &watched()), personas()]);
+            files.extend([pipeline(&watched()), personas()]);
             files.extend(prompts());
         }
         Template::Train => files.push(text("pairs.jsonl", include_str!("init/pairs.jsonl"))),
@@ -99,7 +101,20 @@ fn files(arguments: &Arguments) -> Vec<File> {
     if arguments.template != Template::Endpoint {
         files.extend(MODEL.map(|(file, bytes)| (Path::new("quickstart/model").join(file), bytes.to_vec())));
     }
-    files
+    if arguments.template != Template::Train {
+        files.push(text(SCHEMA, &super::graph::schema_of(None)?));
+    }
+    Ok(files)
+}
+
+/// What coding agents look for, where there is a pipeline to work on.
+fn for_agents() -> [File; 1] {
+    [text("AGENTS.md", include_str!("init/AGENTS.md"))]
+}
+
+/// A pipeline, in which editors find its schema.
+fn pipeline(content: &str) -> File {
+    text(super::PIPELINE, &format!("#:schema ./{SCHEMA}\n{content}"))
 }
 
 fn text(file: impl Into<PathBuf>, text: &str) -> File {
@@ -129,24 +144,23 @@ fn endpoint(arguments: &Arguments) -> [File; 5] {
         .replace("@BASE_URL@", &arguments.base_url)
         .replace("@MODEL@", &arguments.model);
     [
-        ("pipeline.toml", filled.as_str()),
-        ("profiles.jsonl", include_str!("init/profiles.jsonl")),
-        ("personas.jsonl", include_str!("init/personas.jsonl")),
-        ("corrections.jsonl", ""),
-        ("vetoes.jsonl", ""),
+        pipeline(&filled),
+        text("profiles.jsonl", include_str!("init/profiles.jsonl")),
+        text("personas.jsonl", include_str!("init/personas.jsonl")),
+        text("corrections.jsonl", ""),
+        text("vetoes.jsonl", ""),
     ]
-    .map(|(file, content)| text(file, content))
 }
 
 /// What to do in the folder, and why.
 fn next(template: Template) -> &'static [(&'static str, &'static str)] {
     match template {
         Template::Quickstart => &[
-            ("obvert run pipeline.toml", "a minute on two cores; ends with a report"),
+            ("obvert run", "a minute on two cores; ends with a report"),
             ("obvert ui", "beside it: the run in the browser"),
         ],
         Template::Pairs => &[
-            ("obvert run pipeline.toml", "pairs in runs/pairs/pairs, in TRL's format and others"),
+            ("obvert run", "pairs in runs/pairs/pairs, in TRL's format and others"),
             ("obvert export runs/pairs/pairs --to trl --out trl", "checked by TRL's rules, with a configuration"),
         ],
         Template::Train => &[(
@@ -154,13 +168,13 @@ fn next(template: Template) -> &'static [(&'static str, &'static str)] {
             "an adapter in PEFT's format",
         )],
         Template::Watch => &[
-            ("obvert run pipeline.toml --watch", "until Ctrl-C; edit a file in prompts/ meanwhile"),
+            ("obvert run --watch", "until Ctrl-C; edit a file in prompts/ meanwhile"),
             ("tail -f runs/watch/pairs/changes.jsonl", "what an edit takes away and adds"),
         ],
         Template::Endpoint => &[
-            ("obvert doctor pipeline.toml", "is the server there, and what can it do?"),
-            ("obvert test pipeline.toml", "needs no server"),
-            ("obvert run pipeline.toml", "pairs in runs/endpoint/pairs, in TRL's format and others"),
+            ("obvert doctor", "is the server there, and what can it do?"),
+            ("obvert test", "needs no server"),
+            ("obvert run", "pairs in runs/endpoint/pairs, in TRL's format and others"),
         ],
     }
 }

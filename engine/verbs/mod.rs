@@ -78,6 +78,9 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
     Ok(registry)
 }
 
+/// The pipeline file where none is named: as `init` makes it.
+pub const PIPELINE: &str = "pipeline.toml";
+
 /// A pipeline as arguments.
 #[derive(clap::Args)]
 pub struct PipelineArguments {

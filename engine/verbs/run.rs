@@ -32,6 +32,7 @@ use spans::Spans;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The pipeline file.
+    #[arg(default_value = super::PIPELINE)]
     pipeline: PathBuf,
     /// Folder of the results; `runs/NAME` by default.
     #[arg(long)]

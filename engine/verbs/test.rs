@@ -17,6 +17,7 @@ use super::{Refused, Trust};
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The pipeline file.
+    #[arg(default_value = super::PIPELINE)]
     pipeline: PathBuf,
     /// Only the tests in whose name this is.
     filter: Option<String>,

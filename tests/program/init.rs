@@ -18,8 +18,14 @@ fn every_template_is_sound_and_its_tests_hold() {
     for template in ["quickstart", "endpoint", "pairs", "watch"] {
         let folder = made(template);
         let demo = folder.path().join("demo");
-        assert!(done(&demo, &["check", "pipeline.toml"]).out.contains("no errors"), "{template}");
+        // Without a name the file is the one that `init` has made; its schema is beside it.
+        assert!(done(&demo, &["validate"]).out.contains("no errors"), "{template}");
         assert!(done(&demo, &["test", "pipeline.toml"]).out.starts_with("ok"), "{template}");
+        let text = fs::read_to_string(demo.join("pipeline.toml")).unwrap();
+        assert!(text.starts_with("#:schema ./pipeline.schema.json\n"), "{text}");
+        let schema: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(demo.join("pipeline.schema.json")).unwrap()).unwrap();
+        assert!(schema["definitions"]["stage judge"].is_object(), "its own plugins are in it");
     }
 }
 
@@ -27,7 +33,7 @@ fn every_template_is_sound_and_its_tests_hold() {
 fn pairs_are_made_of_a_folder_and_a_model_is_trained_on_them() {
     let folder = made("watch");
     let demo = folder.path().join("demo");
-    let ran = done(&demo, &["run", "pipeline.toml"]);
+    let ran = done(&demo, &["run"]);
     assert_eq!(counts(&ran, "profiles")[0], 12);
     assert!(rows(&demo.join("runs/watch/pairs/pairs.jsonl")).len() > 100, "{}", ran.out);
     let folder = made("train");
