@@ -26,6 +26,7 @@ fn the_program_alone_has_its_plugins() {
         "train.batch_size=4",
     ];
     let run = ran(&[&["run", &pipeline, "--out", "out"], &small[..]].concat());
-    assert!(run.code == 0 && run.err.is_empty(), "{}", run.err);
+    // A slow machine sees its progress, and nothing else is said.
+    assert!(run.code == 0 && run.err.lines().all(|line| line.contains("s  profiles ")), "{}", run.err);
     assert!(!rows(&folder.path().join("out/pairs/pairs.jsonl")).is_empty());
 }
