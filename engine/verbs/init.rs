@@ -68,7 +68,7 @@ pub fn init(arguments: &Arguments) -> anyhow::Result<()> {
     if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Refused(format!("error: {} is there already, and not empty", folder.display())).into());
     }
-    for (file, bytes) in files(arguments)?.into_iter().chain(for_agents()) {
+    for (file, bytes) in files(arguments)? {
         let path = folder.join(file);
         let made = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, bytes));
         made.with_context(|| path.display().to_string())?;
@@ -102,14 +102,11 @@ fn files(arguments: &Arguments) -> anyhow::Result<Vec<File>> {
         files.extend(MODEL.map(|(file, bytes)| (Path::new("quickstart/model").join(file), bytes.to_vec())));
     }
     if arguments.template != Template::Train {
+        // What editors and coding agents look for beside a pipeline.
         files.push(text(SCHEMA, &super::graph::schema_of(None)?));
+        files.push(text("AGENTS.md", include_str!("init/AGENTS.md")));
     }
     Ok(files)
-}
-
-/// What coding agents look for, where there is a pipeline to work on.
-fn for_agents() -> [File; 1] {
-    [text("AGENTS.md", include_str!("init/AGENTS.md"))]
 }
 
 /// A pipeline, in which editors find its schema.

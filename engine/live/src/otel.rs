@@ -42,7 +42,9 @@ impl Traces {
     /// # Errors
     /// What the variables say makes no sense.
     pub fn begin(run: &str) -> Result<Option<Arc<Self>>, String> {
-        match ENDPOINTS.iter().any(|name| std::env::var_os(name).is_some()) {
+        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        match !disabled && ENDPOINTS.iter().any(|name| set(name).is_some()) {
             true => {
                 let exporter = SpanExporter::builder().with_http().with_http_client(Client::default()).build();
                 Ok(Some(Arc::new(Self::to(exporter.map_err(|e| e.to_string())?, run))))
@@ -71,8 +73,9 @@ impl Traces {
     /// Not every span has reached the collector.
     pub fn end(&self) -> Result<(), String> {
         let ended = self.spans.shutdown_with_timeout(PATIENCE);
-        let (made, sent) = (self.made.load(Relaxed), self.sent.spans.load(Relaxed));
-        if made == sent {
+        let sent = self.sent.spans.load(Relaxed);
+        let made = self.made.load(Relaxed);
+        if made <= sent {
             return Ok(());
         }
         let failed = self.sent.failed.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -120,9 +120,6 @@ struct Job {
 /// A reply, and how it was come by.
 type Answer = (Ticket, Result<Reply, String>, Via);
 
-/// What items that are set aside are called in logs.
-const REJECTED: &str = "rejected";
-
 /// A stage with all that it waits for.
 pub(super) struct State {
     pub(super) stage: Applied,
@@ -376,10 +373,6 @@ impl State {
     }
 
     fn reject(&mut self, item: Item, reason: String, at: Tick, net: isize) {
-        if net > 0 && tracing::enabled!(target: REJECTED, tracing::Level::INFO) {
-            let (stage, record) = (&*self.stage.name, record_id(&item.bytes.0));
-            tracing::info!(target: REJECTED, stage, record, reason);
-        }
         self.stage.counts.reject(net);
         self.emitted.rejected.push(((item, reason), at, net));
     }

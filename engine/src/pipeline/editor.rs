@@ -48,7 +48,7 @@ fn with_inputs(stage: super::StageKind<'_>) -> Json {
         let name = json!({ "type": "string" });
         json!({ "description": description, "oneOf": [name, { "type": "array", "items": name, "minItems": 1 }] })
     };
-    let mut schema = stage.schema.clone();
+    let mut schema = whole(stage.schema);
     for (key, record, of) in [("from", stage.input, "The input"), ("with", stage.with, "The side input")] {
         if let (Some(record), Some(schema)) = (record, schema.as_object_mut()) {
             let properties = schema.entry("properties").or_insert_with(|| json!({}));
@@ -60,9 +60,21 @@ fn with_inputs(stage: super::StageKind<'_>) -> Json {
     schema
 }
 
+/// A schema that is another one of its own in all, as of a type that is transparent, is that one: beside `$ref` draft-07 sees nothing.
+fn whole(schema: &Json) -> Json {
+    let target = schema["$ref"].as_str().and_then(|target| schema.pointer(target.strip_prefix('#')?));
+    let (Some(Json::Object(target)), Json::Object(fields)) = (target, schema) else { return schema.clone() };
+    let mut fields = fields.clone();
+    fields.remove("$ref");
+    for (key, value) in target {
+        fields.entry(key).or_insert_with(|| value.clone());
+    }
+    Json::Object(fields)
+}
+
 /// The table of a kind: which it is, what all have, and its settings; no other keys.
 fn table(selector: &str, kind: &str, common: &Json, settings: &Json, name: &str) -> Json {
-    let mut table = old(settings, &format!("#/definitions/{name}"));
+    let mut table = old(&whole(settings), &format!("#/definitions/{name}"));
     let mut properties = Map::from_iter([(selector.to_owned(), json!({ "enum": [kind] }))]);
     for all in [&table["properties"], &common["properties"]] {
         properties.extend(all.as_object().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())));

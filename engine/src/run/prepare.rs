@@ -202,7 +202,9 @@ impl Preparing<'_> {
             to_json: self.to_json(stages, node),
         };
         let (to_json, view) = (Arc::clone(&context.to_json), open(&stage.settings, &context)?);
-        Ok(Some(match self.observer(&stage.name, None, to_json) {
+        // What it makes is not what reaches it.
+        let sink = self.registry.entry(&stage.kind).is_some_and(|entry| entry.output.is_none());
+        Ok(Some(match self.observer(&stage.name, None, to_json).filter(|_| sink) {
             Some(observer) => Box::new(ObservedView { view, observer }),
             None => view,
         }))

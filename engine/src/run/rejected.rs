@@ -12,6 +12,9 @@ use crate::dataflow::{Change, Rejection, Settled, View, record_id};
 /// Stages by index: the name, and for stages with code how to read their items.
 type Readers = Vec<(String, Option<Reader>)>;
 
+/// What items that are set aside are called in logs.
+const LOGGED: &str = "rejected";
+
 /// The view of all rejections; the file always holds the current set.
 pub(super) struct Rejections {
     path: PathBuf,
@@ -42,11 +45,21 @@ impl Rejections {
         file.into_inner().map_err(|e| failed(e.into_error()))?.sync_all().map_err(failed)?;
         std::fs::rename(&part, &self.path).map_err(failed)
     }
+
+    /// Says it in the log, too.
+    fn log(&self, row: &[u8]) {
+        let Ok((stage, item, reason)) = serde_json::from_slice::<Rejection>(row) else { return };
+        let (stage, record) = (self.readers.get(stage).map(|(name, _)| name), record_id(&item));
+        tracing::info!(target: LOGGED, stage, record, reason);
+    }
 }
 
 impl View for Rejections {
     fn update(&mut self, changes: Vec<Change>, _: Settled) -> Result<(), String> {
         for change in changes {
+            if change.diff > 0 && tracing::enabled!(target: LOGGED, tracing::Level::INFO) {
+                self.log(&change.record);
+            }
             let key = (change.root, change.record.to_vec());
             let copies = self.rows.entry(key.clone()).or_insert(0);
             *copies += change.diff;

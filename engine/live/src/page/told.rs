@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::Path as InPath;
@@ -89,11 +90,18 @@ async fn noted<R: Said>(file: Option<PathBuf>) -> Vec<R> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
+/// Files are read and replaced by one at a time: what another one notes meanwhile would be lost.
+static NOTING: Mutex<()> = Mutex::new(());
+
 /// Takes what was said of the same out of the file of a source, and puts the row in its place if that is to stand.
 async fn note<R: Said>(file: Option<PathBuf>, row: R, stands: bool) -> Result<StatusCode, Refused> {
     let none = || format!("the pipeline has no source of the type `{}` that reads a file of JSON lines", R::SOURCE);
     let file = file.ok_or_else(|| (StatusCode::CONFLICT, none()))?;
-    let noted = tokio::task::spawn_blocking(move || replace(&file, &row, stands)).await;
+    let noted = tokio::task::spawn_blocking(move || {
+        let _one = NOTING.lock().unwrap_or_else(PoisonError::into_inner);
+        replace(&file, &row, stands)
+    });
+    let noted = noted.await;
     noted.map_err(io::Error::other).flatten().map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }
