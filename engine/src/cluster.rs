@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use connect::Meeting;
 use exchange::Parts;
@@ -103,14 +103,17 @@ impl Seat {
     /// Waits for all processes, as [`Seat::join`].
     pub(crate) fn meet(self, work: [u8; 32], deadline: Duration) -> Result<Met, Error> {
         let Self { hosts, index, listener } = self;
-        let meeting = Meeting { hosts: &hosts, index, work, deadline, begin: Instant::now() };
-        let streams = meeting.connect(&listener)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let begun = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let meeting = Meeting { hosts: &hosts, index, work, deadline, begin: Instant::now(), begun };
+        let (streams, begun) = meeting.connect(&listener)?;
+        let begun = UNIX_EPOCH + Duration::from_nanos(begun);
         quieten_connections();
         let sockets = streams.iter().flatten().map(TcpStream::try_clone).collect::<Result<_, _>>();
         let sockets = sockets.map_err(|error: std::io::Error| Error::Broken(error.to_string()))?;
         let lost = Lost::default();
         let streams = Streams { streams, index, lost: lost.clone() };
-        Ok(Met { streams, others: Others { hosts, index, sockets, lost } })
+        Ok(Met { streams, others: Others { hosts, index, sockets, lost }, begun })
     }
 
     /// This process's number.
@@ -128,6 +131,8 @@ impl Seat {
 pub(crate) struct Met {
     pub(crate) streams: Streams,
     pub(crate) others: Others,
+    /// When the first of them began, by its clock.
+    pub(crate) begun: SystemTime,
 }
 
 /// The connections to the other processes; dropped, they tell them that this one is lost.
@@ -193,7 +198,7 @@ pub struct Cluster {
 
 impl Cluster {
     fn new(met: Met) -> std::io::Result<Self> {
-        let Met { streams, others } = met;
+        let Met { streams, others, .. } = met;
         let builders = streams.timely(1)?;
         let ((give, given), (deliver, take)) = (channel(), channel());
         let count = others.count();

@@ -24,7 +24,7 @@ mod settle;
 mod version;
 mod view;
 
-pub(crate) use apply::{Applied, Asked, Trace, Within};
+pub(crate) use apply::{Applied, Trace, Traced, Within};
 pub(crate) use build::{Built, Graph, Node, Operator, Source, build};
 pub(crate) use credit::Limit;
 pub(crate) use ending::Ending;

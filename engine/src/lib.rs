@@ -21,10 +21,10 @@ pub use count::{Counts, StageCount};
 pub use dataflow::{Change, Poll, Settled, Version, View, Waker};
 pub use registry::Registry;
 pub use run::{
-    Beside, Explained, ModelCount, Options, Outcome, Progress, Steering, Wanted, explain, mentions, records_of, run,
-    run_beside,
+    Beside, Explained, ModelCount, Options, Outcome, Progress, Steering, Wanted, explain, items_of, mentions,
+    records_of, run, run_beside,
 };
-pub use tracer::{Called, Took, Tracer, Waited, Whose};
+pub use tracer::{Became, Called, Took, Tracer, Waited, Whose};
 
 /// Why a run could not start or go on.
 #[derive(Debug, thiserror::Error)]

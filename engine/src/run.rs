@@ -17,14 +17,14 @@ mod steering;
 use budget::Budget;
 use company::{Company, Reported};
 pub use explain::{Explained, Wanted, explain, mentions};
-pub use lineage::records_of;
+pub use lineage::{items_of, records_of};
 pub(crate) use post::{Mail, Outbox};
 pub use steering::Steering;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::cluster::Seat;
 use crate::dataflow::{Applied, Ending, Graph, Node, OnFailure, Operator, Settlement, Trace, View};
@@ -222,6 +222,9 @@ pub fn run_beside(
     let processes = beside.as_ref().map_or(1, |beside| beside.seat.count());
     let _held = if first { Some(prepare::arrange(options, processes)?) } else { None };
     let met = beside.map(|beside| prepare::meet(beside, &plan, registry)).transpose()?;
+    if let Some(tracer) = &options.tracer {
+        tracer.begin(met.as_ref().map_or_else(SystemTime::now, |met| met.begun));
+    }
     let owners = met.as_ref().map(|met| Company::owners(&met.others, &outbox));
     let endpoints = Arc::new(prepare::open_endpoints(&plan, registry, options, &stop, owners)?);
     let threads = plan.run.workers;

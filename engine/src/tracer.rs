@@ -8,6 +8,8 @@ use crate::model::Failure;
 
 /// Is told of what has ended, on any thread, and at its cost.
 pub trait Tracer: Send + Sync {
+    /// A run begins: at this time, by the clock of its first process, which tells all others.
+    fn begin(&self, at: SystemTime);
     /// A stage waited for models with an item.
     fn item(&self, item: &Waited<'_>);
     /// A model was called.
@@ -25,6 +27,8 @@ pub struct Whose<'a> {
     pub root: u64,
     /// The lap of the turn loop.
     pub lap: u32,
+    /// Since when it waits for models: an item that comes again waits anew.
+    pub since: SystemTime,
 }
 
 /// From when to when.
@@ -48,10 +52,21 @@ impl Took {
 pub struct Waited<'a> {
     /// Which.
     pub whose: Whose<'a>,
-    /// From its first question to its outcome.
-    pub took: Took,
-    /// How many records were made of it, or why it was set aside.
-    pub made: Result<usize, &'a str>,
+    /// When it had its outcome.
+    pub ended: SystemTime,
+    /// What that is.
+    pub became: Became<'a>,
+}
+
+/// What has become of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became<'a> {
+    /// So many records.
+    Records(usize),
+    /// It was set aside, for this reason.
+    SetAside(&'a str),
+    /// It was withdrawn while it waited.
+    Withdrawn,
 }
 
 /// A call.

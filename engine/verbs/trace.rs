@@ -1,5 +1,7 @@
-//! `trace`: where a pair comes from, and what became of it: turns, calls, responses, verdicts, and the updates that it was trained in.
+//! `trace`: where a record comes from, and what became of it: turns, calls, responses, verdicts, the updates that a pair was trained in, or
+//! why it was set aside.
 
+mod aside;
 mod pair;
 mod shown;
 
@@ -13,7 +15,8 @@ use obvert_stages::{Update, trained, updates_of};
 use serde_json::{Value, json};
 
 use super::Refused;
-use super::explain::{self, line};
+use super::explain::{self, label, line};
+use aside::{Aside, parts, set_aside};
 use pair::Pair;
 use shown::shown;
 
@@ -32,14 +35,18 @@ struct Traced {
     records: Vec<(String, Value)>,
     calls: Vec<Explained>,
     updates: Vec<(String, Update)>,
+    set_aside: Vec<Aside>,
+    /// What stages take in under the id that is asked for, where that is no record: groups.
+    groups: Vec<(String, Value)>,
 }
 
 /// Traces a record.
 pub fn trace(arguments: &Arguments) -> anyhow::Result<()> {
     let (about, (plan, registry, out)) = (&arguments.about, arguments.about.open()?);
     let traced = Traced::of(&plan, &registry, &out, &about.id)?;
-    let cause = "no record has this text; what depends on a training, or on a call that was not made, is not seen";
-    anyhow::ensure!(!traced.records.is_empty(), Refused(format!("error: `{}`: {cause}", about.id)));
+    let cause =
+        "no record has this id or text; what depends on a training, or on a call that was not made, is not seen";
+    anyhow::ensure!(traced.found(), Refused(format!("error: `{}`: {cause}", about.id)));
     if arguments.json {
         traced.print_json()
     } else {
@@ -54,9 +61,16 @@ impl Traced {
         let calls = |wanted| obvert_engine::explain(plan.clone(), registry, out, wanted);
         let own = id.to_owned();
         let about: Wanted = Arc::new(move |id, record| id == own || mentions(record, &own));
-        let found = records(Arc::clone(&about))?;
+        let (mut found, set_aside) = (records(Arc::clone(&about))?, set_aside(out, id)?);
         let Some(pair) = found.iter().find_map(|(_, record)| Pair::of(record, id)) else {
-            return Ok(Traced { records: found, calls: calls(about)?, updates: Vec::new() });
+            let mut groups = Vec::new();
+            if found.is_empty() {
+                groups = obvert_engine::items_of(plan.clone(), registry, out, id)?;
+                let items = set_aside.iter().map(|aside| &aside.item).chain(groups.iter().map(|(_, item)| item));
+                let parts: Vec<Value> = items.flat_map(parts).collect();
+                found = records(Arc::new(move |_, record| parts.contains(record)))?;
+            }
+            return Ok(Traced { records: found, calls: calls(about)?, updates: Vec::new(), set_aside, groups });
         };
         let wanted: Wanted = {
             let pair = pair.clone();
@@ -66,7 +80,11 @@ impl Traced {
         let mut asked = calls(wanted)?;
         traced.retain(|(stage, _)| behind.contains(stage));
         asked.retain(|call| behind.contains(&call.stage) && pair.asks(call));
-        Ok(Traced { records: traced, calls: asked, updates: updates(plan, out, id)? })
+        Ok(Traced { records: traced, calls: asked, updates: updates(plan, out, id)?, set_aside, groups: Vec::new() })
+    }
+
+    fn found(&self) -> bool {
+        !(self.records.is_empty() && self.set_aside.is_empty() && self.groups.is_empty())
     }
 
     fn print_json(&self) {
@@ -78,25 +96,44 @@ impl Traced {
         self.updates
             .iter()
             .for_each(|(stage, update)| println!("{}", json!({ "stage": stage, "update": update.step })));
+        self.groups.iter().for_each(|(stage, group)| println!("{}", json!({ "stage": stage, "group": group })));
+        self.set_aside.iter().for_each(|aside| println!("{}", json!({ "stage": aside.stage, "set_aside": aside })));
     }
 
     fn print(&self, plan: &Plan, registry: &Registry) {
         for stage in &plan.stages {
             let kind = registry.entry(&stage.kind).and_then(|entry| entry.output.as_deref()).unwrap_or_default();
-            let of = |name: &str| *name == stage.name;
-            let records: Vec<_> = self.records.iter().filter(|(name, _)| of(name)).map(|(_, record)| record).collect();
-            let calls: BTreeSet<String> = self.calls.iter().filter(|call| of(&call.stage)).map(line).collect();
-            let updates: Vec<_> = self.updates.iter().filter(|(name, _)| of(name)).collect();
-            if records.is_empty() && calls.is_empty() && updates.is_empty() {
-                continue;
+            let lines = self.lines(&stage.name, kind);
+            if !lines.is_empty() {
+                println!("{} ({})", stage.name, stage.kind);
+                lines.iter().for_each(|line| println!("  {line}"));
             }
-            println!("{} ({})", stage.name, stage.kind);
-            records.iter().for_each(|record| println!("  {}", shown(kind, record)));
-            calls
-                .iter()
-                .for_each(|call| println!("  call: {}", call.split_once("  ").map_or(&**call, |(_, rest)| rest)));
-            updates.iter().for_each(|(_, update)| println!("  update {}", update.step));
         }
+    }
+
+    /// What there is of a stage, whose records are of this kind.
+    fn lines(&self, stage: &str, kind: &str) -> Vec<String> {
+        let calls: BTreeSet<String> = self.calls.iter().filter(|call| call.stage == stage).map(line).collect();
+        let call = |line: String| format!("call: {}", line.split_once("  ").map_or(&*line, |(_, rest)| rest));
+        let records = of(stage, &self.records).map(|record| shown(kind, record));
+        let groups = of(stage, &self.groups).map(|group| format!("took {}", said(group)));
+        let aside = self.set_aside.iter().filter(|aside| aside.stage == stage);
+        let aside = aside.map(|Aside { reason, item, .. }| format!("set aside: {reason}: {}", said(item)));
+        let updates = of(stage, &self.updates).map(|update| format!("update {}", update.step));
+        records.chain(groups).chain(calls.into_iter().map(call)).chain(aside).chain(updates).collect()
+    }
+}
+
+/// What is a stage's.
+fn of<'a, T>(stage: &'a str, all: &'a [(String, T)]) -> impl Iterator<Item = &'a T> {
+    all.iter().filter(move |(name, _)| name == stage).map(|(_, one)| one)
+}
+
+/// An item in a few words.
+fn said(item: &Value) -> String {
+    match &parts(item)[..] {
+        [one] => label(one),
+        parts => format!("{} records, of {}", parts.len(), parts.first().map(label).unwrap_or_default()),
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
         settings.seed = settings.seed.wrapping_add(context.plan.run.seed);
         let learner = open_learner(&settings, context, &shelf, &findings)?;
         let sequence = Sequence::open(&context.out.join("state")).map_err(|e| e.to_string())?;
-        Ok(Box::new(Trainee::new(learner, sequence, &settings)))
+        Ok(Box::new(Trainee::new(&context.stage, learner, sequence, &settings)))
     };
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Train).to_value(), Arc::new(open));
     entry.output = Some(Adapter::NAME.into());
@@ -151,6 +151,8 @@ enum Told {
 
 /// The view's side: puts pairs in order and hands them to the learner's thread.
 struct Trainee {
+    /// By which name its lines go in the log.
+    stage: String,
     learner: Option<Learner>,
     thread: Option<JoinHandle<()>>,
     to: Option<Sender<Told>>,
@@ -175,8 +177,9 @@ struct Trainee {
 }
 
 impl Trainee {
-    fn new(learner: Learner, sequence: Sequence, settings: &Train) -> Self {
+    fn new(stage: &str, learner: Learner, sequence: Sequence, settings: &Train) -> Self {
         Trainee {
+            stage: stage.to_owned(),
             learner: Some(learner),
             thread: None,
             to: None,
@@ -199,11 +202,8 @@ impl Trainee {
         if differences.is_empty() {
             return;
         }
-        tracing::warn!(
-            pairs = differences.len(),
-            first = differences[0].pair,
-            "pairs that were handed to the trainer changed"
-        );
+        let (stage, record, pairs) = (&self.stage, &differences[0].pair, differences.len());
+        tracing::warn!(stage, record, pairs, "pairs that were handed to the trainer changed, this one first");
         self.open |= self.policy == Withdrawn::ExcludeNextEpoch;
         self.tell(Told::Differs(differences));
     }

@@ -32,6 +32,7 @@ mod refused;
 mod resume;
 mod served;
 mod slow;
+mod spans;
 mod steered;
 mod storage;
 mod sysbench;

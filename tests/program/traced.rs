@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::common::{done, obvert, rows};
+use crate::common::{done, folder, obvert, rows};
 use crate::slow::prepared;
 
 #[test]
@@ -67,7 +67,36 @@ fn a_pair_is_traced_to_what_it_was_made_of_and_trained_in() {
     said.iter().for_each(|text| assert!(traced.contains(text), "{text}: {traced}"));
     assert!(!traced.contains("to be made"), "{traced}");
     let unknown = obvert(here, &["trace", "slow.toml", "nobody", "--out", "out"]);
-    assert!(unknown.code == 2 && unknown.err.contains("`nobody`: no record has this text"), "{}", unknown.err);
+    assert!(unknown.code == 2 && unknown.err.contains("`nobody`: no record has this id or text"), "{}", unknown.err);
     let nowhere = obvert(here, &["trace", "slow.toml", id, "--out", "elsewhere"]);
     assert!(nowhere.code == 2 && nowhere.err.contains("no run has been here"), "{}", nowhere.err);
+}
+
+#[test]
+fn what_was_set_aside_is_traced_by_its_id_to_what_it_was_made_of() {
+    let profile = |text: &str| {
+        format!(
+            r#"{{"id": "p1", "name": "", "description": "{text}", "constraints": [{{"id": "c1", "text": "Be kind."}}]}}"#
+        )
+    };
+    let personas = r#"{"id": "u1", "queries": ["Hello?"]}"#;
+    let profiles = [profile("A shop."), profile("A bar.")].join("\n");
+    let pipeline = concat!("name = \"twice\"\n", sessions!());
+    let folder = folder(&[("twice.toml", pipeline), ("profiles.jsonl", &profiles), ("personas.jsonl", personas)]);
+    done(folder.path(), &["run", "twice.toml", "--out", "out"]);
+    let aside = &rows(&folder.path().join("out/rejected.jsonl"))[0];
+    let record = aside["record"].as_str().unwrap();
+    let traced = done(folder.path(), &["trace", "twice.toml", record, "--out", "out"]).out;
+    // A group is known by its id, says why it was set aside, and leads to its members.
+    assert!(
+        traced.contains("session (session)\n  took 2 records, of p1\n  set aside: 2 profiles have the id `p1`"),
+        "{traced}"
+    );
+    assert!(
+        traced.contains("profiles (profiles)\n  ") && traced.contains("A bar.") && traced.contains("A shop."),
+        "{traced}"
+    );
+    // So is what mentions it.
+    let mentioned = done(folder.path(), &["trace", "twice.toml", "p1", "--out", "out"]).out;
+    assert!(mentioned.contains("set aside: 2 profiles"), "{mentioned}");
 }

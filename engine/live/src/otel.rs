@@ -5,11 +5,11 @@
 //! under which name, is said by OpenTelemetry's own variables: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_SERVICE_NAME`, ...
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use obvert_engine::{Called, Took, Tracer, Waited, Whose};
+use obvert_engine::{Became, Called, Took, Tracer, Waited, Whose};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
@@ -32,8 +32,9 @@ pub struct Traces {
     made: AtomicU64,
     sent: Arc<Sent>,
     scope: InstrumentationScope,
-    /// Tells this run's ids from those of others.
-    run: String,
+    name: String,
+    /// When the run began, in nanoseconds: with its name that tells its ids from those of others.
+    begun: OnceLock<u128>,
 }
 
 impl Traces {
@@ -58,13 +59,13 @@ impl Traces {
         let sent = Arc::<Sent>::default();
         let counted = Counted { exporter, sent: Arc::clone(&sent) };
         let mut spans = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
-        let named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
+        let says = |name: &str, what: &str| std::env::var(name).is_ok_and(|value| value.contains(what));
+        let named = says("OTEL_SERVICE_NAME", "") || says("OTEL_RESOURCE_ATTRIBUTES", "service.name=");
         let resource = Resource::builder();
         let resource = if named { resource } else { resource.with_service_name("obvert") };
         spans.set_resource(&resource.with_attribute(KeyValue::new("obvert.run", run.to_owned())).build());
-        let begun = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let scope = InstrumentationScope::builder("obvert").with_version(env!("CARGO_PKG_VERSION")).build();
-        Traces { spans, made: AtomicU64::new(0), sent, scope, run: format!("{run} {}", begun.as_nanos()) }
+        Traces { spans, made: AtomicU64::new(0), sent, scope, name: run.to_owned(), begun: OnceLock::new() }
     }
 
     /// Sends what is left.
@@ -86,7 +87,7 @@ impl Traces {
     fn send(&self, whose: &Whose<'_>, ids: [SpanId; 2], took: Took, what: What) {
         let [id, parent] = ids;
         let trace = TraceId::from_bytes(self.hash(&[&whose.root.to_string()]));
-        let Whose { stage, record, root, lap } = *whose;
+        let Whose { stage, record, root, lap, .. } = *whose;
         let mut attributes = vec![
             KeyValue::new("obvert.stage", stage.to_owned()),
             KeyValue::new("obvert.record", record.to_owned()),
@@ -114,13 +115,15 @@ impl Traces {
 
     /// The id of an item's span: its calls, made elsewhere and before it ends, know it too.
     fn item_id(&self, whose: &Whose<'_>) -> SpanId {
-        let Whose { stage, record, root, lap } = whose;
-        SpanId::from_bytes(self.hash(&[stage, record, &root.to_string(), &lap.to_string()]))
+        let Whose { stage, record, root, lap, since } = whose;
+        let [root, lap, since] = [root.to_string(), lap.to_string(), nanoseconds(*since).to_string()];
+        SpanId::from_bytes(self.hash(&[stage, record, &root, &lap, &since]))
     }
 
     fn hash<const N: usize>(&self, parts: &[&str]) -> [u8; N] {
         let mut hasher = blake3::Hasher::new();
-        std::iter::once(&self.run.as_str()).chain(parts).for_each(|part| {
+        let begun = self.begun.get().copied().unwrap_or_default().to_string();
+        [&*self.name, &begun].iter().chain(parts).for_each(|part| {
             hasher.update(part.as_bytes());
             hasher.update(&[0]);
         });
@@ -174,12 +177,27 @@ struct What<'a> {
     error: Option<&'a str>,
 }
 
+fn nanoseconds(time: SystemTime) -> u128 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
+}
+
 impl Tracer for Traces {
+    fn begin(&self, at: SystemTime) {
+        // One sender has one run.
+        let _ = self.begun.set(nanoseconds(at));
+    }
+
     fn item(&self, item: &Waited<'_>) {
-        let made = item.made.map(|made| KeyValue::new("obvert.records", made as i64));
-        let (name, kind, error) = (item.whose.stage.to_owned(), SpanKind::Internal, item.made.err());
-        let what = What { name, kind, attributes: made.into_iter().collect(), error };
-        self.send(&item.whose, [self.item_id(&item.whose), SpanId::INVALID], item.took, what);
+        let (attribute, error) = match item.became {
+            Became::Records(made) => (Some(KeyValue::new("obvert.records", made as i64)), None),
+            Became::SetAside(reason) => (None, Some(reason)),
+            Became::Withdrawn => (Some(KeyValue::new("obvert.withdrawn", true)), None),
+        };
+        let (name, kind, attributes) =
+            (item.whose.stage.to_owned(), SpanKind::Internal, attribute.into_iter().collect());
+        let took = Took { begun: item.whose.since, ended: item.ended };
+        let what = What { name, kind, attributes, error };
+        self.send(&item.whose, [self.item_id(&item.whose), SpanId::INVALID], took, what);
     }
 
     fn call(&self, call: &Called<'_>) {
@@ -198,7 +216,7 @@ impl Tracer for Traces {
         let error = call.answer.err().map(|failure| failure.cause.as_str());
         let parent = self.item_id(&call.whose);
         let [sample, attempt] = [call.sample, call.attempt].map(|number| number.to_string());
-        let begun = call.took.begun.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos().to_string();
+        let begun = nanoseconds(call.took.begun).to_string();
         let id = SpanId::from_bytes(self.hash(&[&parent.to_string(), call.model, &sample, &attempt, &begun]));
         let what = What { name: format!("chat {}", call.model), kind: SpanKind::Client, attributes, error };
         self.send(&call.whose, [id, parent], call.took, what);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Error;
 
 /// What a connection begins with: a stranger's is dropped.
-const MAGIC: [u8; 8] = *b"obvert/1";
+const MAGIC: [u8; 8] = *b"obvert/2";
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a process may take to be connected to, and once it has called, to say who it is.
@@ -35,14 +35,28 @@ pub(super) struct Meeting<'a> {
     pub(super) work: [u8; 32],
     pub(super) deadline: Duration,
     pub(super) begin: Instant,
+    /// When this process began, in nanoseconds of Unix time.
+    pub(super) begun: u64,
+}
+
+/// What a process says of itself first.
+struct Greeting {
+    index: usize,
+    work: [u8; 32],
+    begun: u64,
 }
 
 impl Meeting<'_> {
-    /// A connection to every other process, by number.
-    pub(super) fn connect(&self, listener: &TcpListener) -> Result<Vec<Option<TcpStream>>, Error> {
+    /// A connection to every other process, by number, and when the first process began.
+    pub(super) fn connect(&self, listener: &TcpListener) -> Result<(Vec<Option<TcpStream>>, u64), Error> {
         let mut streams: Vec<Option<TcpStream>> = self.hosts.iter().map(|_| None).collect();
+        let mut first = self.begun;
         for other in 0..self.index {
-            streams[other] = Some(self.call(other, &streams)?);
+            let (stream, begun) = self.call(other, &streams)?;
+            streams[other] = Some(stream);
+            if other == 0 {
+                first = begun;
+            }
         }
         while streams.iter().skip(self.index + 1).any(Option::is_none) {
             match listener.accept() {
@@ -50,18 +64,22 @@ impl Meeting<'_> {
                 Err(_) => self.wait(&streams)?,
             }
         }
-        Ok(streams)
+        Ok((streams, first))
     }
 
-    /// Calls a process until it answers.
-    fn call(&self, other: usize, streams: &[Option<TcpStream>]) -> Result<TcpStream, Error> {
+    /// Calls a process until it answers: the connection, and when it began.
+    fn call(&self, other: usize, streams: &[Option<TcpStream>]) -> Result<(TcpStream, u64), Error> {
         loop {
             // It may listen and not answer yet: it first calls those before it.
             if let Some(mut stream) = dial(&self.hosts[other])
                 && self.greet(&mut stream).is_ok()
-                && let Ok(Some((index, work))) = heard(&mut stream, self.left().max(PAUSE))
+                && let Ok(Some(Greeting { index, work, begun })) = heard(&mut stream, self.left().max(PAUSE))
             {
-                return if index == other && work == self.work { Ok(stream) } else { Err(self.differs(other)) };
+                return if index == other && work == self.work {
+                    Ok((stream, begun))
+                } else {
+                    Err(self.differs(other))
+                };
             }
             self.wait(streams)?;
         }
@@ -72,7 +90,7 @@ impl Meeting<'_> {
         if stream.set_nonblocking(false).is_err() {
             return Ok(());
         }
-        let Ok(Some((other, work))) = heard(&mut stream, GREETING) else { return Ok(()) };
+        let Ok(Some(Greeting { index: other, work, .. })) = heard(&mut stream, GREETING) else { return Ok(()) };
         let expected = other > self.index && streams.get(other).is_some_and(Option::is_none);
         if !expected || self.greet(&mut stream).is_err() {
             return Ok(());
@@ -110,7 +128,7 @@ impl Meeting<'_> {
     fn greet(&self, stream: &mut TcpStream) -> std::io::Result<()> {
         stream.set_nodelay(true)?;
         let index = (self.index as u64).to_le_bytes();
-        stream.write_all(&[&MAGIC[..], &index, &self.work].concat())
+        stream.write_all(&[&MAGIC[..], &index, &self.work, &self.begun.to_le_bytes()].concat())
     }
 }
 
@@ -133,13 +151,13 @@ fn has_ended(stream: &TcpStream) -> bool {
 }
 
 /// Who is at the other end, and what it does; nothing for a stranger.
-fn heard(stream: &mut TcpStream, patience: Duration) -> std::io::Result<Option<(usize, [u8; 32])>> {
+fn heard(stream: &mut TcpStream, patience: Duration) -> std::io::Result<Option<Greeting>> {
     stream.set_read_timeout(Some(patience))?;
-    let mut greeting = [0; 48];
-    stream.read_exact(&mut greeting)?;
+    let ([mut magic, mut index, mut begun], mut work) = ([[0; 8]; 3], [0; 32]);
+    for part in [&mut magic[..], &mut index, &mut work, &mut begun] {
+        stream.read_exact(part)?;
+    }
     stream.set_read_timeout(None)?;
-    let (magic, rest) = greeting.split_at(MAGIC.len());
-    let (index, work) = rest.split_at(8);
-    let index = index.try_into().map(u64::from_le_bytes).ok().and_then(|index| usize::try_from(index).ok());
-    Ok(index.zip(work.try_into().ok()).filter(|_| magic == MAGIC))
+    let (index, begun) = (usize::try_from(u64::from_le_bytes(index)), u64::from_le_bytes(begun));
+    Ok(index.ok().filter(|_| magic == MAGIC).map(|index| Greeting { index, work, begun }))
 }

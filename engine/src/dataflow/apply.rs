@@ -18,7 +18,7 @@ use crate::count::Counts;
 use crate::memo::{Identity, Key};
 use crate::model::{Call, Endpoints, ReplyTo, Ticket, Via, ticket};
 use crate::stage::{Runner, Work, in_stage};
-use crate::tracer::{Took, Tracer, Waited, Whose};
+use crate::tracer::{Became, Tracer, Waited, Whose};
 
 /// A stage as its operator needs it.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ pub(crate) struct Applied {
     pub(crate) spreads: bool,
     /// Its settings name a model.
     pub(crate) names_model: bool,
-    /// Is told of every call that is asked for; none is made then.
+    /// Is told of every item, and of every call that is asked for; none is made then.
     pub(crate) trace: Option<Trace>,
     /// Sees its records.
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -58,15 +58,14 @@ impl Applied {
     }
 }
 
-/// Looks at calls instead of making them.
-pub(crate) type Trace = Arc<dyn Fn(Asked<'_>) + Send + Sync>;
+/// Looks at items, and at calls instead of making them.
+pub(crate) type Trace = Arc<dyn Fn(Traced<'_>) + Send + Sync>;
 
-/// A call that an item asks for.
-pub(crate) struct Asked<'a> {
+/// An item that comes to a stage, or a call that it asks for.
+pub(crate) struct Traced<'a> {
     pub(crate) stage: &'a Applied,
     pub(crate) item: &'a Item,
-    pub(crate) request: &'a Request,
-    pub(crate) identity: &'a Identity,
+    pub(crate) call: Option<(&'a Request, &'a Identity)>,
 }
 
 /// How far the records of a group may lie apart.
@@ -154,7 +153,7 @@ impl State {
 
     /// Whether no item waits or is remembered, and nobody looks: what becomes of any is up to the stage's code then.
     pub(super) fn passes(&self) -> bool {
-        self.jobs.is_empty() && self.failed.is_empty() && self.stage.observer().is_none()
+        self.jobs.is_empty() && self.failed.is_empty() && self.stage.observer().is_none() && self.stage.trace.is_none()
     }
 
     /// Takes in changes of the input.
@@ -179,7 +178,10 @@ impl State {
                         self.give_up(item, at);
                     }
                 }
-                None => due.push(Run { item, replies: Vec::new(), rounds: 0, at, net, since: None }),
+                None => {
+                    self.trace(&item, None);
+                    due.push(Run { item, replies: Vec::new(), rounds: 0, at, net, since: None });
+                }
             }
             if due.len() >= BATCH {
                 self.run(std::mem::take(&mut due));
@@ -229,7 +231,7 @@ impl State {
                     due.push(Run { item, replies: job.replies, rounds, at, net: job.net, since });
                 }
                 Err(reason) => {
-                    self.settle(&item, at, job.since, Err(&reason));
+                    self.settle(&item, at, job.since, Became::SetAside(&reason));
                     self.failed.insert(item.clone(), (reason.clone(), job.net));
                     self.reject(item, reason, at, job.net);
                 }
@@ -242,7 +244,7 @@ impl State {
     fn run(&mut self, mut due: Vec<Run>) {
         while !due.is_empty() {
             let work: Vec<_> = due.iter().map(|run| Work { item: &run.item.bytes.0, replies: &run.replies }).collect();
-            let outcomes = in_stage(&self.stage.name, || self.stage.runner.run(&work));
+            let outcomes = in_stage(Some(&self.stage.name), || self.stage.runner.run(&work));
             let round = std::mem::take(&mut due);
             for (run, outcome) in round.into_iter().zip(outcomes) {
                 due.extend(self.conclude(run, outcome));
@@ -261,12 +263,12 @@ impl State {
     }
 
     fn conclude_rejected(&mut self, run: Run, reason: String) {
-        self.settle_if(run.since, &run.item, run.at, Err(&reason));
+        self.settle_if(run.since, &run.item, run.at, Became::SetAside(&reason));
         self.reject(run.item, reason, run.at, run.net);
     }
 
     fn emit(&mut self, run: Run, records: SmallVec<[Arc<[u8]>; 1]>) {
-        self.settle_if(run.since, &run.item, run.at, Ok(records.len()));
+        self.settle_if(run.since, &run.item, run.at, Became::Records(records.len()));
         self.stage.counts.finish(run.net, records.len() as isize * run.net);
         if let Some(observer) = self.stage.observer() {
             records.iter().for_each(|record| observer.see(record, run.net));
@@ -307,12 +309,16 @@ impl State {
     fn recall(&self, run: &Run, request: &Request) -> Result<(Identity, Option<Reply>), String> {
         let endpoint = self.stage.endpoints.get(&request.model)?;
         let identity = endpoint.identify(&self.stage.build, request);
-        if let Some(trace) = &self.stage.trace {
-            trace(Asked { stage: &self.stage, item: &run.item, request, identity: &identity });
-        }
+        self.trace(&run.item, Some((request, &identity)));
         match endpoint.recall(&identity.key, &self.stage.name)? {
             None if run.net < 0 && endpoint.keeps(&identity.key) => Err("its replies are gone from the memo".into()),
             reply => Ok((identity, reply)),
+        }
+    }
+
+    fn trace(&self, item: &Item, call: Option<(&Request, &Identity)>) {
+        if let Some(trace) = &self.stage.trace {
+            trace(Traced { stage: &self.stage, item, call });
         }
     }
 
@@ -326,34 +332,33 @@ impl State {
             self.emitted.busy.push((Busy::with(&run.item), run.at, 1));
         }
         let record: Arc<str> = record_id(&run.item.bytes.0).into();
+        let since = run.since.unwrap_or_else(SystemTime::now);
         let mut calls = Vec::new();
         for (index, (request, (identity, reply))) in requests.into_iter().zip(&asked).enumerate() {
             match reply {
                 Some(_) => self.stage.counts.hit(),
-                None => calls.push(self.call(&run.item, &record, index, *identity, request)),
+                None => calls.push(self.call(&run.item, (&record, since), index, (*identity, request))),
             }
         }
         let asked = asked.into_iter().map(|(_, reply)| reply.map(Ok)).collect();
-        let Run { item, replies, rounds, at, net, since } = run;
-        let since = since.unwrap_or_else(SystemTime::now);
+        let Run { item, replies, rounds, at, net, .. } = run;
         self.jobs.insert(item, Job { replies, rounds, asked, calls, since, at, net });
     }
 
-    /// Queues the call for the item's request of that index.
+    /// Queues the call for the request of that index of an item, which goes by that id and waits since then.
     fn call(
         &mut self,
         item: &Item,
-        record: &Arc<str>,
+        (record, since): (&Arc<str>, SystemTime),
         index: usize,
-        identity: Identity,
-        request: Request,
+        (identity, request): (Identity, Request),
     ) -> (Key, String, Ticket) {
         let ticket = ticket();
         self.tickets.insert(ticket, (item.clone(), index));
         let (Place { root, lap }, model) = (item.place, request.model.clone());
         if let Ok(endpoint) = self.stage.endpoints.get(&model) {
             let (stage, record) = (Arc::clone(&self.stage.name), Arc::clone(record));
-            let call = Call { identity, request, stage, record, root, lap };
+            let call = Call { identity, request, stage, record, root, lap, since };
             endpoint.submit(call, ticket, Arc::clone(&self.reply_to));
         }
         (identity.key, model, ticket)
@@ -369,7 +374,7 @@ impl State {
                 endpoint.withdraw(&key, ticket);
             }
         }
-        self.settle(&item, at, since, Err("it was withdrawn"));
+        self.settle(&item, at, since, Became::Withdrawn);
     }
 
     fn reject(&mut self, item: Item, reason: String, at: Tick, net: isize) {
@@ -377,19 +382,19 @@ impl State {
         self.emitted.rejected.push(((item, reason), at, net));
     }
 
-    fn settle_if(&mut self, since: Option<SystemTime>, item: &Item, at: Tick, made: Result<usize, &str>) {
+    fn settle_if(&mut self, since: Option<SystemTime>, item: &Item, at: Tick, became: Became<'_>) {
         if let Some(since) = since {
-            self.settle(item, at, since, made);
+            self.settle(item, at, since, became);
         }
     }
 
     /// An item waits for nothing any more.
-    fn settle(&mut self, item: &Item, at: Tick, since: SystemTime, made: Result<usize, &str>) {
+    fn settle(&mut self, item: &Item, at: Tick, since: SystemTime, became: Became<'_>) {
         self.emitted.busy.push((Busy::with(item), at, -1));
         if let Some(tracer) = &self.stage.tracer {
             let (Place { root, lap }, record) = (item.place, record_id(&item.bytes.0));
-            let whose = Whose { stage: &self.stage.name, record: &record, root, lap };
-            tracer.item(&Waited { whose, took: Took::since(since), made });
+            let whose = Whose { stage: &self.stage.name, record: &record, root, lap, since };
+            tracer.item(&Waited { whose, ended: SystemTime::now(), became });
         }
     }
 }

@@ -10,7 +10,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use obvert_api::{Reply, Request};
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,8 @@ pub struct Call {
     pub root: u64,
     /// The lap of the turn loop that it is for.
     pub lap: u32,
+    /// Since when that record waits.
+    pub since: SystemTime,
 }
 
 /// A model with its queue. Identical requests in flight cost one call.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::shown::{Reader, shown};
 use super::{Options, run};
-use crate::dataflow::{Asked, Trace, record_id};
+use crate::dataflow::{Trace, Traced, record_id};
 use crate::memo::CallPlace;
 use crate::model::Explanation;
 use crate::pipeline::Plan;
@@ -60,29 +60,23 @@ pub(super) fn looking(out: &Path, trace: Trace) -> Options {
 type Found = Arc<Mutex<Result<Vec<Explained>, String>>>;
 
 fn trace(wanted: Wanted, found: Found) -> Trace {
-    Arc::new(move |asked| {
-        let item = shown(Some(&Reader::of(asked.stage)), &asked.item.bytes.0);
-        if !wanted(&record_id(&asked.item.bytes.0), &item) {
+    Arc::new(move |Traced { stage, item: whole, call }| {
+        let Some((request, identity)) = call else { return };
+        let item = shown(Some(&Reader::of(stage)), &whole.bytes.0);
+        if !wanted(&record_id(&whole.bytes.0), &item) {
             return;
         }
+        let place = CallPlace::new(&stage.name, whole.place.root, whole.place.lap);
+        let explanation = stage.endpoints.get(&request.model).and_then(|endpoint| endpoint.explain(identity, place));
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        match explained(&asked, item) {
-            Ok(explained) => drop(found.as_mut().map(|found| found.push(explained))),
+        match explanation {
+            Ok(explanation) => drop(found.as_mut().map(|found| {
+                let (stage, lap) = (stage.name.to_string(), whole.place.lap);
+                let (model, sample) = (request.model.clone(), request.sample);
+                found.push(Explained { stage, item, lap, model, sample, explanation });
+            })),
             Err(cause) => *found = Err(cause),
         }
-    })
-}
-
-fn explained(asked: &Asked<'_>, item: Value) -> Result<Explained, String> {
-    let Asked { stage, item: whole, request, identity } = asked;
-    let place = CallPlace::new(&stage.name, whole.place.root, whole.place.lap);
-    Ok(Explained {
-        stage: stage.name.to_string(),
-        item,
-        lap: whole.place.lap,
-        model: request.model.clone(),
-        sample: request.sample,
-        explanation: stage.endpoints.get(&request.model)?.explain(identity, place)?,
     })
 }
 

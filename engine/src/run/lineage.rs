@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::explain::{Wanted, looking};
 use super::run;
-use crate::dataflow::record_id;
+use super::shown::{Reader, shown};
+use crate::dataflow::{Traced, record_id};
 use crate::pipeline::Plan;
 use crate::{Error, Observed, Observer, Observers, Registry, ToJson};
 
@@ -35,6 +36,27 @@ pub fn records_of(plan: Plan, registry: &Registry, out: &Path, wanted: Wanted) -
     let mut found: Vec<_> = seen.into_iter().filter(|(_, copies)| *copies > 0).map(|(record, _)| record).collect();
     found.sort_by_key(|(stage, _)| position(stage));
     Ok(found.into_iter().map(|(stage, text)| (stage, serde_json::from_str(&text).unwrap_or_default())).collect())
+}
+
+/// What comes to stages under this id, and is none of the records that stages make: groups, by which stages go that take many records
+/// at once. Nothing is called, as for [`records_of`].
+///
+/// # Errors
+/// As for [`run`].
+pub fn items_of(plan: Plan, registry: &Registry, out: &Path, id: &str) -> Result<Vec<(String, Value)>, Error> {
+    let found = Arc::<Mutex<Vec<(String, Value)>>>::default();
+    let (id, seen) = (id.to_owned(), Arc::clone(&found));
+    let trace = move |Traced { stage, item, call }: Traced<'_>| {
+        if call.is_none() && record_id(&item.bytes.0) == id {
+            let item = (stage.name.to_string(), shown(Some(&Reader::of(stage)), &item.bytes.0));
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if !seen.contains(&item) {
+                seen.push(item);
+            }
+        }
+    };
+    run(plan, registry, &looking(out, Arc::new(trace)), |_| ())?;
+    Ok(std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// Copies of records, by stage and JSON.

@@ -19,7 +19,7 @@ use crate::memo::{self, Memo};
 use crate::model::{Endpoint, Endpoints, Named, Owners, owner};
 use crate::pipeline::{Plan, StagePlan};
 use crate::registry::{Body, Entry};
-use crate::stage::{Runner, ask_one};
+use crate::stage::{Runner, ask_one, in_stage};
 use crate::{Counts, Error, Observed, Observer, Registry, RunContext};
 
 /// Waits for the other processes.
@@ -141,9 +141,10 @@ impl Preparing<'_> {
     fn stage(&self, stage: &StagePlan) -> Result<Prepared, Error> {
         let entry = self.entry(stage)?;
         let counts = Arc::new(Counts::default());
-        let applied = entry.runner(&stage.settings, stage.isolation).transpose().map_err(|e| failed(stage)(e.0))?;
-        let applied = applied.map(|(runner, build)| Applied {
-            name: stage.name.as_str().into(),
+        let name: Arc<str> = stage.name.as_str().into();
+        let applied = in_stage(Some(&name), || entry.runner(&stage.settings, stage.isolation));
+        let applied = applied.transpose().map_err(|e| failed(stage)(e.0))?.map(|(runner, build)| Applied {
+            name,
             observer: self.observer(&stage.name, entry.output.as_deref(), shown_by(&runner)),
             tracer: self.options.tracer.clone(),
             runner,

@@ -1,6 +1,7 @@
 //! How this program speaks to itself: a library's stage is run by another process of it, which is sent the border's batches.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use obvert_api::frame::{self, Writer};
 use obvert_api::{Error, Operation, Outcome};
@@ -16,6 +17,8 @@ use super::process::{self, Hello, PROTOCOL, Welcome};
 pub(super) struct Frames {
     pub(super) library: Library,
     pub(super) settings: Value,
+    /// By which name its lines go in the log.
+    pub(super) name: Option<Arc<str>>,
 }
 
 impl Speech for Frames {
@@ -28,7 +31,8 @@ impl Speech for Frames {
 
     fn hello(&self) -> Result<Vec<u8>, String> {
         let (stage, settings) = (self.library.manifest.name.clone(), self.settings.clone());
-        serde_json::to_vec(&Hello { protocol: PROTOCOL, stage, settings }).map_err(|error| error.to_string())
+        let hello = Hello { protocol: PROTOCOL, stage, name: self.name.clone(), settings };
+        serde_json::to_vec(&hello).map_err(|error| error.to_string())
     }
 
     fn welcome(&self, message: &[u8]) -> Result<(), String> {

@@ -17,8 +17,8 @@ use super::foreign::{Foreign, Types};
 use super::frames::Frames;
 use super::host::{Call, host};
 use super::isolated::{Isolated, Limits};
-use super::kept;
 use super::{Runner, Work, build_of};
+use super::{kept, said};
 
 /// A stage of a loaded library, ready to be created.
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ impl Library {
     /// # Errors
     /// It cannot be started, or refuses its settings.
     pub fn isolate(&self, settings: &serde_json::Value, limits: Limits) -> Result<Arc<dyn Runner>, Error> {
-        let speech = Frames { library: self.clone(), settings: settings.clone() };
+        let speech = Frames { library: self.clone(), settings: settings.clone(), name: said::runs() };
         Ok(self.translated(Isolated::start(speech, limits)?))
     }
 

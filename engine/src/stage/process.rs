@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use obvert_api::frame;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::library::{Instance, load_in_place};
 use super::pipe::Framing;
+use super::said::in_stage;
 
 /// What the process is told first, as JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub(super) struct Hello {
     pub(super) protocol: u32,
     /// Name of the stage type.
     pub(super) stage: String,
+    /// What the pipeline calls it, where one does: its lines in the log go by that.
+    pub(super) name: Option<Arc<str>>,
     /// Its settings.
     pub(super) settings: Value,
 }
@@ -67,8 +70,14 @@ pub fn serve(library: &Path) -> io::Result<()> {
 fn answer(library: &Path, from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
     let framing = Framing::Lengths;
     let Some(hello) = framing.receive(from)? else { return Ok(()) };
-    let created =
-        serde_json::from_slice(&hello).map_err(|error| error.to_string()).and_then(|hello| create(library, hello));
+    let hello: Result<Hello, String> = serde_json::from_slice(&hello).map_err(|error| error.to_string());
+    let name = hello.as_ref().ok().and_then(|hello| hello.name.clone());
+    in_stage(name.as_ref(), || speak(library, hello, from, to))
+}
+
+fn speak(library: &Path, hello: Result<Hello, String>, from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
+    let framing = Framing::Lengths;
+    let created = hello.and_then(|hello| create(library, hello));
     let welcome = created.as_ref().map_or_else(|cause| Welcome::Refused(cause.clone()), |_| Welcome::Ready);
     framing.send(to, &serde_json::to_vec(&welcome)?)?;
     let Ok(stage) = created else { return Ok(()) };
@@ -82,7 +91,7 @@ fn answer(library: &Path, from: &mut impl BufRead, to: &mut impl Write) -> io::R
 }
 
 fn create(library: &Path, hello: Hello) -> Result<Instance, String> {
-    let Hello { protocol, stage, settings } = hello;
+    let Hello { protocol, stage, settings, .. } = hello;
     if protocol != PROTOCOL {
         return Err(format!("the program speaks version {protocol} of the protocol, this is {PROTOCOL}"));
     }

@@ -13,17 +13,29 @@ thread_local! {
     static RUNS: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
 }
 
-/// Runs a stage that goes by this name.
-pub(crate) fn in_stage<T>(name: &Arc<str>, run: impl FnOnce() -> T) -> T {
-    let before = RUNS.replace(Some(Arc::clone(name)));
-    let made = run();
-    RUNS.set(before);
-    made
+/// Runs a stage that goes by this name, where it has one; what ran before goes on by its own, even if it panics.
+pub(crate) fn in_stage<T>(name: Option<&Arc<str>>, run: impl FnOnce() -> T) -> T {
+    let _before = Before(RUNS.replace(name.cloned()));
+    run()
+}
+
+/// What ran before.
+struct Before(Option<Arc<str>>);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        RUNS.set(self.0.take());
+    }
+}
+
+/// The name of the stage that runs on this thread.
+pub(super) fn runs() -> Option<Arc<str>> {
+    RUNS.with_borrow(Option::clone)
 }
 
 /// Logs a line of a stage, which goes by its kind where no pipeline names it, at a level from 1 (error) to 5 (trace).
 pub(super) fn line(kind: &str, item: Option<&[u8]>, level: u32, message: &str) {
-    let name = RUNS.with_borrow(Option::clone);
+    let name = runs();
     let (stage, record) = (name.as_deref().unwrap_or(kind), item.map(record_id));
     match level {
         1 => tracing::error!(target: STAGE, stage, record, "{message}"),

@@ -37,8 +37,9 @@ impl Spans {
 impl Spans {
     /// Says that this program has none, where they are wanted.
     pub(super) fn begin(_: &str) -> anyhow::Result<Self> {
-        if std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT").is_some() {
-            tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but this program was built without the feature `otel`");
+        let set = |name: &&&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        if let Some(name) = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"].iter().find(set) {
+            tracing::warn!("{name} is set, but this program was built without the feature `otel`");
         }
         Ok(Spans::default())
     }

@@ -63,6 +63,7 @@ impl Cursor {
 
 /// The trainer of the newest checkpoint that can be used, if it is one for these settings; else a new one.
 pub(super) fn resume(
+    stage: &str,
     settings: &Train,
     policy: &Policy,
     checkpoints: &Checkpoints,
@@ -70,7 +71,8 @@ pub(super) fn resume(
     let new = Cursor::new(settings, policy);
     let mut trainer = settings.trainer(policy)?;
     let found = checkpoints.find().map_err(|e| e.to_string())?;
-    found.damaged.iter().for_each(|error| tracing::warn!(%error, "a checkpoint cannot be used: the one before it is"));
+    let unusable = |error| tracing::warn!(stage, %error, "a checkpoint cannot be used: the one before it is");
+    found.damaged.iter().for_each(unusable);
     let Some((state, cursor)) = found.newest else { return Ok((trainer, new)) };
     match Cursor::deserialize(cursor) {
         Ok(cursor) if cursor.settings == new.settings => {
@@ -78,7 +80,7 @@ pub(super) fn resume(
             Ok((trainer, cursor))
         }
         _ => {
-            tracing::warn!("the settings of `train` or its model changed: training starts over");
+            tracing::warn!(stage, "the settings of `train` or its model changed: training starts over");
             Ok((trainer, new))
         }
     }

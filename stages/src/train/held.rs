@@ -11,6 +11,8 @@ use crate::findings::Skipped;
 /// The share of dialogues that is held out, and their pairs so far. A dialogue's id decides, not when it comes.
 #[derive(Clone)]
 pub(super) struct Held {
+    /// By which name its lines go in the log.
+    stage: String,
     share: f64,
     seed: u64,
     /// Not measured yet.
@@ -22,9 +24,10 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(share: f64, seed: u64) -> Self {
+    /// Such a share of the dialogues, for the stage of this name.
+    pub(super) fn new(stage: &str, share: f64, seed: u64) -> Self {
         let (waiting, pairs, reference) = (Vec::new(), Vec::new(), Vec::new());
-        Held { share, seed, waiting, pairs, reference, skipped: Skipped::default() }
+        Held { stage: stage.to_owned(), share, seed, waiting, pairs, reference, skipped: Skipped::default() }
     }
 
     /// Takes the pairs of a dialogue that is held out, and counts those that have no tokens; gives others back.
@@ -44,7 +47,7 @@ impl Held {
     }
 
     fn skip(&mut self, id: &str, cause: &str) {
-        tracing::warn!(pair = id, cause, "a held-out pair is not measured");
+        tracing::warn!(stage = self.stage, record = id, cause, "a held-out pair is not measured");
         self.skipped.count(&format!("{id}: held out, but not measured: {cause}"));
     }
 
@@ -84,7 +87,7 @@ mod tests {
     #[test]
     fn a_dialogue_is_held_out_as_a_whole_whenever_it_comes() {
         let held = |names: &[u32], seed| {
-            let mut held = Held::new(0.2, seed);
+            let mut held = Held::new("train", 0.2, seed);
             let unit = |n: &u32| vec![Arc::new(pair(&format!("p{n}"), &format!("d{}", n / 3)))];
             names.iter().for_each(|n| drop(held.push(unit(n), |_| Ok(Vec::new()))));
             let mut ids: Vec<String> = held.waiting.iter().map(|(unit, _)| unit[0].id.clone()).collect();
@@ -96,12 +99,12 @@ mod tests {
         assert_eq!(ids, held(&back, 1));
         assert_ne!(ids, held(&forth, 2));
         assert!(ids.len().is_multiple_of(3) && (120..240).contains(&ids.len()), "{} of 900", ids.len());
-        assert!(Held::new(0.0, 1).push(vec![Arc::new(pair("p", "d"))], |_| Ok(Vec::new())).is_some());
+        assert!(Held::new("train", 0.0, 1).push(vec![Arc::new(pair("p", "d"))], |_| Ok(Vec::new())).is_some());
     }
 
     #[test]
     fn what_cannot_be_measured_is_counted_with_its_cause() {
-        let mut held = Held::new(1.0, 1);
+        let mut held = Held::new("train", 1.0, 1);
         for ids in [&["1"][..], &["2", "3"], &["4"]] {
             let unit = ids.iter().map(|id| Arc::new(pair(id, "d"))).collect();
             let encode = |unit: &Unit| if unit.len() == 2 { Err("too long".to_owned()) } else { Ok(Vec::new()) };

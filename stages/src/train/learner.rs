@@ -34,6 +34,8 @@ use crate::pair_set::number;
 use crate::policy::Policy;
 
 pub(super) struct Learner {
+    /// By which name its lines go in the log.
+    stage: String,
     settings: Train,
     policy: Arc<Policy>,
     encoder: Encoder,
@@ -116,12 +118,15 @@ impl Learner {
         let state = context.out.join("state");
         let checkpoints = Checkpoints::open(&state.join(format!("{}.checkpoints", context.stage)));
         let checkpoints = checkpoints.map_err(|e| e.to_string())?;
-        let (mut trainer, mut cursor) = resume(settings, &policy, &checkpoints)?;
+        let (mut trainer, mut cursor) = resume(&context.stage, settings, &policy, &checkpoints)?;
         let handed_out = state.join(format!("{}.versions.jsonl", context.stage));
         let mut refreshed =
             Refreshed::open(&handed_out, &state.join("adapters"), settings.refresh_every).map_err(|e| e.to_string())?;
         if refreshed.lacks(trainer.steps()) {
-            tracing::warn!("adapters that dialogues were played with are not there any more: training starts over");
+            tracing::warn!(
+                stage = context.stage,
+                "adapters that dialogues were played with are not there any more: training starts over"
+            );
             // The model may fill a device: there is room for one trainer.
             trainer.start_over(settings.adapter(&policy).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
             cursor = Cursor::new(settings, &policy);
@@ -130,11 +135,12 @@ impl Learner {
         let known = state.join(format!("{}.reference.cache", context.stage));
         let reference = ReferenceCache::open(Some(&known), policy.identity(), &trainer).map_err(|e| e.to_string())?;
         Ok(Learner {
+            stage: context.stage.clone(),
             settings: settings.clone(),
             encoder: Encoder::new(settings, Arc::clone(&policy)),
             policy,
             reference,
-            stream: Stream::new(settings),
+            stream: Stream::new(&context.stage, settings),
             passed: (cursor.pairs > 0).then(Default::default),
             cursor,
             below: 0,
@@ -324,7 +330,7 @@ impl Learner {
     }
 
     fn skip(&mut self, pair: &Pair, cause: &str) {
-        tracing::warn!(pair = pair.id, cause, "a pair is not trained on");
+        tracing::warn!(stage = self.stage, record = pair.id, cause, "a pair is not trained on");
         self.cursor.skipped.count(&format!("{}: {cause}", pair.id));
     }
 

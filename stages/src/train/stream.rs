@@ -26,10 +26,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(settings: &Train) -> Self {
+    /// Of the stage of this name.
+    pub(super) fn new(stage: &str, settings: &Train) -> Self {
         Stream {
             mirrors: (settings.unit() == 2).then(Mirrors::default),
-            held: Held::new(settings.validation, settings.seed),
+            held: Held::new(stage, settings.validation, settings.seed),
             window: Shuffle::new(settings.shuffle, settings.seed),
             batches: settings.batches(),
         }

@@ -17,7 +17,8 @@ impl Exporter for Kept {
     }
 }
 
-const WHOSE: Whose<'static> = Whose { stage: "judge", record: "0123456789abcdef", root: 256, lap: 1 };
+const SINCE: SystemTime = UNIX_EPOCH;
+const WHOSE: Whose<'static> = Whose { stage: "judge", record: "0123456789abcdef", root: 256, lap: 1, since: SINCE };
 
 fn took() -> Took {
     let begun = UNIX_EPOCH + Duration::from_secs(1);
@@ -29,7 +30,7 @@ fn tell(traces: &Traces) {
     let reply = Reply { text: "yes".into(), prompt_tokens: 7, reply_tokens: 3, finished: true };
     let called = Called { whose: WHOSE, model: "m", sample: 0, attempt: 1, took: took(), answer: Ok(&reply) };
     traces.call(&called);
-    traces.item(&Waited { whose: WHOSE, took: took(), made: Ok(1) });
+    traces.item(&Waited { whose: WHOSE, ended: SINCE + Duration::from_secs(2), became: Became::Records(1) });
 }
 
 #[test]
@@ -38,7 +39,7 @@ fn a_call_is_below_its_item_and_a_row_is_a_trace() {
     let traces = Traces::to(kept.clone(), "run");
     tell(&traces);
     let other = Whose { root: 512, ..WHOSE };
-    traces.item(&Waited { whose: other, took: took(), made: Err("unreadable") });
+    traces.item(&Waited { whose: other, ended: SINCE, became: Became::SetAside("unreadable") });
     traces.end().unwrap();
     let spans = kept.0.lock().unwrap();
     let [call, item, other] = &spans[..] else { panic!("{spans:?}") };
@@ -52,6 +53,26 @@ fn a_call_is_below_its_item_and_a_row_is_a_trace() {
     assert!(item.attributes.contains(&KeyValue::new("obvert.record", "0123456789abcdef")));
     assert_ne!(other.span_context.trace_id(), item.span_context.trace_id());
     assert_eq!(other.status, Status::error("unreadable"));
+}
+
+#[test]
+fn processes_of_a_run_agree_on_ids_and_an_item_that_comes_again_has_its_own() {
+    let ids = |begun: u64, since: SystemTime| {
+        let kept = Kept::default();
+        let traces = Traces::to(kept.clone(), "run");
+        traces.begin(UNIX_EPOCH + Duration::from_secs(begun));
+        let whose = Whose { since, ..WHOSE };
+        traces.item(&Waited { whose, ended: since, became: Became::Withdrawn });
+        traces.end().unwrap();
+        let span = kept.0.lock().unwrap().remove(0);
+        assert_eq!(span.status, Status::Unset);
+        assert!(span.attributes.contains(&KeyValue::new("obvert.withdrawn", true)));
+        (span.span_context.trace_id(), span.span_context.span_id())
+    };
+    let (first, later) = (ids(1, SINCE), SINCE + Duration::from_millis(1));
+    assert_eq!(first, ids(1, SINCE));
+    assert!(first.0 == ids(1, later).0 && first.1 != ids(1, later).1);
+    assert!(first.0 != ids(2, SINCE).0 && first.1 != ids(2, SINCE).1);
 }
 
 /// A collector's request: its head, and its body.

@@ -270,7 +270,7 @@ function pair(record) {
   return [
     h("h2", {}, `${record.dialogue}, turn ${record.turn + 1}: g = ${record.g}, case ${record.case}`),
     h("p", { class: "soft" }, `pair ${record.id} · profile ${record.profile}`),
-    ...byHand("veto", "Veto this pair", seen.board.vetoes, { pair: record.id }, (told) => told.pair === record.id, ask("/api/veto")),
+    ...byHand("veto", [["Veto this pair", { pair: record.id }]], seen.board.vetoes, (told) => told.pair === record.id, ask("/api/veto")),
     h("div", { class: "two" },
       h("div", {}, h("h2", {}, `Chosen (sample ${record.chosen_sample + 1}, ${record.chosen_model})`), h("div", { class: "text" }, marked(record.chosen))),
       h("div", {}, h("h2", {}, `Rejected (sample ${record.rejected_sample + 1}, ${record.rejected_model})`), h("div", { class: "text" }, marked(record.rejected)))),
@@ -285,11 +285,10 @@ function judged(record) {
   const rules = record.verdicts.map((given) => {
     const rule = session.profile.constraints.find((other) => other.id === given.constraint);
     const place = { dialogue: session.dialogue, turn: session.turn, sample, constraint: given.constraint, response: text };
+    const same = (said) => said.dialogue === place.dialogue && said.turn === place.turn && said.sample === sample && said.constraint === place.constraint && (said.response ?? text) === text;
+    const choices = [true, false].filter((other) => other !== given.satisfied).map((other) => [other ? "It is satisfied" : "It is violated", { ...place, satisfied: other }]);
     return h("li", {}, marked(rule?.text ?? given.constraint), h("div", { class: "soft" }, `${verdict(given.satisfied)}, says ${given.by}${given.reason ? `: ${given.reason}` : ""}`),
-      [true, false].filter((other) => other !== given.satisfied).flatMap((other) => {
-        const same = (said) => said.dialogue === place.dialogue && said.turn === place.turn && said.sample === sample && said.constraint === place.constraint && said.satisfied === other;
-        return told ? byHand("correct", other ? "It is satisfied" : "It is violated", seen.board.corrections, { ...place, satisfied: other }, same, told) : [];
-      }));
+      told ? byHand("correct", choices, seen.board.corrections, same, told) : []);
   });
   return [
     h("h2", {}, `${session.dialogue}, turn ${session.turn + 1}, sample ${sample + 1}`),
@@ -301,27 +300,34 @@ function judged(record) {
 
 const without = (what, source) => h("p", { class: "soft" }, `${what} here where the pipeline has a source of the type “${source}” that reads a .jsonl file.`);
 
-/** A button that sets something right, and one that takes that back, or why there is none. `told` is what was said of all before. */
-function byHand(what, label, file, row, same, told) {
+/** Buttons that set something right, each with what is said then; or one that takes back what was said; or why there are none. `told` is what was said of all before. */
+function byHand(what, choices, file, same, told) {
   if (!file) return [without("It can be vetoed", "vetoes")];
   const made = "What depends on it is made anew by a run with --watch, or by the next run.";
   const reason = h("input", { "aria-label": "Why", placeholder: "why" });
-  const say = async (method, done) => {
-    button.disabled = true;
-    const why = await tell(`/api/${what}`, { ...row, reason: reason.value }, method);
-    button.disabled = why == null && method === "POST";
-    note.replaceChildren(...(why != null ? [why] : done));
-  };
-  const back = () => h("button", { type: "button", click: () => say("DELETE", [`Taken back. ${made}`]) }, "Take it back");
-  const button = h("button", { type: "button", click: () => say("POST", [`Noted in ${file}. ${made} `, back()]) }, label);
   const note = h("span", { class: "soft", role: "status" });
+  const say = async (method, row, done) => {
+    const buttons = [...line.querySelectorAll("button")];
+    buttons.forEach((button) => (button.disabled = true));
+    const why = await tell(`/api/${what}`, { ...row, reason: reason.value }, method);
+    buttons.forEach((button) => (button.disabled = false));
+    if (why != null) return void (note.textContent = why);
+    stands(method === "POST" ? row : null, done);
+  };
+  const choose = choices.map(([label, row]) => h("button", { type: "button", click: () => say("POST", row, `Noted in ${file}. ${made}`) }, label));
+  /** What is said now; nothing where it is null. */
+  const stands = (row, text) => {
+    const back = () => h("button", { type: "button", click: () => say("DELETE", row, `Taken back. ${made}`) }, "Take it back");
+    line.replaceChildren(...(row ? [note, " ", back()] : [reason, " ", ...choose.flatMap((button) => [button, " "]), note]));
+    note.textContent = text;
+  };
+  const line = h("p", {});
+  stands(null, "");
   told.then((all) => {
     const before = all?.find(same);
-    if (!before) return;
-    button.disabled = true;
-    note.replaceChildren(`Noted before${before.reason ? `: ${before.reason}` : ""}. `, back());
+    if (before) stands(before, `Noted before${what === "correct" ? ` as ${verdict(before.satisfied)}` : ""}${before.reason ? `: ${before.reason}` : ""}.`);
   });
-  return [h("p", {}, reason, " ", button, " ", note)];
+  return [line];
 }
 
 // What is asked of the server, and told to it.

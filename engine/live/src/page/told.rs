@@ -1,9 +1,8 @@
 //! What people tell the run: how to go on, and what was wrong.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::Path as InPath;
@@ -79,7 +78,8 @@ impl Said for Correction {
     const SOURCE: &'static str = "corrections";
 
     fn same(&self, other: &Self) -> bool {
-        self.place() == other.place() && self.constraint == other.constraint
+        let text = self.response.is_none() || other.response.is_none() || self.response == other.response;
+        self.place() == other.place() && self.constraint == other.constraint && text
     }
 }
 
@@ -90,20 +90,21 @@ async fn noted<R: Said>(file: Option<PathBuf>) -> Vec<R> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
-/// Files are read and replaced by one at a time: what another one notes meanwhile would be lost.
-static NOTING: Mutex<()> = Mutex::new(());
-
 /// Takes what was said of the same out of the file of a source, and puts the row in its place if that is to stand.
 async fn note<R: Said>(file: Option<PathBuf>, row: R, stands: bool) -> Result<StatusCode, Refused> {
     let none = || format!("the pipeline has no source of the type `{}` that reads a file of JSON lines", R::SOURCE);
     let file = file.ok_or_else(|| (StatusCode::CONFLICT, none()))?;
-    let noted = tokio::task::spawn_blocking(move || {
-        let _one = NOTING.lock().unwrap_or_else(PoisonError::into_inner);
-        replace(&file, &row, stands)
-    });
-    let noted = noted.await;
-    noted.map_err(io::Error::other).flatten().map_err(failed)?;
+    let noted = tokio::task::spawn_blocking(move || replace_alone(&file, &row, stands));
+    noted.await.map_err(io::Error::other).flatten().map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// One at a time, of all threads and programs: what another one notes meanwhile would be lost.
+fn replace_alone<R: Said>(file: &Path, row: &R, stands: bool) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    replace(file, row, stands)
 }
 
 /// As a whole: the run may be reading the file. Lines that say nothing of the same stay as they are.
@@ -122,4 +123,58 @@ fn replace<R: Said>(file: &Path, row: &R, stands: bool) -> io::Result<()> {
 
 fn failed(error: io::Error) -> Refused {
     (StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn veto(pair: &str, reason: &str) -> Veto {
+        Veto { pair: pair.into(), reason: reason.into() }
+    }
+
+    fn said(file: &Path) -> Vec<(String, String)> {
+        let mut said: Vec<Veto> =
+            fs::read_to_string(file).unwrap().lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        said.sort_by(|a, b| a.pair.cmp(&b.pair));
+        said.into_iter().map(|veto| (veto.pair, veto.reason)).collect()
+    }
+
+    #[test]
+    fn what_many_note_at_once_all_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("vetoes.jsonl");
+        let all = 0..16;
+        std::thread::scope(|scope| {
+            for nth in all.clone() {
+                let file = &file;
+                scope.spawn(move || replace_alone(file, &veto(&format!("p{nth:02}"), "no"), true).unwrap());
+            }
+        });
+        assert_eq!(said(&file), all.map(|nth| (format!("p{nth:02}"), "no".to_owned())).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_last_word_counts_and_what_is_not_understood_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("vetoes.jsonl");
+        fs::write(&file, "what is this?\n").unwrap();
+        for (pair, reason, stands) in [("a", "dull", true), ("b", "", true), ("a", "wrong", true), ("b", "", false)] {
+            replace_alone(&file, &veto(pair, reason), stands).unwrap();
+        }
+        assert_eq!(said(&file), [("a".to_owned(), "wrong".to_owned())]);
+        assert!(fs::read_to_string(&file).unwrap().starts_with("what is this?\n"));
+    }
+
+    #[test]
+    fn what_is_said_of_another_text_is_not_the_same() {
+        let of = |text: Option<&str>| -> Correction {
+            let row = serde_json::json!({
+                "dialogue": "d", "turn": 0, "sample": 0, "constraint": "c", "satisfied": true, "response": text,
+            });
+            serde_json::from_value(row).unwrap()
+        };
+        assert!(of(None).same(&of(Some("Tea."))) && of(Some("Tea.")).same(&of(None)));
+        assert!(of(Some("Tea.")).same(&of(Some("Tea."))) && !of(Some("Tea.")).same(&of(Some("Milk."))));
+    }
 }

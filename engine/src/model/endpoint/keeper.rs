@@ -1,5 +1,5 @@
 //! The thread that keeps replies and hands them over. What has come in while the disk was at work is written together: one wait for
-//! the disk serves many calls, and lanes do not wait for it at all.
+//! the disk serves many calls. Until then they are in flight: lanes wait only where the disk has as many as may be.
 
 use std::sync::{Arc, PoisonError};
 
@@ -17,7 +17,8 @@ pub(super) fn start(endpoint: &Arc<Endpoint>) {
     std::thread::spawn(move || {
         while let Some(done) = next(&endpoint) {
             endpoint.settle(done);
-            endpoint.queue().keeping = false;
+            endpoint.queue().keeping = 0;
+            endpoint.wake.notify_one();
             endpoint.ended.notify_all();
         }
     });
@@ -32,6 +33,7 @@ fn next(endpoint: &Endpoint) -> Option<Vec<Done>> {
         }
         queue = endpoint.done.wait(queue).unwrap_or_else(PoisonError::into_inner);
     }
-    queue.keeping = true;
-    Some(std::mem::take(&mut queue.done))
+    let done = std::mem::take(&mut queue.done);
+    queue.keeping = done.iter().map(|done| done.calls.len()).sum();
+    Some(done)
 }

@@ -92,12 +92,12 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
 /// Tells of calls, and says so in the log.
 fn tell(endpoint: &Endpoint, took: Took, calls: &[Queued], replies: &[Answer]) {
     for (Queued { call, attempts }, answer) in calls.iter().zip(replies) {
-        let Call { request, stage, record, root, lap, .. } = call;
+        let Call { request, stage, record, root, lap, since, .. } = call;
         let ([prompt, reply], error) = (used(answer), answer.as_ref().err().map(|failure| &failure.cause));
         let (model, sample, stage, record) = (&endpoint.name, request.sample, &**stage, &**record);
         tracing::debug!(target: CALL, stage, record, model, sample, attempt = attempts, prompt, reply, error);
         if let Some(tracer) = &endpoint.tracer {
-            let whose = Whose { stage, record, root: *root, lap: *lap };
+            let whose = Whose { stage, record, root: *root, lap: *lap, since: *since };
             tracer.call(&Called { whose, model, sample, attempt: *attempts, took, answer: answer.as_ref() });
         }
     }

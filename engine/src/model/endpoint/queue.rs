@@ -53,8 +53,8 @@ pub(super) struct Queue {
     pub(super) begun: u64,
     /// What lanes are done with, and the keeper has not taken.
     pub(super) done: Vec<Done>,
-    /// Whether the keeper is at work.
-    pub(super) keeping: bool,
+    /// How many calls the keeper is at.
+    pub(super) keeping: usize,
     pub(super) closed: bool,
 }
 
@@ -77,7 +77,7 @@ impl Queue {
             lanes: HashMap::new(),
             begun: 0,
             done: Vec::new(),
-            keeping: false,
+            keeping: 0,
             closed: false,
         }
     }
@@ -176,9 +176,10 @@ impl Queue {
         self.queue.len() + self.later.len()
     }
 
-    /// Requests that are with the model.
+    /// Requests that are with the model, or whose replies are not on disk yet: what a killed run has to pay again.
     pub(super) fn in_flight(&self) -> usize {
-        self.lanes.values().map(|running| running.calls.len()).sum()
+        let running = self.lanes.values().map(|running| running.calls.len());
+        running.chain(self.done.iter().map(|done| done.calls.len())).sum::<usize>() + self.keeping
     }
 
     /// Why no call may begin any more, where there are any.
@@ -201,6 +202,6 @@ impl Queue {
 
     /// Whether any lane is at a call, or what it was answered is not kept yet.
     pub(super) fn runs(&self) -> bool {
-        self.keeping || !self.lanes.is_empty() || !self.done.is_empty()
+        self.keeping > 0 || !self.lanes.is_empty() || !self.done.is_empty()
     }
 }

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::UNIX_EPOCH;
 
 use tempfile::TempDir;
 
@@ -57,7 +58,11 @@ fn used(endpoint: &Endpoint) -> Usage {
 }
 
 fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send + Sync + 'static) {
-    let request = Request::new("m", Vec::new());
+    submit_sample(endpoint, 0, then);
+}
+
+fn submit_sample(endpoint: &Endpoint, sample: u32, then: impl Fn(Result<Reply, String>, Via) + Send + Sync + 'static) {
+    let request = Request { sample, ..Request::new("m", Vec::new()) };
     let call = Call {
         identity: endpoint.identify("build", &request),
         request,
@@ -65,6 +70,7 @@ fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send 
         record: "record".into(),
         root: 0,
         lap: 0,
+        since: UNIX_EPOCH,
     };
     endpoint.submit(call, ticket(), Arc::new(move |_, reply, via| then(reply, via)));
 }
@@ -73,7 +79,8 @@ fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send 
 fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
     let request = Request::new("m", Vec::new());
     let identity = Identity::of("build", "told", &request);
-    let call = Call { identity, request, stage: "stage".into(), record: "record".into(), root: 0, lap: 0 };
+    let call =
+        Call { identity, request, stage: "stage".into(), record: "record".into(), root: 0, lap: 0, since: UNIX_EPOCH };
     let begun = || {
         let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
         queue.push(call.clone(), 1, Arc::new(|_, _, _| ()));
@@ -98,7 +105,8 @@ fn a_batch_is_of_calls_that_join_the_first() {
         let mut request = Request::new(&root.to_string(), Vec::new());
         request.adapter = Some(adapter.into());
         let identity = Identity::of("build", "told", &request);
-        let call = Call { identity, request, stage: "stage".into(), record: "record".into(), root, lap: 0 };
+        let call =
+            Call { identity, request, stage: "stage".into(), record: "record".into(), root, lap: 0, since: UNIX_EPOCH };
         queue.push(call, root, Arc::new(|_, _, _| ()));
     }
     let mut roots = |most| -> Vec<u64> {
@@ -167,4 +175,28 @@ fn equal_calls_in_flight_cost_one() {
     assert_eq!(second.recv().unwrap(), (first.clone(), Via::SameCall));
     assert_eq!(used(&asked.endpoint).calls, 1);
     assert_eq!(hear(&asked.endpoint).recv().unwrap(), (first, Via::Memo));
+}
+
+#[test]
+fn a_call_is_in_flight_until_its_reply_is_on_disk() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&begun);
+    let answer = move |nth| {
+        counted.store(nth, SeqCst);
+        Ok(format!("answer {nth}"))
+    };
+    let asked = asked(answer, 0, 0);
+    asked.replies.recv().unwrap().unwrap();
+    let disk = asked.endpoint.putting.lock().unwrap();
+    let (to, replies) = channel();
+    for sample in 1..=3 {
+        let to = to.clone();
+        submit_sample(&asked.endpoint, sample, move |reply, _| drop(to.send(reply)));
+    }
+    // The disk takes nothing: one reply waits for it, and no other call begins.
+    assert!(replies.recv_timeout(Duration::from_millis(300)).is_err());
+    assert_eq!((begun.load(SeqCst), asked.endpoint.queue().in_flight()), (2, 1));
+    drop(disk);
+    assert!((0..3).all(|_| replies.recv().unwrap().is_ok()));
+    asked.endpoint.close();
 }

@@ -13,7 +13,7 @@ impl Learner {
     /// The pairs are told from the first: as to a resumed run, which finds out how far it agrees with them.
     pub(super) fn begin_again(&mut self) -> Result<(), String> {
         self.go_back()?;
-        self.stream = Stream::new(&self.settings);
+        self.stream = Stream::new(&self.stage, &self.settings);
         self.passed = (self.cursor.pairs > 0).then(Default::default);
         self.refreshed.begin_again();
         self.trained.clear();
@@ -55,7 +55,7 @@ impl Learner {
         let learned = self.agree(&batches)?;
         let step = self.trainer.steps();
         self.refreshed.go_back(step).map_err(|e| e.to_string())?;
-        tracing::warn!(why, after_update = step, "training starts over");
+        tracing::warn!(stage = self.stage, why, after_update = step, "training starts over");
         self.diary.go_back(step)?;
         for (batch, below) in batches.iter().zip(ends).skip(learned) {
             if self.stopped() {
