@@ -56,10 +56,14 @@ enum Verb {
     /// Show what every stage makes of a few rows; no sink writes, nothing is trained.
     Preview(verbs::preview::Arguments),
     /// Run the tests that a pipeline carries.
+    #[command(override_usage = "obvert test [OPTIONS] [PIPELINE] [FILTER]")]
     Test(verbs::test::Arguments),
     /// Say which model calls a record asks for, whether the memo has them, and if not, what differs.
+    #[command(override_usage = "obvert explain [OPTIONS] [PIPELINE] <ID>")]
     Explain(verbs::explain::Arguments),
-    /// Say where a pair comes from and what became of it: turns, calls, responses, verdicts, the updates that it was trained in.
+    /// Say where a record comes from and what became of it: turns, calls, responses, verdicts, the updates that it was trained in, or why
+    /// it was set aside.
+    #[command(override_usage = "obvert trace [OPTIONS] [PIPELINE] <ID>")]
     Trace(verbs::trace::Arguments),
     /// Show what a run's memo of model calls holds, or prune it.
     Memo(verbs::memo::Arguments),

@@ -122,7 +122,7 @@ impl Seat {
     }
 
     /// The number of processes.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.hosts.len()
     }
 }

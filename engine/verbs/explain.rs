@@ -11,25 +11,40 @@ use obvert_engine::pipeline::Plan;
 use obvert_engine::{Explained, Registry, mentions};
 use serde_json::Value;
 
-use super::{PipelineArguments, Refused};
+use super::{PIPELINE, Reading, Refused};
 
 /// Arguments of `explain`, and of others about a record.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// The pipeline file, `pipeline.toml` where none is named; and what it is about: the id of a row, a dialogue, a pair, or any other
+    /// text that a record has as a whole; or a record's own id, as the log and `rejected.jsonl` have it.
+    #[arg(num_args = 1..=2, required = true, value_names = ["PIPELINE", "ID"])]
+    words: Vec<String>,
     #[command(flatten)]
-    pipeline: PipelineArguments,
-    /// What the calls are about: the id of a row, a dialogue, a pair, or any other text that a record has as a whole; or a record's own
-    /// id, as the log and `rejected.jsonl` have it.
-    pub(super) id: String,
+    reading: Reading,
     /// Folder of the results; `runs/NAME` by default.
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
 impl Arguments {
+    /// The pipeline file, and what is asked about.
+    fn words(&self) -> (&str, &str) {
+        match &self.words[..] {
+            [pipeline, id, ..] => (pipeline, id),
+            words => (PIPELINE, words.first().map_or("", String::as_str)),
+        }
+    }
+
+    /// What is asked about.
+    pub(super) fn id(&self) -> &str {
+        self.words().1
+    }
+
     /// The plan, the registry, and the folder of a run that was there.
     pub(super) fn open(&self) -> anyhow::Result<(Plan, Registry, PathBuf)> {
-        let (plan, registry) = self.pipeline.plan()?;
+        let (pipeline, _) = self.words();
+        let (plan, registry) = self.reading.plan(Path::new(pipeline))?;
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(&plan.name));
         let missing = || Refused(format!("error: {}: no run has been here", out.display()));
         anyhow::ensure!(out.join("state/memo").is_dir(), missing());
@@ -40,7 +55,7 @@ impl Arguments {
 /// Explains the calls of a record.
 pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
     let (plan, registry, out) = arguments.open()?;
-    let id = arguments.id.clone();
+    let id = arguments.id().to_owned();
     let wanted = Arc::new(move |record: &str, item: &Value| record == id || mentions(item, &id));
     let found = obvert_engine::explain(plan, &registry, &out, wanted)?;
     let mut shown = BTreeSet::new();
@@ -53,7 +68,7 @@ pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let new = found.iter().filter(|explained| matches!(explained.explanation, Explanation::New(_))).count();
     match found.len() {
-        0 => println!("no record that mentions `{}` asks a model for anything", arguments.id),
+        0 => println!("no record that mentions `{}` asks a model for anything", arguments.id()),
         all => println!("{all} calls, {} in the memo, {new} to be made", all - new),
     }
     if new > 0 {

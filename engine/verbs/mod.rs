@@ -28,7 +28,7 @@ mod train_observer;
 #[cfg(feature = "ui")]
 pub mod ui;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use obvert_api::Manifest;
@@ -81,11 +81,9 @@ pub fn registry(findings: &Findings) -> anyhow::Result<Registry> {
 /// The pipeline file where none is named: as `init` makes it.
 pub const PIPELINE: &str = "pipeline.toml";
 
-/// A pipeline as arguments.
+/// How a pipeline is read.
 #[derive(clap::Args)]
-pub struct PipelineArguments {
-    /// The pipeline file.
-    pipeline: PathBuf,
+pub struct Reading {
     /// Override a value: stage.key=value.
     #[arg(long)]
     set: Vec<String>,
@@ -94,10 +92,10 @@ pub struct PipelineArguments {
     locked: bool,
 }
 
-impl PipelineArguments {
-    /// The checked plan, and the registry with the plugins that it names.
-    pub fn plan(&self) -> anyhow::Result<(Plan, Registry)> {
-        let (_, plan, registry) = plan(&self.pipeline, &self.set, &Findings::default(), Trust::of(self.locked))?;
+impl Reading {
+    /// The checked plan of a file, and the registry with the plugins that it names.
+    pub fn plan(&self, pipeline: &Path) -> anyhow::Result<(Plan, Registry)> {
+        let (_, plan, registry) = plan(pipeline, &self.set, &Findings::default(), Trust::of(self.locked))?;
         Ok((plan, registry))
     }
 }
@@ -147,7 +145,8 @@ pub fn resolve(
 
 /// A pipeline file with those that it includes.
 fn read(path: &Path, set: &[String]) -> anyhow::Result<Document> {
-    let text = std::fs::read_to_string(path).map_err(|e| Refused(format!("error: {}: {e}", path.display())))?;
+    let refused = |error| Refused(format!("error: {}: {error}{}", path.display(), instead_of(path)));
+    let text = std::fs::read_to_string(path).map_err(refused)?;
     let read = |path: &Path| std::fs::read_to_string(path);
     Ok(parse_with(path, &text, set, &read).map_err(|report| Refused(report.to_string()))?)
 }
@@ -178,14 +177,28 @@ fn add_plugins(registry: &mut Registry, document: &Document, trust: Trust) -> an
     Ok(())
 }
 
+/// What may have been meant by a pipeline file that cannot be read.
+fn instead_of(path: &Path) -> String {
+    let within = path.join(PIPELINE);
+    match alike(path) {
+        _ if within.exists() => format!("; did you mean `{}`?", within.display()),
+        near if near.is_empty() && !path.exists() => "; `obvert init demo` makes a folder with a pipeline".into(),
+        near => near,
+    }
+}
+
 /// What there is in place of a file that is not there.
 fn alike(path: &Path) -> String {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = path.parent().filter(|_| !path.exists()).and_then(|folder| folder.read_dir().ok());
+    let folder = path.parent().filter(|_| !path.exists()).and_then(|folder| {
+        // A name alone is one of this folder.
+        let here = folder.as_os_str().is_empty();
+        if here { Path::new(".") } else { folder }.read_dir().ok()
+    });
     let names = folder.into_iter().flatten().flatten().map(|entry| name(&entry.path()));
     let near = names.map(|other| (strsim::normalized_damerau_levenshtein(&other, &name(path)), other));
     let best = near.filter(|(score, _)| *score >= 0.6).max_by(|(a, _), (b, _)| a.total_cmp(b));
-    best.map(|(_, other)| format!("; did you mean `{other}`?")).unwrap_or_default()
+    best.map(|(_, other)| format!("; did you mean `{}`?", path.with_file_name(other).display())).unwrap_or_default()
 }
 
 fn is_trusted(plugin: &PluginEntry, trust: Trust) -> Result<(), String> {

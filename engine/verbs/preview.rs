@@ -1,20 +1,23 @@
 //! `preview`: a few rows of every source through the whole pipeline, and what each stage makes of them. Nothing is written by sinks, and
 //! nothing is trained.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use obvert_engine::Registry;
 use obvert_engine::pipeline::Plan;
 use serde_json::{Map, Value, json};
 
-use super::PipelineArguments;
+use super::Reading;
 use super::tapped::{self, Tapped, Training};
 
 /// Arguments of `preview`.
 #[derive(clap::Args)]
 pub struct Arguments {
+    /// The pipeline file.
+    #[arg(default_value = super::PIPELINE)]
+    pipeline: PathBuf,
     #[command(flatten)]
-    pipeline: PipelineArguments,
+    reading: Reading,
     /// Rows of each source.
     #[arg(short = 'n', long, default_value_t = 3)]
     rows: u64,
@@ -25,7 +28,7 @@ pub struct Arguments {
 
 /// Shows it.
 pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
-    let (mut plan, registry) = arguments.pipeline.plan()?;
+    let (mut plan, registry) = arguments.reading.plan(&arguments.pipeline)?;
     limit(&mut plan, &registry, arguments.rows, |_| true);
     // Another preview does not pay for the calls of this one.
     let out = Path::new("runs").join(&plan.name).join("preview");

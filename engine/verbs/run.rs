@@ -200,6 +200,7 @@ fn run_once(
         out: options.out.clone(),
         findings: read.findings.clone(),
         steering: options.steering.clone(),
+        processes: beside.as_ref().map_or(1, |beside| beside.seat.count()),
     };
     let mut reporter = shown.then(|| Reporter::of(told));
     let mut options = options.clone();

@@ -1,6 +1,6 @@
 //! `test`: the `[[test]]` tables of a pipeline, each a run of its own on rows and replies that it gives.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use obvert_api::record::standard;
@@ -16,11 +16,9 @@ use super::{Refused, Trust};
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The pipeline file.
-    #[arg(default_value = super::PIPELINE)]
-    pipeline: PathBuf,
-    /// Only the tests in whose name this is.
-    filter: Option<String>,
+    /// The pipeline file, `pipeline.toml` where none is named; and, for some of the tests only, what is in their names.
+    #[arg(num_args = 0..=2, value_names = ["PIPELINE", "FILTER"])]
+    words: Vec<String>,
     /// Override a value: stage.key=value.
     #[arg(long)]
     set: Vec<String>,
@@ -29,14 +27,27 @@ pub struct Arguments {
     locked: bool,
 }
 
+impl Arguments {
+    /// The pipeline file, and what is in the names of the tests that are wanted.
+    fn words(&self) -> (&Path, Option<&str>) {
+        let here = Path::new(super::PIPELINE);
+        match &self.words[..] {
+            [] => (here, None),
+            [word] if here.exists() && !Path::new(word).exists() && !word.ends_with(".toml") => (here, Some(word)),
+            [pipeline, filter @ ..] => (Path::new(pipeline), filter.first().map(String::as_str)),
+        }
+    }
+}
+
 /// Runs them; fails if one does.
 pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
     let trust = Trust::of(arguments.locked);
-    let (_, _, plan, registry) = super::resolve(&arguments.pipeline, &arguments.set, &Findings::default(), trust)?;
-    let wanted = |test: &&TestPlan| arguments.filter.as_ref().is_none_or(|filter| test.name.contains(filter.as_str()));
+    let (pipeline, filter) = arguments.words();
+    let (_, _, plan, registry) = super::resolve(pipeline, &arguments.set, &Findings::default(), trust)?;
+    let wanted = |test: &&TestPlan| filter.is_none_or(|filter| test.name.contains(filter));
     let tests: Vec<&TestPlan> = plan.tests.iter().filter(wanted).collect();
     if tests.is_empty() {
-        return Err(Refused(format!("error: {} has no such [[test]]", arguments.pipeline.display())).into());
+        return Err(Refused(format!("error: {} has no such [[test]]", pipeline.display())).into());
     }
     let mut failed = 0;
     for test in &tests {

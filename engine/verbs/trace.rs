@@ -43,10 +43,10 @@ struct Traced {
 /// Traces a record.
 pub fn trace(arguments: &Arguments) -> anyhow::Result<()> {
     let (about, (plan, registry, out)) = (&arguments.about, arguments.about.open()?);
-    let traced = Traced::of(&plan, &registry, &out, &about.id)?;
+    let traced = Traced::of(&plan, &registry, &out, about.id())?;
     let cause =
         "no record has this id or text; what depends on a training, or on a call that was not made, is not seen";
-    anyhow::ensure!(traced.found(), Refused(format!("error: `{}`: {cause}", about.id)));
+    anyhow::ensure!(traced.found(), Refused(format!("error: `{}`: {cause}", about.id())));
     if arguments.json {
         traced.print_json()
     } else {

@@ -25,9 +25,9 @@ fn every_template_is_sound_and_its_tests_hold() {
         assert!(text.starts_with("#:schema ./pipeline.schema.json\n"), "{text}");
         let schema: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(demo.join("pipeline.schema.json")).unwrap()).unwrap();
-        assert!(schema["definitions"]["stage judge"].is_object(), "its own plugins are in it");
+        assert!(schema["definitions"]["stage.judge"].is_object(), "its own plugins are in it");
         // Beside a reference draft-07 sees nothing: `type` and `from` would be unknown there.
-        let tables = schema["definitions"].as_object().unwrap().iter().filter(|(name, _)| name.starts_with("stage "));
+        let tables = schema["definitions"].as_object().unwrap().iter().filter(|(name, _)| name.starts_with("stage."));
         tables.for_each(|(name, table)| {
             assert!(table.get("$ref").is_none() && table["properties"]["type"].is_object(), "{name}")
         });
@@ -40,7 +40,14 @@ fn pairs_are_made_of_a_folder_and_a_model_is_trained_on_them() {
     let demo = folder.path().join("demo");
     let ran = done(&demo, &["run"]);
     assert_eq!(counts(&ran, "profiles")[0], 12);
-    assert!(rows(&demo.join("runs/watch/pairs/pairs.jsonl")).len() > 100, "{}", ran.out);
+    let pairs = rows(&demo.join("runs/watch/pairs/pairs.jsonl"));
+    assert!(pairs.len() > 100, "{}", ran.out);
+    // Every verb takes the file that is there where none is named.
+    let id = pairs[0]["id"].as_str().unwrap();
+    assert!(done(&demo, &["trace", id]).out.contains("\npair (pair)\n"));
+    assert!(done(&demo, &["explain", "--out", "runs/watch", id]).out.contains(id));
+    assert!(done(&demo, &["preview", "-n", "1"]).out.contains("profiles (profiles): 1 records"));
+    assert!(obvert(&demo, &["test", "no such"]).err.contains("pipeline.toml has no such [[test]]"));
     let folder = made("train");
     let demo = folder.path().join("demo");
     // As `init` says, but for the length.
@@ -48,6 +55,19 @@ fn pairs_are_made_of_a_folder_and_a_model_is_trained_on_them() {
     assert!(done(folder.path(), &["init", "again", "--template", "train"]).out.contains(train));
     done(&demo, &train.split(' ').collect::<Vec<_>>());
     assert!(demo.join("adapter/adapter_model.safetensors").exists());
+}
+
+#[test]
+fn a_file_that_is_not_there_is_explained() {
+    let folder = made("watch");
+    let said = |arguments: &[&str]| {
+        let ran = obvert(folder.path(), arguments);
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        ran.err
+    };
+    assert!(said(&["run"]).contains("`obvert init demo` makes a folder with a pipeline"));
+    assert!(said(&["run", "demo"]).contains("did you mean `demo/pipeline.toml`?"));
+    assert!(said(&["check", "demo/pipelin.toml"]).contains("did you mean `demo/pipeline.toml`?"));
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod quickstart;
 mod readme;
 mod refused;
 mod resume;
+mod schema;
 mod served;
 mod slow;
 mod spans;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use obvert_engine::registry::own_library;
-use obvert_live::{Ask, ask};
+use obvert_live::{Ask, Board, State, ask};
 use obvert_trainer::random::SplitMix64;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,10 +16,21 @@ use crate::naive::{Left, Replies, evaluate, sorted};
 use crate::pipeline::{Does, Pipeline, SOURCES};
 use crate::script::{Lines, Script};
 
+/// Calls of a run that is to be told something take longer than it takes to hear of it.
+const SLOW: [&str; 2] = ["--set", "model.m.latency_ms=700"];
+
 /// Calls that are in flight at most in a run that is killed.
 const IN_FLIGHT: usize = 4;
 
+/// What has become of runs that were told something.
+#[derive(Default)]
+pub struct Held {
+    pub paused: usize,
+    pub drained: usize,
+}
+
 struct Round {
+    held: Held,
     seed: u64,
     folder: TempDir,
     pipeline: Pipeline,
@@ -28,9 +39,11 @@ struct Round {
     kills: usize,
 }
 
+/// How many of its runs were held in truth: one that is told too late ends by itself.
+///
 /// # Panics
 /// With the seed, where something differs.
-pub fn play(seed: u64) {
+pub fn play(seed: u64) -> Held {
     let mut random = SplitMix64(seed);
     let pipeline = Pipeline::random(&mut random);
     let repeats = !pipeline.stages.iter().any(|stage| stage.does == Does::Collect);
@@ -39,13 +52,14 @@ pub fn play(seed: u64) {
     let text = pipeline.toml(library.to_str().unwrap(), [1, 2, 7, 4096][random.below(4)]);
     fs::write(folder.path().join("toys.toml"), text).unwrap();
     let script = Script::new(random.next_bits(), repeats, seed.is_multiple_of(2));
-    let mut round = Round { seed, folder, pipeline, script, replies: Replies::new(), kills: 0 };
+    let mut round = Round { held: Held::default(), seed, folder, pipeline, script, replies: Replies::new(), kills: 0 };
     (0..SOURCES.len()).for_each(|source| round.write(source));
     for _ in 0..5 {
         round.step();
     }
     round.finish();
     round.check_calls();
+    std::mem::take(&mut round.held)
 }
 
 impl Round {
@@ -110,21 +124,51 @@ impl Round {
 
     /// A run to its end that is told to pause, and to go on.
     fn paused(&mut self) {
-        let child = self.start(&[]);
+        let mut child = self.start(&SLOW);
         self.pause(400);
         self.ask(Ask::Pause);
-        self.pause(800);
+        let goes_on = |child: &mut Child| child.try_wait().unwrap().is_none();
+        while goes_on(&mut child) && self.state() != Some(State::Paused) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if goes_on(&mut child) {
+            self.holds();
+        }
         self.ask(Ask::Resume);
         self.whole(child);
     }
 
+    /// A run that is paused begins no call.
+    fn holds(&mut self) {
+        // What it was told came to all of its parts.
+        std::thread::sleep(Duration::from_millis(200));
+        let before = self.calls().lines().count();
+        self.pause(600);
+        assert_eq!(
+            self.calls().lines().count(),
+            before,
+            "seed {}: a call was begun by a run that is paused",
+            self.seed
+        );
+        self.held.paused += 1;
+    }
+
+    fn state(&self) -> Option<State> {
+        Board::read(&self.folder.path().join("out")).ok().map(|board| board.state)
+    }
+
+    fn calls(&self) -> String {
+        fs::read_to_string(self.folder.path().join("calls.log")).unwrap_or_default()
+    }
+
     /// A run that is told to drain: the next one has the rest to do, and nothing to pay again.
     fn drained(&mut self) {
-        let child = self.start(&[]);
+        let child = self.start(&SLOW);
         self.pause(400);
         self.ask(Ask::Drain);
         let (code, errors) = self.ended(child);
         assert_eq!(code, Some(0), "seed {}: {errors}", self.seed);
+        self.held.drained += usize::from(self.state() == Some(State::Drained));
     }
 
     /// One that has not begun forgets it.
@@ -221,7 +265,7 @@ impl Round {
         if !self.script.knows_all {
             return;
         }
-        let log = fs::read_to_string(self.folder.path().join("calls.log")).unwrap_or_default();
+        let log = self.calls();
         let distinct = log.lines().collect::<HashSet<_>>().len();
         let twice = log.lines().count() - distinct;
         assert!(

@@ -30,7 +30,9 @@ pub struct Board {
     pub state: State,
     /// Why it failed.
     pub cause: Option<String>,
-    /// Worker threads, of all processes that are known here.
+    /// Processes that share the run: the records that are shown are those of the first.
+    pub processes: usize,
+    /// Worker threads of all of them.
     pub workers: usize,
     /// In the order of the file.
     pub stages: Vec<Stage>,
@@ -130,12 +132,13 @@ pub(crate) fn now() -> f64 {
 }
 
 impl Board {
-    /// The figures of a plan at this moment; the rest is to be filled in.
-    pub(crate) fn of(plan: &Plan, progress: &Progress, found: &Found) -> Self {
+    /// The figures of a plan at this moment, which so many processes share; the rest is to be filled in.
+    pub(crate) fn of(plan: &Plan, processes: usize, progress: &Progress, found: &Found) -> Self {
         let stages = plan.stages.iter().zip(progress.stages()).map(|(stage, count)| place(plan, stage, count));
         Board {
             name: plan.name.clone(),
-            workers: plan.run.workers,
+            processes,
+            workers: plan.run.workers * processes,
             written: now(),
             stages: stages.collect(),
             models: progress.models(),

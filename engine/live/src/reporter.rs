@@ -36,6 +36,8 @@ pub struct Run {
     pub findings: Findings,
     /// By which it is stopped, paused, drained.
     pub steering: Steering,
+    /// How many processes share it.
+    pub processes: usize,
 }
 
 /// Reports of a run: on a thread of its own, from its start to its end.
@@ -165,8 +167,8 @@ impl Desk {
     }
 
     fn write(&self, progress: &Progress, state: State, cause: Option<String>) {
-        let Run { plan, out, findings, .. } = &self.run;
-        let board = Board::of(plan, progress, &findings.lock());
+        let Run { plan, out, findings, processes, .. } = &self.run;
+        let board = Board::of(plan, *processes, progress, &findings.lock());
         let board = Board { began: self.began, state, cause, ..board };
         // A disk that is full is the run's to report.
         if let Err(error) = board.write(out) {

@@ -10,13 +10,15 @@ pub fn schema(catalog: &dyn Catalog) -> Json {
     let mut definitions = Map::new();
     let mut choice = |sort: &str, selector: &str, common: &Json, kinds: Vec<(String, Json)>| {
         let kinds = kinds.into_iter().map(|(kind, settings)| {
-            let name = format!("{sort} {kind}");
+            let name = format!("{sort}.{kind}");
             let table = table(selector, &kind, common, &settings, &name);
             let chosen = json!({ "$ref": format!("#/definitions/{name}") });
             definitions.insert(name, table);
             chosen
         });
-        json!({ "type": "object", "additionalProperties": { "oneOf": kinds.collect::<Vec<_>>() } })
+        // What changes a table of a file that is included need not say its kind again.
+        let change = json!({ "type": "object", "not": { "required": [selector] } });
+        json!({ "type": "object", "additionalProperties": { "oneOf": kinds.chain([change]).collect::<Vec<_>>() } })
     };
     let model = |kind: String| catalog.model(&kind).cloned().map(|schema| (kind, schema));
     let stage = |kind: String| catalog.stage(&kind).map(|stage| (kind.clone(), with_inputs(stage)));
@@ -37,8 +39,15 @@ pub fn schema(catalog: &dyn Catalog) -> Json {
             "stage": stages,
             "test": { "type": "array", "items": old(&TEST_SCHEMA, "") },
         },
+        "if": { "not": { "required": ["include"] } },
+        "then": { "properties": { "model": all_say("kind"), "stage": all_say("type") } },
         "definitions": definitions,
     })
+}
+
+/// Tables that all have this key.
+fn all_say(key: &str) -> Json {
+    json!({ "additionalProperties": { "required": [key] } })
 }
 
 /// The settings of a stage type, with the inputs that it has.

@@ -36,12 +36,13 @@ pub(super) fn runs() -> Option<Arc<str>> {
 /// Logs a line of a stage, which goes by its kind where no pipeline names it, at a level from 1 (error) to 5 (trace).
 pub(super) fn line(kind: &str, item: Option<&[u8]>, level: u32, message: &str) {
     let name = runs();
-    let (stage, record) = (name.as_deref().unwrap_or(kind), item.map(record_id));
+    let stage = name.as_deref().unwrap_or(kind);
+    // What nobody wants to read costs no hash: fields are made where a line is.
     match level {
-        1 => tracing::error!(target: STAGE, stage, record, "{message}"),
-        2 => tracing::warn!(target: STAGE, stage, record, "{message}"),
-        3 => tracing::info!(target: STAGE, stage, record, "{message}"),
-        4 => tracing::debug!(target: STAGE, stage, record, "{message}"),
-        _ => tracing::trace!(target: STAGE, stage, record, "{message}"),
+        1 => tracing::error!(target: STAGE, stage, record = item.map(record_id), "{message}"),
+        2 => tracing::warn!(target: STAGE, stage, record = item.map(record_id), "{message}"),
+        3 => tracing::info!(target: STAGE, stage, record = item.map(record_id), "{message}"),
+        4 => tracing::debug!(target: STAGE, stage, record = item.map(record_id), "{message}"),
+        _ => tracing::trace!(target: STAGE, stage, record = item.map(record_id), "{message}"),
     }
 }

@@ -224,7 +224,7 @@ async function lookOn(asked, first) {
 
 function drawList() {
   const more = found.before != null;
-  $("found").textContent = `${count(found.entries.length)}${more ? " and more" : ""} of ${count(found.all)}`;
+  $("found").textContent = `${count(found.entries.length)}${more ? " and more" : ""} of ${count(found.all)}${seen?.board.processes > 1 ? `, those of the first of ${seen.board.processes} processes` : ""}`;
   const items = found.entries.map((entry, at) => h("li", {}, h("button", { type: "button", "data-at": at, "aria-current": String(at === chosen.at && entry.number === chosen.number), click: () => choose(at) }, label(entry.record))));
   if (more) items.push(h("li", {}, h("button", { type: "button", click: () => lookOn(found.asked, false) }, "More …")));
   $("list").replaceChildren(...items);

@@ -25,8 +25,8 @@ fn all_that_it_refers_to_is_there() {
     for target in targets {
         assert!(schema.pointer(target.strip_prefix('#').unwrap()).is_some(), "{target}");
     }
-    let respond = &schema["definitions"]["stage respond"];
+    let respond = &schema["definitions"]["stage.respond"];
     assert_eq!(respond["properties"]["type"]["enum"][0], "respond");
     assert!(respond["properties"].get("policy").is_some() && respond["properties"].get("from").is_some());
-    assert!(schema["definitions"]["stage profiles"]["properties"].get("from").is_none());
+    assert!(schema["definitions"]["stage.profiles"]["properties"].get("from").is_none());
 }
