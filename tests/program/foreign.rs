@@ -221,7 +221,8 @@ fn plugins_that_cannot_be_are_all_named() {
     let said = [
         "other.py: its stage type `longest` is there already (",
         "foreign.toml:3:26",
-        "longst.py: No such file or directory (os error 2); did you mean `longest.py`?",
+        "longst.py: No such file or directory (os error 2); did you mean `",
+        "/longest.py`?",
         "foreign.toml:3:38",
         "plain.txt: its process cannot be started: Permission denied (os error 13): is it executable (chmod +x)?",
     ];

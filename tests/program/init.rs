@@ -48,6 +48,13 @@ fn pairs_are_made_of_a_folder_and_a_model_is_trained_on_them() {
     assert!(done(&demo, &["explain", "--out", "runs/watch", id]).out.contains(id));
     assert!(done(&demo, &["preview", "-n", "1"]).out.contains("profiles (profiles): 1 records"));
     assert!(obvert(&demo, &["test", "no such"]).err.contains("pipeline.toml has no such [[test]]"));
+    // A run that cannot begin takes the place of the one before it for those who look.
+    let top = || done(&demo, &["top", "runs/watch"]).out;
+    assert!(top().contains("watch: done"), "{}", top());
+    fs::remove_dir_all(demo.join("runs/watch/pairs")).unwrap();
+    fs::write(demo.join("runs/watch/pairs"), "in the way").unwrap();
+    assert_eq!(obvert(&demo, &["run"]).code, 1);
+    assert!(top().contains("watch: failed") && top().contains("stage `pairs`"), "{}", top());
     let folder = made("train");
     let demo = folder.path().join("demo");
     // As `init` says, but for the length.

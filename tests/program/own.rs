@@ -52,7 +52,7 @@ fn a_new_plugin_is_tested_used_and_changed() {
     let tested = run(&own, &["test", "max-length.toml"]);
     assert!(tested.code == 0 && tested.out.contains("ok     long texts are left out"), "{}{}", tested.out, tested.err);
     let schema: Value = serde_json::from_str(&run(&own, &["schema", "max-length.toml"]).out).unwrap();
-    assert_eq!(schema["definitions"]["stage max-length"]["properties"]["limit"]["description"], "Characters, at most.");
+    assert_eq!(schema["definitions"]["stage.max-length"]["properties"]["limit"]["description"], "Characters, at most.");
     let checked = run(&own, &["plugin", "check", "."]);
     assert!(
         checked.out.contains("max-length 0.1.0 (map): Json to Json") && checked.out.contains("example 2: holds"),

@@ -64,7 +64,8 @@ impl<T> Output<T> {
     }
 
     /// Says something in the run's log, where it stands with the stage's name and the record's id. A stage that runs again on an item says
-    /// it again.
+    /// it again. It is for what is rare: an item of which something is said is run stage by stage, and not together with the stages
+    /// around it, even where nobody reads the line.
     pub fn log(&mut self, level: Level, message: impl Into<String>) {
         self.logged.push((level, message.into()));
     }

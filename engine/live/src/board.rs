@@ -132,16 +132,23 @@ pub(crate) fn now() -> f64 {
 }
 
 impl Board {
-    /// The figures of a plan at this moment, which so many processes share; the rest is to be filled in.
-    pub(crate) fn of(plan: &Plan, processes: usize, progress: &Progress, found: &Found) -> Self {
-        let stages = plan.stages.iter().zip(progress.stages()).map(|(stage, count)| place(plan, stage, count));
+    /// The figures of a plan at this moment, which so many processes share; the rest is to be filled in. Without progress it has not
+    /// begun.
+    pub(crate) fn of(plan: &Plan, processes: usize, progress: Option<&Progress>, found: &Found) -> Self {
+        let none = |stage: &StagePlan| StageCount {
+            name: stage.name.clone(),
+            kind: stage.kind.clone(),
+            ..StageCount::default()
+        };
+        let counts = progress.map_or_else(|| plan.stages.iter().map(none).collect(), Progress::stages);
+        let stages = plan.stages.iter().zip(counts).map(|(stage, count)| place(plan, stage, count));
         Board {
             name: plan.name.clone(),
             processes,
             workers: plan.run.workers * processes,
             written: now(),
             stages: stages.collect(),
-            models: progress.models(),
+            models: progress.map(Progress::models).unwrap_or_default(),
             trainings: trainings(plan, found),
             vetoes: lines_of(plan, "vetoes"),
             corrections: lines_of(plan, "corrections"),

@@ -102,12 +102,17 @@ impl Reporter {
     pub fn end(self, outcome: &Result<Outcome, Error>) {
         let Reporter { desk, started } = self;
         desk.over.store(true, Relaxed);
-        let Some((progress, thread)) = started else { return };
+        let (progress, thread) = started.unzip();
+        // Where the state cannot be had the folder is another run's.
+        let elsewhere = matches!(outcome, Err(Error::State { .. } | Error::Cluster(_)));
+        if progress.is_none() && (outcome.is_ok() || elsewhere) {
+            return;
+        }
         // One that panicked is gone already.
-        let _ = thread.join();
+        let _ = thread.map(JoinHandle::join);
         desk.flush();
         let (state, cause) = desk.ended(outcome);
-        desk.write(&progress, state, cause);
+        desk.write(progress.as_ref(), state, cause);
     }
 }
 
@@ -128,7 +133,7 @@ impl Desk {
         while !self.over.load(Relaxed) {
             taken(&self.run.out).into_iter().for_each(|ask| self.obey(ask));
             self.flush();
-            self.write(progress, self.state(), None);
+            self.write(Some(progress), self.state(), None);
             let mut waited = Duration::ZERO;
             while waited < EVERY && !self.over.load(Relaxed) {
                 std::thread::sleep(LOOK);
@@ -166,7 +171,7 @@ impl Desk {
         }
     }
 
-    fn write(&self, progress: &Progress, state: State, cause: Option<String>) {
+    fn write(&self, progress: Option<&Progress>, state: State, cause: Option<String>) {
         let Run { plan, out, findings, processes, .. } = &self.run;
         let board = Board::of(plan, *processes, progress, &findings.lock());
         let board = Board { began: self.began, state, cause, ..board };

@@ -1,6 +1,7 @@
 //! `run --plan`: what a run is going to do and to cost, from a sample of a few rows; and at its end, what it did against that.
 
 use std::path::Path;
+use std::{fs, io};
 
 use anyhow::Context;
 use obvert_engine::pipeline::Plan;
@@ -29,7 +30,7 @@ struct Kept {
 pub(super) fn run(read: &Read, place: &Place, out: &Path) -> anyhow::Result<()> {
     // Of its own: the folder may hold a run that is over.
     let folder = out.join("state/plan");
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let totals = totals(read, &folder)?;
     let mut sample = read.plan.clone();
     preview::limit(&mut sample, &read.registry, SAMPLE, |stage| !is_beside(&read.plan, stage));
@@ -38,12 +39,37 @@ pub(super) fn run(read: &Read, place: &Place, out: &Path) -> anyhow::Result<()> 
     let pipeline = identity(read, place);
     // Calls that an earlier plan has made take no time.
     expected.seconds = expected.seconds.or_else(|| kept(out, &pipeline).and_then(|before| before.seconds));
-    print(&expected, &tapped.outcome);
+    let lent = lend(&folder, out).with_context(|| out.display().to_string())?;
+    print(&expected, &tapped.outcome, lent);
     if let Some((stage, reason, _)) = tapped.rejected.first() {
         println!("\nof the sample {} items were set aside, the first one by {stage}: {reason}", tapped.rejected.len());
     }
     println!("\nrun it with  {} --out {}", place.command(), word(&out.to_string_lossy()));
     Ok(write_atomically(&out.join(FILE), &serde_json::to_vec(&Kept { pipeline, expected })?)?)
+}
+
+/// Hands on what was paid for to the run, where that has not begun; whether it has it.
+fn lend(folder: &Path, out: &Path) -> io::Result<bool> {
+    let [from, part, to] = [folder.join("state/memo"), out.join("state/memo.lent"), out.join("state/memo")];
+    if to.exists() || !from.exists() {
+        return Ok(false);
+    }
+    if part.exists() {
+        // Of a plan that was cut off.
+        fs::remove_dir_all(&part)?;
+    }
+    copy(&from, &part)?;
+    fs::rename(part, to).map(|()| true)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() { copy(&entry.path(), &to)? } else { fs::copy(entry.path(), to).map(drop)? }
+    }
+    Ok(())
 }
 
 /// What tells what was planned from something else.
@@ -53,7 +79,7 @@ fn identity(read: &Read, place: &Place) -> String {
 
 /// What was expected of this pipeline, if that was asked for.
 fn kept(out: &Path, pipeline: &str) -> Option<Expected> {
-    let kept: Kept = serde_json::from_slice(&std::fs::read(out.join(FILE)).ok()?).ok()?;
+    let kept: Kept = serde_json::from_slice(&fs::read(out.join(FILE)).ok()?).ok()?;
     (kept.pipeline == pipeline).then_some(kept.expected)
 }
 
@@ -71,10 +97,12 @@ fn is_beside(plan: &Plan, source: usize) -> bool {
     beside && !plan.stages.iter().any(|stage| stage.from.contains(&source))
 }
 
-fn print(expected: &Expected, sample: &Outcome) {
+/// `lent`: whether the run knows what the sample has asked.
+fn print(expected: &Expected, sample: &Outcome, lent: bool) {
     let tried: u64 = sample.stages.iter().map(|stage| stage.calls).sum();
+    let paid = if lent { "; the run does not make them again" } else { ", apart from the run's own" };
     println!(
-        "expected, from {SAMPLE} rows of each source that others are made of ({tried} calls were made for it, apart from the run's own):\n"
+        "expected, from {SAMPLE} rows of each source that others are made of ({tried} calls were made for it{paid}):\n"
     );
     let rows = expected.records.iter().map(|(name, records)| vec![name.clone(), records.to_string()]).collect();
     Figures { columns: vec!["stage", "records"], rows }.print();
