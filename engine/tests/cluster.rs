@@ -120,8 +120,8 @@ fn one_that_is_lost_before_all_have_come_is_named() {
     let first = TcpListener::bind(&hosts[0]).unwrap();
     let second = std::thread::spawn(move || join(hosts, 1, 0, 20).unwrap_err().to_string());
     let (mut stream, _) = first.accept().unwrap();
-    // Its greeting: the protocol, its number, its work. The answer is that of number 0, with the same work.
-    let mut greeting = [0; 48];
+    // Its greeting: the protocol, its number, its work, when it began. The answer is that of number 0, with the same work.
+    let mut greeting = [0; 56];
     stream.read_exact(&mut greeting).unwrap();
     greeting[8..16].copy_from_slice(&0_u64.to_le_bytes());
     stream.write_all(&greeting).unwrap();
@@ -149,10 +149,10 @@ fn strangers_are_not_answered() {
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    stranger.write_all(&[b'x'; 48]).unwrap();
+    stranger.write_all(&[b'x'; 56]).unwrap();
     let children = [first, start("plain", 1, &hosts)];
     assert!(children.map(said).iter().all(|said| said == "done"));
-    assert_eq!(stranger.read(&mut [0; 48]).unwrap_or_default(), 0);
+    assert_eq!(stranger.read(&mut [0; 56]).unwrap_or_default(), 0);
 }
 
 #[test]
