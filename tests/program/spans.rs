@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use obvert_engine::pipeline::{Plan, parse};
 use obvert_engine::registry::own_library;
-use obvert_engine::{Became, Called, Options, Registry, Tracer, Waited, Whose, run};
+use obvert_engine::{Became, Called, Options, Progress, Registry, Tracer, Waited, Whose, run};
 use obvert_stages::Findings;
 
 use crate::common::folder;
@@ -104,27 +105,28 @@ fn items_and_their_calls_are_told_and_failures_and_withdrawals_are_known() {
     let mut options = Options::new(folder.path().join("out"));
     (options.tracer, options.watch) = (Some(Arc::clone(&told) as Arc<dyn Tracer>), true);
     let (steering, path) = (options.steering.clone(), folder.path().to_path_buf());
-    let became = |told: &Told| told.items.lock().unwrap().values().cloned().collect::<Vec<_>>();
-    let editing = std::thread::spawn({
-        let told = Arc::clone(&told);
-        move || {
-            let wait_for = |items: usize| {
-                while became(&told).len() < items {
-                    std::thread::sleep(Duration::from_millis(5));
-                }
+    let (tell, progress) = channel::<Progress>();
+    let editing = std::thread::spawn(move || {
+        let progress = progress.recv().unwrap();
+        // Until so many items are there, of which so many still wait.
+        let wait_for = |there: i64, waiting: i64| {
+            let reached = || {
+                let ask = progress.stages().into_iter().find(|stage| stage.name == "ask").unwrap();
+                (ask.inputs, ask.inputs - ask.done - ask.rejected) == (there, waiting)
             };
-            wait_for(3);
-            // One comes, goes while it waits, and comes again.
-            for rows in [&all[..], &all[..3], &all[..]] {
-                write(&path, rows);
-                std::thread::sleep(Duration::from_millis(500));
-            }
-            wait_for(5);
-            steering.renew.store(true, Relaxed);
-        }
+            (0..2000).any(|_| reached() || (std::thread::sleep(Duration::from_millis(10)), false).1)
+        };
+        // One comes, goes while it waits, and comes again.
+        let steps = [(&all[..3], 0), (&all[..], 1), (&all[..3], 0), (&all[..], 1), (&all[..], 0)];
+        let missed = steps.into_iter().find(|(rows, waiting)| {
+            write(&path, rows);
+            !wait_for(rows.len() as i64, *waiting)
+        });
+        steering.renew.store(true, Relaxed);
+        missed.map(|(rows, waiting)| (rows.len(), waiting))
     });
-    run(plan, &registry, &options, |_| ()).unwrap();
-    editing.join().unwrap();
+    run(plan, &registry, &options, |progress| tell.send(progress).unwrap()).unwrap();
+    assert_eq!(editing.join().unwrap(), None, "there were never so many items of which so many waited");
     let (items, calls) = (told.items.lock().unwrap(), told.calls.lock().unwrap());
     assert_eq!(told.begun.lock().unwrap().len(), 1);
     let count = |became: &str| items.values().filter(|other| *other == became).count();
