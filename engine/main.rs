@@ -60,7 +60,7 @@ enum Verb {
     Test(verbs::test::Arguments),
     /// Say which model calls a record asks for, whether the memo has them, and if not, what differs.
     #[command(override_usage = "obvert explain [OPTIONS] [PIPELINE] <ID>")]
-    Explain(verbs::explain::Arguments),
+    Explain(verbs::about::Arguments),
     /// Say where a record comes from and what became of it: turns, calls, responses, verdicts, the updates that it was trained in, or why
     /// it was set aside.
     #[command(override_usage = "obvert trace [OPTIONS] [PIPELINE] <ID>")]

@@ -21,8 +21,8 @@ pub use count::{Counts, StageCount};
 pub use dataflow::{Change, Poll, Settled, Version, View, Waker};
 pub use registry::Registry;
 pub use run::{
-    Beside, Explained, ModelCount, Options, Outcome, Progress, Steering, Wanted, explain, items_of, mentions,
-    records_of, run, run_beside,
+    Beside, Explained, Looked, ModelCount, Options, Outcome, Progress, Steering, Wanted, look, mentions, run,
+    run_beside,
 };
 pub use tracer::{Became, Called, Took, Tracer, Waited, Whose};
 
@@ -48,7 +48,15 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
-    /// The state folder cannot be used.
+    /// The state folder cannot be had: it is another run's, or cannot be made.
+    #[error("state {path}: {cause}")]
+    Taken {
+        /// The folder.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// What is in the state folder cannot be used.
     #[error("state {path}: {cause}")]
     State {
         /// The folder or file.

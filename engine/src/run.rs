@@ -3,10 +3,9 @@
 mod budget;
 mod company;
 mod drive;
-mod explain;
 mod follow;
 mod intake;
-mod lineage;
+mod look;
 mod observed;
 mod post;
 mod prepare;
@@ -16,8 +15,7 @@ mod steering;
 
 use budget::Budget;
 use company::{Company, Reported};
-pub use explain::{Explained, Wanted, explain, mentions};
-pub use lineage::{items_of, records_of};
+pub use look::{Explained, Looked, Wanted, look, mentions};
 pub(crate) use post::{Mail, Outbox};
 pub use steering::Steering;
 

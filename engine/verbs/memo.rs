@@ -8,12 +8,13 @@ use obvert_engine::memo::{Memo, Origin, gather, now};
 
 use super::Refused;
 use super::explain::time;
+use super::top::folder;
 
 /// Arguments of `memo`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Folder of a run.
-    out: PathBuf,
+    /// Folder of the results; by default that of the run in `runs` that was heard of last.
+    folder: Option<PathBuf>,
     /// Only calls that are older than this: 30d, 12h.
     #[arg(long)]
     older_than: Option<String>,
@@ -41,9 +42,10 @@ struct Row {
 
 /// Shows a memo, or prunes it.
 pub fn memo(arguments: &Arguments) -> anyhow::Result<()> {
-    let state = arguments.out.join("state");
+    let out = folder(arguments.folder.as_deref())?;
+    let state = out.join("state");
     let path = state.join("memo");
-    anyhow::ensure!(path.is_dir(), "{}: no run has been here", arguments.out.display());
+    anyhow::ensure!(path.is_dir(), Refused(format!("error: {}: no run has been here", out.display())));
     let failed = |cause: String| anyhow::anyhow!("{}: {cause}", path.display());
     let _held = gather(&state).map_err(failed)?;
     let memo = Memo::open(&path).map_err(failed)?;

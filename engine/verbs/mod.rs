@@ -1,5 +1,6 @@
 //! One file per verb, and what several need.
 
+pub mod about;
 mod beside;
 pub mod doctor;
 pub mod eval;

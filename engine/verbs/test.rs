@@ -33,7 +33,7 @@ impl Arguments {
         let here = Path::new(super::PIPELINE);
         match &self.words[..] {
             [] => (here, None),
-            [word] if here.exists() && !Path::new(word).exists() && !word.ends_with(".toml") => (here, Some(word)),
+            [word] if here.exists() && !Path::new(word).is_file() && !word.ends_with(".toml") => (here, Some(word)),
             [pipeline, filter @ ..] => (Path::new(pipeline), filter.first().map(String::as_str)),
         }
     }

@@ -79,7 +79,8 @@ pub fn steer(arguments: &Steer) -> anyhow::Result<()> {
     ask(&folder, arguments.what).with_context(|| folder.display().to_string())
 }
 
-fn board(folder: &Path) -> anyhow::Result<Board> {
+/// The board of a run that was there.
+pub(super) fn board(folder: &Path) -> anyhow::Result<Board> {
     let missing = |error| Refused(format!("error: {}: no run has been here ({error})", folder.display()));
     Ok(Board::read(folder).map_err(missing)?)
 }

@@ -2,29 +2,27 @@
 //! why it was set aside.
 
 mod aside;
-mod pair;
 mod shown;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use obvert_engine::pipeline::{Plan, StagePlan};
-use obvert_engine::{Explained, Registry, Wanted, mentions};
+use obvert_engine::pipeline::Plan;
+use obvert_engine::{Explained, Looked, Registry};
 use obvert_stages::{Update, trained, updates_of};
 use serde_json::{Value, json};
 
-use super::Refused;
-use super::explain::{self, label, line};
+use super::about::{self, About, label};
+use super::explain::line;
 use aside::{Aside, parts, set_aside};
-use pair::Pair;
 use shown::shown;
 
 /// Arguments of `trace`. The run has to be over, or interrupted.
 #[derive(clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    about: explain::Arguments,
+    about: about::Arguments,
     /// Print a line of JSON for each record, call and update, whole.
     #[arg(long)]
     json: bool,
@@ -36,51 +34,34 @@ struct Traced {
     calls: Vec<Explained>,
     updates: Vec<(String, Update)>,
     set_aside: Vec<Aside>,
-    /// What stages take in under the id that is asked for, where that is no record: groups.
     groups: Vec<(String, Value)>,
 }
 
 /// Traces a record.
 pub fn trace(arguments: &Arguments) -> anyhow::Result<()> {
-    let (about, (plan, registry, out)) = (&arguments.about, arguments.about.open()?);
-    let traced = Traced::of(&plan, &registry, &out, about.id())?;
-    let cause =
-        "no record has this id or text; what depends on a training, or on a call that was not made, is not seen";
-    anyhow::ensure!(traced.found(), Refused(format!("error: `{}`: {cause}", about.id())));
+    let about = arguments.about.open()?;
+    let traced = Traced::of(&about)?;
+    anyhow::ensure!(traced.found(), about.unknown());
     if arguments.json {
         traced.print_json()
     } else {
-        traced.print(&plan, &registry)
+        traced.print(&about.plan, &about.registry)
     }
     Ok(())
 }
 
 impl Traced {
-    fn of(plan: &Plan, registry: &Registry, out: &Path, id: &str) -> anyhow::Result<Self> {
-        let records = |wanted| obvert_engine::records_of(plan.clone(), registry, out, wanted);
-        let calls = |wanted| obvert_engine::explain(plan.clone(), registry, out, wanted);
-        let own = id.to_owned();
-        let about: Wanted = Arc::new(move |id, record| id == own || mentions(record, &own));
-        let (mut found, set_aside) = (records(Arc::clone(&about))?, set_aside(out, id)?);
-        let Some(pair) = found.iter().find_map(|(_, record)| Pair::of(record, id)) else {
-            let mut groups = Vec::new();
-            if found.is_empty() {
-                groups = obvert_engine::items_of(plan.clone(), registry, out, id)?;
-                let items = set_aside.iter().map(|aside| &aside.item).chain(groups.iter().map(|(_, item)| item));
-                let parts: Vec<Value> = items.flat_map(parts).collect();
-                found = records(Arc::new(move |_, record| parts.contains(record)))?;
-            }
-            return Ok(Traced { records: found, calls: calls(about)?, updates: Vec::new(), set_aside, groups });
-        };
-        let wanted: Wanted = {
-            let pair = pair.clone();
-            Arc::new(move |_, record| pair.needs(record))
-        };
-        let (mut traced, behind) = (records(Arc::clone(&wanted))?, behind(plan, &found));
-        let mut asked = calls(wanted)?;
-        traced.retain(|(stage, _)| behind.contains(stage));
-        asked.retain(|call| behind.contains(&call.stage) && pair.asks(call));
-        Ok(Traced { records: traced, calls: asked, updates: updates(plan, out, id)?, set_aside, groups: Vec::new() })
+    fn of(about: &About) -> anyhow::Result<Self> {
+        let About { plan, out, id, .. } = about;
+        let Looked { mut records, calls, groups } = about.look()?;
+        let (set_aside, updates) = (set_aside(out, id)?, updates(plan, out, id)?);
+        // No record has the id of a group, or of a row that came to nothing.
+        let items = set_aside.iter().map(|aside| &aside.item).chain(groups.iter().map(|(_, item)| item));
+        let parts: Vec<Value> = items.filter(|_| records.is_empty()).flat_map(parts).collect();
+        if !parts.is_empty() {
+            records = about.look_for(Arc::new(move |_, record| parts.contains(record)))?.records;
+        }
+        Ok(Traced { records, calls, updates, set_aside, groups })
     }
 
     fn found(&self) -> bool {
@@ -145,12 +126,4 @@ fn updates(plan: &Plan, out: &Path, pair: &str) -> anyhow::Result<Vec<(String, U
         updates.extend(of.into_iter().map(|update| (adapter.stage.clone(), update)));
     }
     Ok(updates)
-}
-
-/// The stages that make some records, and all that these are made of.
-fn behind(plan: &Plan, about: &[(String, Value)]) -> BTreeSet<String> {
-    let make = |stage: &&StagePlan| about.iter().any(|(name, _)| *name == stage.name);
-    let upstream = plan.stages.iter().filter(make).flat_map(|stage| plan.upstream(stage));
-    let names = upstream.filter_map(|at| Some(plan.stages.get(at)?.name.clone()));
-    names.chain(about.iter().map(|(name, _)| name.clone())).collect()
 }

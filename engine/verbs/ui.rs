@@ -7,7 +7,7 @@ use anyhow::Context;
 use obvert_live::page::{Site, listen, serve};
 
 use super::Refused;
-use super::top::folder;
+use super::top::{board, folder};
 
 /// Arguments of `ui`.
 #[derive(clap::Args)]
@@ -28,6 +28,8 @@ pub struct Arguments {
 /// Serves it until Ctrl-C.
 pub fn ui(arguments: &Arguments) -> anyhow::Result<()> {
     let out = folder(arguments.folder.as_deref())?;
+    let missing = || Refused(format!("error: {}: there is no such folder", out.display()));
+    anyhow::ensure!(out.is_dir(), missing());
     if let Some(token) = &arguments.token {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         if token.len() < 16 || !token.chars().all(plain) {
@@ -37,6 +39,9 @@ pub fn ui(arguments: &Arguments) -> anyhow::Result<()> {
     let site = Site { out, token: arguments.token.clone() };
     let address = SocketAddr::new(arguments.host, arguments.port);
     let listener = listen(address, &site).with_context(|| address.to_string())?;
+    if board(&site.out).is_err() {
+        println!("no run has been in {} yet; the page waits for one", site.out.display());
+    }
     let of = if site.token.is_some() { "/?token=…" } else { "" };
     println!("http://{}{of}  shows {}; Ctrl-C ends it", listener.local_addr()?, site.out.display());
     Ok(serve(listener, site)?)

@@ -45,7 +45,10 @@ fn pairs_are_made_of_a_folder_and_a_model_is_trained_on_them() {
     // Every verb takes the file that is there where none is named.
     let id = pairs[0]["id"].as_str().unwrap();
     assert!(done(&demo, &["trace", id]).out.contains("\npair (pair)\n"));
-    assert!(done(&demo, &["explain", "--out", "runs/watch", id]).out.contains(id));
+    let explained = done(&demo, &["explain", "--out", "runs/watch", id]).out;
+    let asked = |stage: &str| explained.lines().filter(|line| line.split("  ").next() == Some(stage)).count();
+    assert!(asked("play") >= 1 && asked("respond") >= 2, "{explained}");
+    assert!(explained.contains("in the memo, 0 to be made\n"), "{explained}");
     assert!(done(&demo, &["preview", "-n", "1"]).out.contains("profiles (profiles): 1 records"));
     assert!(obvert(&demo, &["test", "no such"]).err.contains("pipeline.toml has no such [[test]]"));
     // A run that cannot begin takes the place of the one before it for those who look.

@@ -48,7 +48,15 @@ fn a_record_says_which_calls_it_made_and_what_would_change_them() {
     std::fs::write(&profiles, std::fs::read_to_string(&profiles).unwrap().replace("A baker", "A smith")).unwrap();
     let edited = explain(&["p1"]);
     assert!(edited.contains("differs in the messages") && edited.contains("1 to be made"), "{edited}");
-    assert!(explain(&["nobody"]).contains("no record that mentions `nobody`"));
+    let refused = |words: &[&str], cause: &str| {
+        let ran = obvert(folder.path(), &[words, &["--out", "out"]].concat());
+        assert!(ran.code == 2 && ran.err.contains(cause), "{words:?}: {}", ran.err);
+    };
+    refused(&["explain", "chat.toml", "nobody"], "`nobody`: no record has this id or text");
+    refused(&["explain", "chat.toml"], "the id of a record is missing behind `chat.toml`");
+    refused(&["trace"], "the id of a record is missing");
+    refused(&["trace", "chat.toml", ""], "the id of a record is empty");
+    refused(&["trace", "p1", "chat.toml"], "did you mean `chat.toml p1`?");
     // To look at calls makes none.
     assert_eq!(counts(&done(folder.path(), &["run", "chat.toml", "--out", "out"]), "play")[4..], [1, 1]);
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use tempfile::TempDir;
 
-use crate::common::{counts, done, folder, repository};
+use crate::common::{Ran, counts, done, folder, obvert, repository};
 
 /// Ten dialogues of two turns, answered twice by a model that has a price; a judge of the program's own, and the same dialogues as an
 /// examination of the base model and of what is trained.
@@ -128,6 +128,8 @@ fn a_plan_is_what_the_run_then_does() {
     assert_eq!(left, ["state"]);
     let again = done(folder.path(), &["run", "planned.toml", "--plan", "--out", "out"]).out;
     assert!(again.contains("(0 calls were made for it"), "{again}");
+    let early = obvert(folder.path(), &["trace", "planned.toml", "p0", "--out", "out"]);
+    assert!(early.code == 2 && early.err.contains("no run has been here"), "{}", early.err);
     let same = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(same(&again), same(&plan));
     let tried = plan.split_once(" calls were made for it; the run does not make them again").expect(&plan).0;
@@ -149,8 +151,16 @@ fn a_plan_is_what_the_run_then_does() {
         assert!((both[0] / both[1] - 1.0).abs() < 0.2, "{name}: {compared}");
     }
     // Of another pipeline it was not a plan.
-    let other = done(folder.path(), &["run", "planned.toml", "--out", "out", "--set", "respond.samples=1"]).out;
+    let set = ["--set", "run.seed=1"];
+    let other = done(folder.path(), &[&["run", "planned.toml", "--out", "out"], &set[..]].concat()).out;
     assert!(!other.contains("against the plan"), "{other}");
+    // Where a run has been, too, what is tried for another one is not paid again.
+    let set = ["--set", "run.seed=2"];
+    let tried = done(folder.path(), &[&["run", "planned.toml", "--plan", "--out", "out"], &set[..]].concat()).out;
+    assert!(tried.contains("the run does not make them again"), "{tried}");
+    let respond = |ran: &Ran, at: usize| counts(ran, "respond")[at];
+    let ran = done(folder.path(), &[&["run", "planned.toml", "--out", "out"], &set[..]].concat());
+    assert_eq!((respond(&ran, 4), respond(&ran, 5)), (28, 12), "{}", ran.out);
 }
 
 /// What is read beside a source is there as a whole; what is set for the plan is in the command that it ends with.

@@ -5,27 +5,25 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
+use obvert_api::{Reply, Request};
+use obvert_engine::model::{Failure, Model};
 use obvert_engine::pipeline::{Plan, parse};
 use obvert_engine::registry::own_library;
 use obvert_engine::{Became, Called, Options, Progress, Registry, Tracer, Waited, Whose, run};
 use obvert_stages::Findings;
+use serde_json::json;
 
 use crate::common::folder;
 
-/// Each question takes 2 s; those of k9 fail.
 const PIPELINE: &str = r#"
 name = "traced"
 plugins = ["LIBRARY"]
 
 [model.m]
-kind = "scripted"
-latency_ms = 2000
-[[model.m.rule]]
-match = "what of k[0-8]"
-reply = "yes"
+kind = "held"
 
 [stage.a]
 type = "rows"
@@ -40,6 +38,33 @@ model = "m"
 type = "jsonl"
 from = "ask"
 "#;
+
+/// Answers while it is open; what is asked of k9 fails.
+struct Held {
+    open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Held {
+    fn set(&self, open: bool) {
+        *self.open.lock().unwrap() = open;
+        self.changed.notify_all();
+    }
+}
+
+impl Model for Held {
+    fn identity(&self) -> String {
+        "held".into()
+    }
+
+    fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
+        drop(self.changed.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
+        let fails = |request: &Request| request.messages.iter().any(|message| message.content.contains("k9"));
+        let yes = Reply { text: "yes".into(), prompt_tokens: 1, reply_tokens: 1, finished: true };
+        let answer = |request| if fails(request) { Err("no".to_string().into()) } else { Ok(yes.clone()) };
+        requests.iter().map(answer).collect()
+    }
+}
 
 /// Whose a span is: stage, record, row and lap, and since when.
 type Id = (String, String, u64, u32, SystemTime);
@@ -77,9 +102,11 @@ impl Tracer for Told {
     }
 }
 
-fn planned(folder: &Path) -> (Plan, Registry) {
+fn planned(folder: &Path, model: &Arc<Held>) -> (Plan, Registry) {
     let mut registry = Registry::new();
     obvert_stages::register(&mut registry, &Findings::default());
+    let (any, model) = (json!({ "type": "object" }), Arc::clone(model));
+    registry.add_model("held", any, Arc::new(|_| Ok(())), Arc::new(move |_| Ok(Arc::clone(&model) as Arc<dyn Model>)));
     let library = own_library("obvert_toys").unwrap();
     registry.add_plugin(&library).unwrap();
     let text = PIPELINE.replace("LIBRARY", &library.display().to_string());
@@ -101,7 +128,8 @@ fn items_and_their_calls_are_told_and_failures_and_withdrawals_are_known() {
     let folder = folder(&[]);
     let all = [row(1, 1), row(2, 2), row(3, 9), row(4, 4)];
     write(folder.path(), &all[..3]);
-    let ((plan, registry), told) = (planned(folder.path()), Arc::<Told>::default());
+    let model = Arc::new(Held { open: Mutex::new(true), changed: Condvar::new() });
+    let ((plan, registry), told) = (planned(folder.path(), &model), Arc::<Told>::default());
     let mut options = Options::new(folder.path().join("out"));
     (options.tracer, options.watch) = (Some(Arc::clone(&told) as Arc<dyn Tracer>), true);
     let (steering, path) = (options.steering.clone(), folder.path().to_path_buf());
@@ -117,13 +145,16 @@ fn items_and_their_calls_are_told_and_failures_and_withdrawals_are_known() {
             (0..2000).any(|_| reached() || (std::thread::sleep(Duration::from_millis(10)), false).1)
         };
         // One comes, goes while it waits, and comes again.
-        let steps = [(&all[..3], 0), (&all[..], 1), (&all[..3], 0), (&all[..], 1), (&all[..], 0)];
-        let missed = steps.into_iter().find(|(rows, waiting)| {
-            write(&path, rows);
-            !wait_for(rows.len() as i64, *waiting)
+        let steps =
+            [(true, 3, 0), (false, 4, 1), (false, 3, 0), (false, 4, 1), (true, 4, 0)];
+        let missed = steps.into_iter().find(|(open, there, waiting)| {
+            model.set(*open);
+            write(&path, &all[..*there]);
+            !wait_for(*there as i64, *waiting)
         });
+        model.set(true);
         steering.renew.store(true, Relaxed);
-        missed.map(|(rows, waiting)| (rows.len(), waiting))
+        missed
     });
     run(plan, &registry, &options, |progress| tell.send(progress).unwrap()).unwrap();
     assert_eq!(editing.join().unwrap(), None, "there were never so many items of which so many waited");

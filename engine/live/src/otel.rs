@@ -26,6 +26,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The variables that say where spans go.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
+/// A variable that says something.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Whether the variables say what sends the spans.
+fn names_service(set: impl Fn(&str) -> Option<String>) -> bool {
+    let attributes = set("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let mut named = attributes.split(',').filter_map(|attribute| attribute.split_once('='));
+    let named = named.any(|(key, value)| key.trim() == "service.name" && !value.trim().is_empty());
+    named || set("OTEL_SERVICE_NAME").is_some()
+}
+
 /// Sends a run's spans.
 pub struct Traces {
     spans: BatchSpanProcessor,
@@ -43,7 +56,6 @@ impl Traces {
     /// # Errors
     /// What the variables say makes no sense.
     pub fn begin(run: &str) -> Result<Option<Arc<Self>>, String> {
-        let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let disabled = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         match !disabled && ENDPOINTS.iter().any(|name| set(name).is_some()) {
             true => {
@@ -59,10 +71,8 @@ impl Traces {
         let sent = Arc::<Sent>::default();
         let counted = Counted { exporter, sent: Arc::clone(&sent) };
         let mut spans = BatchSpanProcessor::builder(counted).with_batch_config(config).build();
-        let says = |name: &str, what: &str| std::env::var(name).is_ok_and(|value| value.contains(what));
-        let named = says("OTEL_SERVICE_NAME", "") || says("OTEL_RESOURCE_ATTRIBUTES", "service.name=");
         let resource = Resource::builder();
-        let resource = if named { resource } else { resource.with_service_name("obvert") };
+        let resource = if names_service(set) { resource } else { resource.with_service_name("obvert") };
         spans.set_resource(&resource.with_attribute(KeyValue::new("obvert.run", run.to_owned())).build());
         let scope = InstrumentationScope::builder("obvert").with_version(env!("CARGO_PKG_VERSION")).build();
         Traces { spans, made: AtomicU64::new(0), sent, scope, name: run.to_owned(), begun: OnceLock::new() }

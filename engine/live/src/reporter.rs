@@ -103,8 +103,8 @@ impl Reporter {
         let Reporter { desk, started } = self;
         desk.over.store(true, Relaxed);
         let (progress, thread) = started.unzip();
-        // Where the state cannot be had the folder is another run's.
-        let elsewhere = matches!(outcome, Err(Error::State { .. } | Error::Cluster(_)));
+        // What is there is another run's.
+        let elsewhere = matches!(outcome, Err(Error::Taken { .. }));
         if progress.is_none() && (outcome.is_ok() || elsewhere) {
             return;
         }

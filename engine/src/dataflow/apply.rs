@@ -66,6 +66,8 @@ pub(crate) struct Traced<'a> {
     pub(crate) stage: &'a Applied,
     pub(crate) item: &'a Item,
     pub(crate) call: Option<(&'a Request, &'a Identity)>,
+    /// Copies of the item that come, or go.
+    pub(crate) net: isize,
 }
 
 /// How far the records of a group may lie apart.
@@ -179,7 +181,7 @@ impl State {
                     }
                 }
                 None => {
-                    self.trace(&item, None);
+                    self.trace(&item, net, None);
                     due.push(Run { item, replies: Vec::new(), rounds: 0, at, net, since: None });
                 }
             }
@@ -309,16 +311,16 @@ impl State {
     fn recall(&self, run: &Run, request: &Request) -> Result<(Identity, Option<Reply>), String> {
         let endpoint = self.stage.endpoints.get(&request.model)?;
         let identity = endpoint.identify(&self.stage.build, request);
-        self.trace(&run.item, Some((request, &identity)));
+        self.trace(&run.item, run.net, Some((request, &identity)));
         match endpoint.recall(&identity.key, &self.stage.name)? {
             None if run.net < 0 && endpoint.keeps(&identity.key) => Err("its replies are gone from the memo".into()),
             reply => Ok((identity, reply)),
         }
     }
 
-    fn trace(&self, item: &Item, call: Option<(&Request, &Identity)>) {
+    fn trace(&self, item: &Item, net: isize, call: Option<(&Request, &Identity)>) {
         if let Some(trace) = &self.stage.trace {
-            trace(Traced { stage: &self.stage, item, call });
+            trace(Traced { stage: &self.stage, item, call, net });
         }
     }
 

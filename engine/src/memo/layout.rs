@@ -83,6 +83,15 @@ pub fn gather(state: &Path) -> Result<Held, String> {
     arrange(state, 1, |_, _| 0)
 }
 
+/// Hands on to the memo of another folder what the one of this folder knows.
+///
+/// # Errors
+/// As for a run, of both.
+pub fn lend(state: &Path, to: &Path) -> Result<(), String> {
+    let _held = [gather(state)?, gather(to)?];
+    Memo::open(&folder(to, 0))?.take_over(&*Memo::shared(&folder(state, 0))?)
+}
+
 fn write(state: &Path, note_text: &str) -> Result<(), String> {
     let written = File::create(note(state)).and_then(|mut file| {
         file.write_all(note_text.as_bytes())?;
@@ -105,6 +114,24 @@ mod tests {
         let memos: Vec<_> = (0..processes).map(|process| Memo::open(&folder(state, process)).unwrap()).collect();
         let holder = |key: &Key| memos.iter().position(|memo| memo.get(key).unwrap().is_some()).unwrap();
         keys.iter().map(holder).collect()
+    }
+
+    #[test]
+    fn what_is_lent_is_known_beside_what_was() {
+        let folders = tempfile::tempdir().unwrap();
+        let [from, to] = ["from", "to"].map(|name| folders.path().join(name));
+        let calls: Vec<_> = (0..9).map(|n| paid("s", &n.to_string(), n)).collect();
+        let keys: Vec<Key> = calls.iter().map(|paid| paid.identity.key).collect();
+        Memo::open(&folder(&to, 0)).unwrap().put(&calls[..5]).unwrap();
+        // Of several processes, and some of it known already.
+        Memo::open(&folder(&from, 0)).unwrap().put(&calls[3..]).unwrap();
+        drop(arrange(&from, 2, owner).unwrap());
+        (0..2).for_each(|_| lend(&from, &to).unwrap());
+        assert_eq!((held(&from, &keys[3..], 1), held(&to, &keys, 1)), (vec![0; 6], vec![0; 9]));
+        assert_eq!(Memo::open(&folder(&to, 0)).unwrap().made(calls[0].place).unwrap().len(), 9);
+        let running = arrange(&to, 1, owner).unwrap();
+        assert_eq!(lend(&from, &to).unwrap_err(), "another run is using this folder");
+        drop(running);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn meet(beside: Beside, plan: &Plan, registry: &Registry) -> Result<M
 /// Parts the memos of a folder for so many processes, and keeps others from doing the same.
 pub(super) fn arrange(options: &Options, processes: usize) -> Result<memo::Held, Error> {
     let state = options.out.join("state");
-    let failed = |cause| Error::State { path: state.clone(), cause };
+    let failed = |cause| Error::Taken { path: state.clone(), cause };
     memo::arrange(&state, processes, owner).map_err(failed)
 }
 

@@ -1,9 +1,10 @@
 //! `run --plan`: what a run is going to do and to cost, from a sample of a few rows; and at its end, what it did against that.
 
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 use anyhow::Context;
+use obvert_engine::memo;
 use obvert_engine::pipeline::Plan;
 use obvert_engine::{Options, Outcome};
 use obvert_live::figures::Figures;
@@ -39,37 +40,16 @@ pub(super) fn run(read: &Read, place: &Place, out: &Path) -> anyhow::Result<()> 
     let pipeline = identity(read, place);
     // Calls that an earlier plan has made take no time.
     expected.seconds = expected.seconds.or_else(|| kept(out, &pipeline).and_then(|before| before.seconds));
-    let lent = lend(&folder, out).with_context(|| out.display().to_string())?;
-    print(&expected, &tapped.outcome, lent);
+    let lent = memo::lend(&folder.join("state"), &out.join("state"));
+    if let Err(cause) = &lent {
+        eprintln!("warning: {}: the run cannot be told of the sample's calls: {cause}", out.display());
+    }
+    print(&expected, &tapped.outcome, lent.is_ok());
     if let Some((stage, reason, _)) = tapped.rejected.first() {
         println!("\nof the sample {} items were set aside, the first one by {stage}: {reason}", tapped.rejected.len());
     }
     println!("\nrun it with  {} --out {}", place.command(), word(&out.to_string_lossy()));
     Ok(write_atomically(&out.join(FILE), &serde_json::to_vec(&Kept { pipeline, expected })?)?)
-}
-
-/// Hands on what was paid for to the run, where that has not begun; whether it has it.
-fn lend(folder: &Path, out: &Path) -> io::Result<bool> {
-    let [from, part, to] = [folder.join("state/memo"), out.join("state/memo.lent"), out.join("state/memo")];
-    if to.exists() || !from.exists() {
-        return Ok(false);
-    }
-    if part.exists() {
-        // Of a plan that was cut off.
-        fs::remove_dir_all(&part)?;
-    }
-    copy(&from, &part)?;
-    fs::rename(part, to).map(|()| true)
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &to)? } else { fs::copy(entry.path(), to).map(drop)? }
-    }
-    Ok(())
 }
 
 /// What tells what was planned from something else.

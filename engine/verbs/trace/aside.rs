@@ -23,7 +23,7 @@ pub(super) fn set_aside(out: &Path, id: &str) -> anyhow::Result<Vec<Aside>> {
         Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
         read => read?,
     };
-    let lines = text.lines().filter(|line| line.contains(id)).filter_map(|line| serde_json::from_str(line).ok());
+    let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
     Ok(lines.filter(|aside: &Aside| aside.record == id || mentions(&aside.item, id)).collect())
 }
 

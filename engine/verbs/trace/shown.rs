@@ -4,7 +4,7 @@ use obvert_api::Record;
 use obvert_api::record::{Judged, Pair, Response, Reversal, Session, Turn};
 use serde_json::Value;
 
-use crate::verbs::explain::label;
+use crate::verbs::about::label;
 
 /// Characters of a record's text that are shown.
 const SHOWN: usize = 120;

@@ -120,3 +120,15 @@ fn a_collector_that_is_not_there_is_said() {
         "{said}"
     );
 }
+
+#[test]
+fn a_service_is_named_by_what_says_so() {
+    let named = |name: &str, attributes: &str| {
+        names_service(|variable| {
+            let value = if variable == "OTEL_SERVICE_NAME" { name } else { attributes };
+            Some(value.to_owned()).filter(|value| !value.is_empty())
+        })
+    };
+    assert!(named("tea", "") && named("", "service.name=tea") && named("", "a=b, service.name = tea"));
+    assert!(!named("", "") && !named("", "peer.service.name=tea") && !named("", "service.name=,a=b"));
+}

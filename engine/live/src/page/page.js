@@ -307,21 +307,25 @@ function byHand(what, choices, file, same, told) {
   const reason = h("input", { "aria-label": "Why", placeholder: "why" });
   const note = h("span", { class: "soft", role: "status" });
   const say = async (method, row, done) => {
-    const buttons = [...line.querySelectorAll("button")];
+    const buttons = [...controls.querySelectorAll("button")], held = document.activeElement;
+    const focused = controls.contains(held);
     buttons.forEach((button) => (button.disabled = true));
     const why = await tell(`/api/${what}`, { ...row, reason: reason.value }, method);
     buttons.forEach((button) => (button.disabled = false));
-    if (why != null) return void (note.textContent = why);
-    stands(method === "POST" ? row : null, done);
+    if (why != null) note.textContent = why;
+    else stands(method === "POST" ? row : null, done);
+    // A button that is disabled, or taken away, loses the focus; unless it has gone elsewhere by now, it is here still.
+    if (focused && document.activeElement === document.body) (controls.contains(held) ? held : controls.querySelector("button")).focus();
   };
   const choose = choices.map(([label, row]) => h("button", { type: "button", click: () => say("POST", row, `Noted in ${file}. ${made}`) }, label));
   /** What is said now; nothing where it is null. */
   const stands = (row, text) => {
     const back = () => h("button", { type: "button", click: () => say("DELETE", row, `Taken back. ${made}`) }, "Take it back");
-    line.replaceChildren(...(row ? [note, " ", back()] : [reason, " ", ...choose.flatMap((button) => [button, " "]), note]));
+    controls.replaceChildren(...(row ? [back(), " "] : [reason, " ", ...choose.flatMap((button) => [button, " "])]));
     note.textContent = text;
   };
-  const line = h("p", {});
+  // What is said of it stays in its place, so that it is read out.
+  const controls = h("span", {}), line = h("p", {}, controls, note);
   stands(null, "");
   told.then((all) => {
     const before = all?.find(same);

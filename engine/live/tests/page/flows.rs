@@ -10,6 +10,7 @@ use crate::browser::Browser;
 use crate::site::{board, page, run};
 
 const ESCAPE: &str = "\u{e00c}";
+const ENTER: &str = "\u{e007}";
 
 /// Waits until the run is asked that.
 fn asked(out: &TempDir, what: &str) {
@@ -89,6 +90,12 @@ fn records_are_looked_through_and_set_right() {
     browser.click("#list li:last-child button");
     browser.wait_for("document.querySelector('#shown h2').textContent === 'd0, turn 1, sample 1'");
     browser.click("#shown .rules button");
+    // The focus stays with what was said: by keys alone it is taken back, and said again.
+    for (status, next) in [("Noted in", "Take it back"), ("Taken back", "It is satisfied")] {
+        browser.wait_for(&format!("document.querySelector('#shown [role=status]').textContent.startsWith('{status}')"));
+        assert_eq!(browser.value("document.activeElement.textContent"), next);
+        browser.type_in(ENTER);
+    }
     browser.wait_for("document.querySelector('#shown [role=status]').textContent.startsWith('Noted in')");
     let corrected: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(out.path().join("corrections.jsonl")).unwrap()).unwrap();

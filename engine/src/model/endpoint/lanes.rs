@@ -65,8 +65,11 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
         if queue.closed {
             return None;
         }
-        let free = endpoint.limits.max_in_flight.max(1).saturating_sub(queue.in_flight());
-        let calls = queue.pop(batch.min(free), |first, next| endpoint.model.joins(first, next));
+        let room = endpoint.limits.max_in_flight.max(1).saturating_sub(queue.in_flight());
+        // A batch is not cut for want of room: what its calls share would be worked out, or paid, twice.
+        let fits = batch.min(queue.ready()) <= room;
+        let most = if fits { batch.min(room) } else { 0 };
+        let calls = queue.pop(most, |first, next| endpoint.model.joins(first, next));
         if !calls.is_empty() {
             queue.begun += 1;
             let lane = queue.begun;
@@ -82,8 +85,8 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
             endpoint.end(cause);
             return None;
         }
-        // A lane that ends takes what is next itself, and wakes others where it leaves room.
-        let due = if free > 0 { queue.next_due() } else { None };
+        // Whoever makes room wakes a lane, which wakes the next one where it leaves some.
+        let due = if fits && room > 0 { queue.next_due() } else { None };
         let pause = due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()));
         queue = endpoint.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0;
     }

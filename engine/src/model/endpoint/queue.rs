@@ -176,6 +176,11 @@ impl Queue {
         self.queue.len() + self.later.len()
     }
 
+    /// Calls that wait for a lane or for the gate, and not for their time.
+    pub(super) fn ready(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Requests that are with the model, or whose replies are not on disk yet: what a killed run has to pay again.
     pub(super) fn in_flight(&self) -> usize {
         let running = self.lanes.values().map(|running| running.calls.len());

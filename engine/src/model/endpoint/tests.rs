@@ -10,12 +10,17 @@ use crate::model::Usage;
 /// Answers the n-th call (from 1, over all lanes) as told.
 struct Told<F> {
     calls: AtomicUsize,
+    batch: usize,
     answer: F,
 }
 
 impl<F: Fn(usize) -> Result<String, String> + Send + Sync> Model for Told<F> {
     fn identity(&self) -> String {
         "told".into()
+    }
+
+    fn batch(&self) -> usize {
+        self.batch
     }
 
     fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
@@ -38,16 +43,19 @@ fn asked(
     timeout_ms: u64,
     retries: u32,
 ) -> Asked {
-    let folder = tempfile::tempdir().unwrap();
-    let memo = Arc::new(Memo::open(&folder.path().join("memo")).unwrap());
     let timeout_s = (timeout_ms > 0).then_some(timeout_ms as f64 / 1e3);
-    let model = Arc::new(Told { calls: AtomicUsize::new(0), answer });
-    let named = Named { pipeline: "p", name: "m", model, tracer: None };
     let limits = Limits { max_in_flight: 1, timeout_s, retries: Some(retries), ..Limits::default() };
-    let endpoint = Endpoint::start(named, memo, limits, None, Arc::new(|_, cause| panic!("{cause}")));
+    let (endpoint, _folder) = started(Told { calls: AtomicUsize::new(0), batch: 1, answer }, limits);
     let (to, replies) = channel();
     submit(&endpoint, move |reply, _| drop(to.send(reply)));
-    Asked { endpoint, replies, _folder: folder }
+    Asked { endpoint, replies, _folder }
+}
+
+fn started(model: impl Model + 'static, limits: Limits) -> (Arc<Endpoint>, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let memo = Arc::new(Memo::open(&folder.path().join("memo")).unwrap());
+    let named = Named { pipeline: "p", name: "m", model: Arc::new(model), tracer: None };
+    (Endpoint::start(named, memo, limits, None, Arc::new(|_, cause| panic!("{cause}"))), folder)
 }
 
 /// By all stages.
@@ -62,8 +70,12 @@ fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send 
 }
 
 fn submit_sample(endpoint: &Endpoint, sample: u32, then: impl Fn(Result<Reply, String>, Via) + Send + Sync + 'static) {
+    endpoint.submit(call(endpoint, sample), ticket(), Arc::new(move |_, reply, via| then(reply, via)));
+}
+
+fn call(endpoint: &Endpoint, sample: u32) -> Call {
     let request = Request { sample, ..Request::new("m", Vec::new()) };
-    let call = Call {
+    Call {
         identity: endpoint.identify("build", &request),
         request,
         stage: "stage".into(),
@@ -71,8 +83,7 @@ fn submit_sample(endpoint: &Endpoint, sample: u32, then: impl Fn(Result<Reply, S
         root: 0,
         lap: 0,
         since: UNIX_EPOCH,
-    };
-    endpoint.submit(call, ticket(), Arc::new(move |_, reply, via| then(reply, via)));
+    }
 }
 
 #[test]
@@ -199,4 +210,33 @@ fn a_call_is_in_flight_until_its_reply_is_on_disk() {
     drop(disk);
     assert!((0..3).all(|_| replies.recv().unwrap().is_ok()));
     asked.endpoint.close();
+}
+
+#[test]
+fn a_batch_waits_for_room_and_is_not_cut() {
+    let answer = |nth| Ok(format!("answer {nth}"));
+    let limits = Limits { max_in_flight: 3, ..Limits::default() };
+    let (endpoint, _folder) = started(Told { calls: AtomicUsize::new(0), batch: 2, answer }, limits);
+    let (to, replies) = channel();
+    let disk = endpoint.putting.lock().unwrap();
+    // Two that are answered together, and wait for the disk; then two that come together, where there is room for one.
+    for samples in [0..2, 2..4] {
+        let mut queue = endpoint.queue();
+        for sample in samples {
+            let to = to.clone();
+            queue.push(
+                call(&endpoint, sample),
+                ticket(),
+                Arc::new(move |_, reply, _| drop(to.send(reply.unwrap().text))),
+            );
+        }
+        endpoint.wake.notify_one();
+        drop(queue);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!((endpoint.queue().ready(), endpoint.queue().in_flight()), (2, 2));
+    drop(disk);
+    let texts: Vec<String> = (0..4).map(|_| replies.recv().unwrap()).collect();
+    assert_eq!(texts, ["answer 1", "answer 1", "answer 2", "answer 2"]);
+    endpoint.close();
 }

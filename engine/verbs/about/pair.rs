@@ -3,7 +3,7 @@
 use obvert_engine::{Explained, mentions};
 use serde_json::Value;
 
-use crate::verbs::explain::find;
+use super::find;
 
 /// A pair, as far as it tells what it was made of.
 #[derive(Clone)]
