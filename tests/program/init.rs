@@ -58,6 +58,25 @@ fn pairs_are_made_of_a_folder_and_a_model_is_trained_on_them() {
     fs::write(demo.join("runs/watch/pairs"), "in the way").unwrap();
     assert_eq!(obvert(&demo, &["run"]).code, 1);
     assert!(top().contains("watch: failed") && top().contains("stage `pairs`"), "{}", top());
+    let state = demo.join("runs/watch/state");
+    fs::remove_dir_all(state.join("memo")).unwrap();
+    fs::write(state.join("memo"), "in the way").unwrap();
+    assert_eq!(obvert(&demo, &["run"]).code, 1);
+    assert!(top().contains("watch: failed") && top().contains("state/memo"), "{}", top());
+    // One that finds another run there leaves that one's place alone.
+    let (held, before) = (fs::File::options().append(true).open(state.join("lock")).unwrap(), top());
+    held.lock().unwrap();
+    let ran = obvert(&demo, &["run"]);
+    assert!(ran.code == 1 && ran.err.contains("another run is using this folder"), "{}", ran.err);
+    assert_eq!(top(), before);
+    let refused = |arguments: &[&str], cause: &str| {
+        let ran = obvert(&demo, arguments);
+        assert!(ran.code == 2 && ran.err.contains(cause), "{arguments:?}: {}", ran.err);
+    };
+    refused(&["ui", "nowhere"], "nowhere: there is no such folder");
+    refused(&["memo", "nowhere"], "nowhere: no run has been here");
+    // A folder is no pipeline file.
+    refused(&["test", "runs"], "pipeline.toml has no such [[test]]");
     let folder = made("train");
     let demo = folder.path().join("demo");
     // As `init` says, but for the length.

@@ -145,8 +145,7 @@ fn items_and_their_calls_are_told_and_failures_and_withdrawals_are_known() {
             (0..2000).any(|_| reached() || (std::thread::sleep(Duration::from_millis(10)), false).1)
         };
         // One comes, goes while it waits, and comes again.
-        let steps =
-            [(true, 3, 0), (false, 4, 1), (false, 3, 0), (false, 4, 1), (true, 4, 0)];
+        let steps = [(true, 3, 0), (false, 4, 1), (false, 3, 0), (false, 4, 1), (true, 4, 0)];
         let missed = steps.into_iter().find(|(open, there, waiting)| {
             model.set(*open);
             write(&path, &all[..*there]);

@@ -80,7 +80,7 @@ fn what_was_set_aside_is_traced_by_its_id_to_what_it_was_made_of() {
         )
     };
     let personas = r#"{"id": "u1", "queries": ["Hello?"]}"#;
-    let profiles = [profile("A shop."), profile("A bar.")].join("\n");
+    let profiles = [profile("A shop."), profile(r#"A \"bar\".\n"#)].join("\n");
     let pipeline = concat!("name = \"twice\"\n", sessions!());
     let folder = folder(&[("twice.toml", pipeline), ("profiles.jsonl", &profiles), ("personas.jsonl", personas)]);
     done(folder.path(), &["run", "twice.toml", "--out", "out"]);
@@ -93,10 +93,12 @@ fn what_was_set_aside_is_traced_by_its_id_to_what_it_was_made_of() {
         "{traced}"
     );
     assert!(
-        traced.contains("profiles (profiles)\n  ") && traced.contains("A bar.") && traced.contains("A shop."),
+        traced.contains("profiles (profiles)\n  ") && traced.contains(r#"A \"bar\".\n"#) && traced.contains("A shop."),
         "{traced}"
     );
     // So is what mentions it.
-    let mentioned = done(folder.path(), &["trace", "twice.toml", "p1", "--out", "out"]).out;
-    assert!(mentioned.contains("set aside: 2 profiles"), "{mentioned}");
+    for text in ["p1", "A \"bar\".\n"] {
+        let mentioned = done(folder.path(), &["trace", "twice.toml", text, "--out", "out"]).out;
+        assert!(mentioned.contains("set aside: 2 profiles"), "{mentioned}");
+    }
 }
