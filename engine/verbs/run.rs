@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use obvert_engine::{Beside, Options, Outcome, Progress, Steering};
 use obvert_eval::table::Table;
-use obvert_live::{Reporter, Run};
+use obvert_live::{Reporter, Run, Watch};
 
 use super::said::Said;
 use super::{Trust, beside};
@@ -111,7 +111,7 @@ fn once(asked: &Asked<'_>, place: &Place, read: Read, out: &Path) -> anyhow::Res
             let beside = seat.map(|seat| Beside { seat, pipeline, deadline: DEADLINE });
             let mut options = Options::new(out.clone());
             (options.steering, options.watch) = (asked.steering.clone(), arguments.watch);
-            let outcome = run_once(asked, &read, &options, beside, first)?;
+            let outcome = run_once(asked, &read, &options, beside, part.index)?;
             (read, outcome)
         }
     };
@@ -156,7 +156,7 @@ fn followed(asked: &Asked<'_>, place: &Place, mut read: Read, out: &Path) -> any
         let steering = Steering { renew: Arc::default(), ..asked.steering.clone() };
         (options.steering, options.watch) = (steering.clone(), true);
         let watcher = Watcher::start(place, &read, Arc::clone(&steering.renew));
-        match (run_once(asked, &read, &options, None, true), before.take()) {
+        match (run_once(asked, &read, &options, None, 0), before.take()) {
             (Ok(outcome), _) if outcome.drained || steering.interrupt.load(Relaxed) => return Ok((read, outcome)),
             (Ok(_), _) => {
                 if let Some(next) = watcher.next() {
@@ -190,7 +190,7 @@ fn run_once(
     read: &Read,
     options: &Options,
     beside: Option<Beside>,
-    shown: bool,
+    process: usize,
 ) -> anyhow::Result<Outcome> {
     let mut plan = read.plan.clone();
     plan.run.workers = arguments.workers.unwrap_or(plan.run.workers).max(1);
@@ -202,9 +202,10 @@ fn run_once(
         steering: options.steering.clone(),
         processes: beside.as_ref().map_or(1, |beside| beside.seat.count()),
     };
-    let mut reporter = shown.then(|| Reporter::of(told));
+    let watch = Watch::start(&options.out, process, told.processes);
+    let mut reporter = (process == 0).then(|| Reporter::of(told));
     let mut options = options.clone();
-    options.observers = reporter.as_ref().map(Reporter::observers);
+    options.observers = Some(watch.observers());
     let spans = Spans::begin(&plan.name)?;
     options.tracer = spans.tracer();
     let show = |progress: Progress| {
@@ -216,6 +217,8 @@ fn run_once(
     let outcome = obvert_engine::run_beside(plan, &read.registry, &options, beside, show);
     display.end();
     spans.end();
+    // Whoever looks has all before they are told that it is over.
+    drop(watch);
     if let Some(reporter) = reporter {
         reporter.end(&outcome);
     }

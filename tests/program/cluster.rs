@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{assert_accounted, counts, done, ended, hosts, one_of};
+use obvert_live::records::{Name, Reader, logs};
+
+use crate::common::{assert_accounted, counts, done, ended, hosts, one_of, program, rows};
 use crate::slow::{prepared, results, wait_for};
 
 fn calls(folder: &Path) -> Vec<String> {
@@ -40,6 +42,35 @@ fn processes_and_workers_change_the_speed_and_nothing_else() {
         let ran = done(folder.path(), &["memo", "out"]);
         assert!(ran.out.contains(&format!(" {all} ")), "not all calls are shown: {}", ran.out);
     }
+}
+
+#[test]
+fn what_each_process_makes_is_kept_and_seen() {
+    let folder = prepared();
+    let command = ["run", "slow.toml", "--out", "out"];
+    // Of three there are two left: what the third one kept before is none of theirs.
+    done(folder.path(), &[&command[..], &["--processes", "3"]].concat());
+    let out = folder.path().join("out");
+    let kept = || logs(&out).into_iter().filter(|log| log.stage == "pair").collect::<Vec<_>>();
+    assert_eq!(kept().iter().map(|log| log.process).collect::<Vec<_>>(), [0, 1, 2]);
+    let again = [&command[..], &["--set", "run.seed=1", "--processes", "2"]].concat();
+    let mut child = program(folder.path(), &again).stdout(Stdio::null()).spawn().unwrap();
+    while !done(folder.path(), &["top", "out"]).out.starts_with("slow: running") {
+        assert!(child.try_wait().unwrap().is_none(), "it was over before it was seen");
+    }
+    let tapped = done(folder.path(), &["tap", "respond", "out"]).out;
+    assert!(child.wait().unwrap().success());
+    let lines = |process: usize| rows(&out.join(format!("state/taps/respond.{process}.jsonl"))).len();
+    assert!([0, 1].iter().all(|process| lines(*process) > 0), "{tapped}");
+    assert_eq!(tapped.lines().count(), lines(0) + lines(1));
+    let number = |log: &Name| {
+        let mut reader = Reader::new(&out, log);
+        reader.follow().unwrap();
+        reader.len()
+    };
+    let numbers: Vec<usize> = kept().iter().map(number).collect();
+    assert!(numbers.len() == 2 && numbers.iter().all(|number| *number > 0), "{numbers:?}");
+    assert_eq!(numbers.iter().sum::<usize>(), rows(&out.join("pairs/pairs.jsonl")).len());
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod records;
 mod reporter;
 mod tap;
 mod top;
+mod watch;
 
 pub use asked::{Ask, ask};
 pub use board::{Board, Stage, State, Training};
@@ -19,3 +20,4 @@ pub use flow::{Flow, HeldUp};
 pub use reporter::{Reporter, Run};
 pub use tap::tap;
 pub use top::top;
+pub use watch::Watch;

@@ -21,7 +21,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 
-use crate::records::Reader;
+use crate::records::{Name, Reader};
 use latest::Latest;
 
 /// Where and for whom a page is.
@@ -40,7 +40,7 @@ struct Shared {
     readers: Mutex<Readers>,
 }
 
-type Readers = HashMap<(u64, String), Arc<RwLock<Reader>>>;
+type Readers = HashMap<(u64, Name), Arc<RwLock<Reader>>>;
 
 type State = axum::extract::State<Arc<Shared>>;
 

@@ -1,7 +1,7 @@
 //! The newest records of a run, on disk: what its stages made and took back, as it happened.
 //!
 //! A stage's records lie in files of frames behind each other, `state/records/STAGE.TYPE.0`, `.1`, …; the oldest files go when there are
-//! more than so many. A frame is three numbers, little endian, and the record as the engine has it: bytes of the record (u32), copies
+//! more than so many. Of several processes each keeps its own, the third in `STAGE.TYPE@2.0`, …. A frame is three numbers, little endian, and the record as the engine has it: bytes of the record (u32), copies
 //! that came or went (i32), when (Unix time in ms, u64). The run writes, whoever looks reads behind it.
 
 mod log;
@@ -11,6 +11,7 @@ pub use log::Log;
 pub use reader::{Found, Reader};
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a frame's numbers.
@@ -25,15 +26,56 @@ pub(crate) fn folder(out: &Path) -> PathBuf {
     out.join("state").join("records")
 }
 
-/// The stages of a run whose records are kept, and their types.
-pub fn logs(out: &Path) -> Vec<(String, String)> {
-    let files = std::fs::read_dir(folder(out)).into_iter().flatten().flatten().map(|file| file.file_name());
-    let names = files.filter_map(|name| {
-        let (name, _) = name.to_str()?.rsplit_once('.')?;
-        let (stage, record) = name.rsplit_once('.')?;
-        Some((stage.to_owned(), record.to_owned()))
-    });
-    names.collect::<BTreeSet<_>>().into_iter().collect()
+/// What a log is called: `STAGE.TYPE`, or `STAGE.TYPE@NUMBER` of a process that is not the first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name {
+    /// Whose records are kept.
+    pub stage: String,
+    /// Their type.
+    pub record: String,
+    /// Number of the process that keeps them, from 0.
+    pub process: usize,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Name { stage, record, process } = self;
+        let of = if *process == 0 { String::new() } else { format!("@{process}") };
+        write!(f, "{stage}.{record}{of}")
+    }
+}
+
+impl Name {
+    /// The name of a log, read.
+    pub fn read(name: &str) -> Option<Self> {
+        let (kept, process) = match name.rsplit_once('@') {
+            Some((kept, process)) => (kept, process.parse().ok()?),
+            None => (name, 0),
+        };
+        let (stage, record) = kept.rsplit_once('.')?;
+        Some(Name { stage: stage.to_owned(), record: record.to_owned(), process })
+    }
+}
+
+/// The logs of a run.
+pub fn logs(out: &Path) -> BTreeSet<Name> {
+    files(out).filter_map(|(_, name)| name).collect()
+}
+
+/// Takes away the logs of some processes.
+pub(crate) fn clear(out: &Path, gone: impl Fn(usize) -> bool) {
+    let files = files(out).filter(|(_, name)| name.as_ref().is_some_and(|name| gone(name.process)));
+    // One that cannot be taken away is written over.
+    files.for_each(|(file, _)| drop(std::fs::remove_file(file)));
+}
+
+/// The files of logs, and whose they are.
+fn files(out: &Path) -> impl Iterator<Item = (PathBuf, Option<Name>)> {
+    let files = std::fs::read_dir(folder(out)).into_iter().flatten().flatten().map(|file| file.path());
+    files.map(|file| {
+        let name = file.file_name().and_then(|name| Name::read(name.to_str()?.rsplit_once('.')?.0));
+        (file, name)
+    })
 }
 
 /// A frame's numbers.

@@ -1,29 +1,22 @@
-//! Reports of a run while it goes: its board, and what its stages make. Hands on what people ask of it.
+//! Reports of a run while it goes: its board. Hands on what people ask of it.
 
-use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use obvert_api::Record;
-use obvert_api::record::{Judged, Pair};
 use obvert_engine::pipeline::Plan;
-use obvert_engine::{Error, Observed, Observer, Observers, Outcome, Progress, Steering};
+use obvert_engine::{Error, Outcome, Progress, Steering};
 use obvert_stages::Findings;
 
 use crate::asked::{Ask, taken};
 use crate::board::{Board, State, now};
-use crate::records::{self, Log};
-use crate::tap::Tap;
 
 /// Between two boards.
 const EVERY: Duration = Duration::from_millis(500);
 /// Between two looks whether the run is over.
 const LOOK: Duration = Duration::from_millis(50);
-/// Types of records that are kept to be looked at.
-const LOGGED: [&str; 2] = [Judged::NAME, Pair::NAME];
 
 /// A run, as those who report of it need it.
 #[derive(Clone)]
@@ -50,45 +43,13 @@ pub struct Reporter {
 struct Desk {
     run: Run,
     began: f64,
-    watched: Mutex<Vec<Arc<Watched>>>,
     over: AtomicBool,
-}
-
-/// A stage that is looked at.
-struct Watched {
-    /// Of records that people look at afterwards, too.
-    log: Option<Log>,
-    tap: Tap,
-}
-
-impl Observer for Watched {
-    fn looks(&self) -> bool {
-        self.log.is_some() || self.tap.looks()
-    }
-
-    fn see(&self, record: &[u8], copies: isize) {
-        self.log.iter().for_each(|log| log.see(record, copies));
-        if self.tap.looks() {
-            self.tap.see(record, copies);
-        }
-    }
 }
 
 impl Reporter {
     /// Of a run that is to begin.
     pub fn of(run: Run) -> Self {
-        let (watched, over) = (Mutex::default(), AtomicBool::new(false));
-        Reporter { desk: Arc::new(Desk { run, began: now(), watched, over }), started: None }
-    }
-
-    /// Who looks at the run's records.
-    pub fn observers(&self) -> Observers {
-        let (desk, first) = (Arc::clone(&self.desk), Once::new());
-        Arc::new(move |stage: Observed<'_>| {
-            // By now it is clear that no other run is in the folder: what an earlier one made there goes, if there is any.
-            first.call_once(|| drop(fs::remove_dir_all(records::folder(&desk.run.out))));
-            Some(desk.watch(stage) as Arc<dyn Observer>)
-        })
+        Reporter { desk: Arc::new(Desk { run, began: now(), over: AtomicBool::new(false) }), started: None }
     }
 
     /// Begins. What was asked of an earlier run in the folder is forgotten.
@@ -110,42 +71,21 @@ impl Reporter {
         }
         // One that panicked is gone already.
         let _ = thread.map(JoinHandle::join);
-        desk.flush();
         let (state, cause) = desk.ended(outcome);
         desk.write(progress.as_ref(), state, cause);
     }
 }
 
 impl Desk {
-    fn watch(&self, stage: Observed<'_>) -> Arc<Watched> {
-        let (out, name) = (&self.run.out, format!("{}.{}", stage.stage, stage.record));
-        let log = LOGGED.contains(&stage.record).then(|| Log::begin(out, &name).ok()).flatten();
-        let watched = Arc::new(Watched { log, tap: Tap::of(out, stage.stage, stage.to_json) });
-        self.watched().push(Arc::clone(&watched));
-        watched
-    }
-
-    fn watched(&self) -> MutexGuard<'_, Vec<Arc<Watched>>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn follow(&self, progress: &Progress) {
         while !self.over.load(Relaxed) {
             taken(&self.run.out).into_iter().for_each(|ask| self.obey(ask));
-            self.flush();
             self.write(Some(progress), self.state(), None);
             let mut waited = Duration::ZERO;
             while waited < EVERY && !self.over.load(Relaxed) {
                 std::thread::sleep(LOOK);
                 waited += LOOK;
             }
-        }
-    }
-
-    fn flush(&self) {
-        for watched in self.watched().iter() {
-            watched.log.iter().for_each(Log::flush);
-            watched.tap.heed();
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a stage makes just now, as lines of JSON, for as long as somebody asks for it.
 //!
-//! Whoever wants to see keeps a file `state/taps/STAGE.asked` young; the run writes to `state/taps/STAGE.jsonl`, and takes both away when nobody asks.
+//! Whoever wants to see keeps a file `state/taps/STAGE.asked` young; each process of the run writes to `state/taps/STAGE.NUMBER.jsonl`, and takes
+//! both away when nobody asks.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,9 +21,16 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Bytes that are written for those who ask, at most: a stage may be faster than anybody reads. What comes later is not shown.
 const MOST: u64 = 256 << 20;
 
-fn paths(out: &Path, stage: &str) -> [PathBuf; 2] {
-    let folder = out.join("state").join("taps");
-    [folder.join(format!("{stage}.asked")), folder.join(format!("{stage}.jsonl"))]
+fn asked(out: &Path, stage: &str) -> PathBuf {
+    folder(out).join(format!("{stage}.asked"))
+}
+
+fn lines(out: &Path, stage: &str, process: usize) -> PathBuf {
+    folder(out).join(format!("{stage}.{process}.jsonl"))
+}
+
+fn folder(out: &Path) -> PathBuf {
+    out.join("state").join("taps")
 }
 
 /// The run's side: a stage that may be asked for.
@@ -35,8 +43,8 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    pub(crate) fn of(out: &Path, stage: &str, to_json: ToJson) -> Self {
-        let [asked, lines] = paths(out, stage);
+    pub(crate) fn of(out: &Path, stage: &str, process: usize, to_json: ToJson) -> Self {
+        let (asked, lines) = (asked(out, stage), lines(out, stage, process));
         Tap { asked, lines, to_json, looks: AtomicBool::new(false), file: Mutex::new(None) }
     }
 
@@ -90,15 +98,15 @@ pub fn tap(out: &Path, stage: &str, mut show: impl FnMut(&str) -> bool) -> io::R
         let missing = format!("the run has no stage `{stage}`: it has {}", names.join(", "));
         return Err(io::Error::new(io::ErrorKind::NotFound, missing));
     }
-    let [asked, lines] = paths(out, stage);
-    fs::create_dir_all(out.join("state").join("taps"))?;
+    fs::create_dir_all(folder(out))?;
     // Others may look at the same stage: what they have seen is not for this one.
-    let mut seen = Seen { at: lines.metadata().map_or(0, |known| known.len()), open: Vec::new() };
+    let mut seen: Vec<Seen> =
+        (0..board.processes.max(1)).map(|process| Seen::from_now(lines(out, stage, process))).collect();
     loop {
-        fs::write(&asked, "")?;
+        fs::write(asked(out, stage), "")?;
         let over = !Board::read(out)?.state.goes_on();
-        for line in seen.more(&lines)? {
-            if !show(&line) {
+        for seen in &mut seen {
+            if !seen.more()?.iter().all(|line| show(line)) {
                 return Ok(());
             }
         }
@@ -109,19 +117,24 @@ pub fn tap(out: &Path, stage: &str, mut show: impl FnMut(&str) -> bool) -> io::R
     }
 }
 
-/// What has been read of the lines.
+/// What has been read of a process's lines.
 struct Seen {
+    lines: PathBuf,
     at: u64,
     /// The beginning of a line that has no end yet.
     open: Vec<u8>,
 }
 
 impl Seen {
+    fn from_now(lines: PathBuf) -> Self {
+        Seen { at: lines.metadata().map_or(0, |known| known.len()), lines, open: Vec::new() }
+    }
+
     /// The whole lines that have come. Where the run has begun anew, so does the file.
-    fn more(&mut self, lines: &Path) -> io::Result<Vec<String>> {
-        let Ok(mut file) = File::open(lines) else { return Ok(Vec::new()) };
+    fn more(&mut self) -> io::Result<Vec<String>> {
+        let Ok(mut file) = File::open(&self.lines) else { return Ok(Vec::new()) };
         if file.metadata()?.len() < self.at {
-            *self = Seen { at: 0, open: Vec::new() };
+            (self.at, self.open) = Default::default();
         }
         file.seek(SeekFrom::Start(self.at))?;
         self.at += file.read_to_end(&mut self.open)? as u64;

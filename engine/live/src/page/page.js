@@ -195,8 +195,10 @@ async function refreshLogs() {
   const logs = await ask("/api/records");
   if (!logs) return;
   // Pairs first: they are what a run is for.
-  options($("log"), logs.sort((a, b) => b.record.localeCompare(a.record)).map((log) => log.log));
-  for (const option of $("log").options) option.textContent = option.value.replace(/\.(\w+)$/, (_, type) => ` (${type === "Pair" ? "pairs" : "judged responses"})`);
+  options($("log"), logs.sort((a, b) => b.record.localeCompare(a.record) || a.process - b.process).map((log) => log.log));
+  // Of several processes each keeps its own.
+  const several = logs.some((log) => log.process > 0);
+  logs.forEach((log, at) => ($("log").options[at].textContent = `${log.stage} (${log.record === "Pair" ? "pairs" : "judged responses"}${several ? `, process ${log.process + 1}` : ""})`));
   if (!logs.length) $("found").textContent = "This run has kept no records yet.";
   else look();
 }
@@ -224,7 +226,7 @@ async function lookOn(asked, first) {
 
 function drawList() {
   const more = found.before != null;
-  $("found").textContent = `${count(found.entries.length)}${more ? " and more" : ""} of ${count(found.all)}${seen?.board.processes > 1 ? `, those of the first of ${seen.board.processes} processes` : ""}`;
+  $("found").textContent = `${count(found.entries.length)}${more ? " and more" : ""} of ${count(found.all)}${seen?.board.processes > 1 ? `, those of one of ${seen.board.processes} processes` : ""}`;
   const items = found.entries.map((entry, at) => h("li", {}, h("button", { type: "button", "data-at": at, "aria-current": String(at === chosen.at && entry.number === chosen.number), click: () => choose(at) }, label(entry.record))));
   if (more) items.push(h("li", {}, h("button", { type: "button", click: () => lookOn(found.asked, false) }, "More …")));
   $("list").replaceChildren(...items);

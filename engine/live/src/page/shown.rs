@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Shared, State};
-use crate::records::{Reader, logs as all_logs};
+use crate::records::{Name, Reader, logs as all_logs};
 
 /// Records of a page, and how long one is looked for.
 const MOST: usize = 30;
@@ -39,12 +39,18 @@ pub(super) struct Shown {
     log: String,
     stage: String,
     record: String,
+    /// Number of the process that keeps it, from 0.
+    process: usize,
 }
 
 /// `GET /api/records`: what there is to look through.
 pub(super) async fn logs(state: State) -> Json<Vec<Shown>> {
-    let logs = all_logs(&state.site.out).into_iter();
-    Json(logs.map(|(stage, record)| Shown { log: format!("{stage}.{record}"), stage, record }).collect())
+    let shown = |name: Name| {
+        let log = name.to_string();
+        let Name { stage, record, process } = name;
+        Shown { log, stage, record, process }
+    };
+    Json(all_logs(&state.site.out).into_iter().map(shown).collect())
 }
 
 /// What is looked for.
@@ -79,7 +85,8 @@ pub(super) async fn records(
     Path(log): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Page>, StatusCode> {
-    let reader = state.reader(&log)?;
+    let name = Name::read(&log).ok_or(StatusCode::NOT_FOUND)?;
+    let reader = state.reader(&name)?;
     let looked = tokio::task::spawn_blocking(move || {
         reader.write().unwrap_or_else(PoisonError::into_inner).follow()?;
         // Many may search at once.
@@ -89,42 +96,39 @@ pub(super) async fn records(
     });
     let (found, all) =
         looked.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?.map_err(|_| StatusCode::NOT_FOUND)?;
-    let entry = |(number, at, record): (usize, u64, Vec<u8>)| Entry { number, at, record: json(&log, &record) };
+    let entry = |(number, at, record): (usize, u64, Vec<u8>)| Entry { number, at, record: json(&name.record, &record) };
     Ok(Json(Page { records: found.records.into_iter().map(entry).collect(), before: found.before, all }))
 }
 
 impl Shared {
     fn follow_all(&self) {
-        for (stage, record) in all_logs(&self.site.out) {
-            let reader = self.opened(&format!("{stage}.{record}"));
+        for log in all_logs(&self.site.out) {
+            let reader = self.opened(&log);
             let _ = reader.write().unwrap_or_else(PoisonError::into_inner).follow();
         }
     }
 
-    fn reader(&self, log: &str) -> Result<Arc<RwLock<Reader>>, StatusCode> {
-        let known = all_logs(&self.site.out).into_iter().any(|(stage, record)| format!("{stage}.{record}") == log);
-        if !known {
-            return Err(StatusCode::NOT_FOUND);
-        }
-        Ok(self.opened(log))
+    fn reader(&self, log: &Name) -> Result<Arc<RwLock<Reader>>, StatusCode> {
+        let known = all_logs(&self.site.out).contains(log);
+        known.then(|| self.opened(log)).ok_or(StatusCode::NOT_FOUND)
     }
 
     /// The reader of a log that is there.
-    fn opened(&self, log: &str) -> Arc<RwLock<Reader>> {
+    fn opened(&self, log: &Name) -> Arc<RwLock<Reader>> {
         // What was read of an earlier run in the folder is void.
         let began = self.latest.now().board.began.to_bits();
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|(of, _), _| *of == began);
         let new = || Arc::new(RwLock::new(Reader::new(&self.site.out, log)));
-        Arc::clone(readers.entry((began, log.to_owned())).or_insert_with(new))
+        Arc::clone(readers.entry((began, log.clone())).or_insert_with(new))
     }
 }
 
-/// A record of a log, as JSON.
-fn json(log: &str, record: &[u8]) -> Value {
-    let shown = match log.rsplit_once('.') {
-        Some((_, Judged::NAME)) => decode::<Judged>(record).map(|judged| serde_json::to_value(judged).ok()),
-        Some((_, Pair::NAME)) => decode::<Pair>(record).map(|pair| serde_json::to_value(pair).ok()),
+/// A record of a type, as JSON.
+fn json(kind: &str, record: &[u8]) -> Value {
+    let shown = match kind {
+        Judged::NAME => decode::<Judged>(record).map(|judged| serde_json::to_value(judged).ok()),
+        Pair::NAME => decode::<Pair>(record).map(|pair| serde_json::to_value(pair).ok()),
         _ => Ok(None),
     };
     shown.ok().flatten().unwrap_or(Value::Null)

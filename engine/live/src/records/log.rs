@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use obvert_engine::Observer;
 
-use super::{FILES, HEAD, Head, MOST, folder};
+use super::{FILES, HEAD, Head, MOST, Name, folder};
 use crate::board::now;
 
 /// The log of one stage.
@@ -25,16 +25,16 @@ struct Writing {
 }
 
 impl Log {
-    /// An empty one, called STAGE.TYPE, of the run in a folder.
+    /// An empty one, of the run in a folder.
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn begin(out: &Path, name: &str) -> io::Result<Self> {
-        let folder = folder(out);
+    pub fn begin(out: &Path, name: &Name) -> io::Result<Self> {
+        let (folder, name) = (folder(out), name.to_string());
         fs::create_dir_all(&folder)?;
-        let file = Some(BufWriter::new(File::create(path(&folder, name, 0))?));
+        let file = Some(BufWriter::new(File::create(path(&folder, &name, 0))?));
         let writing = Mutex::new(Writing { file, number: 0, bytes: 0 });
-        Ok(Log { folder, name: name.to_owned(), writing })
+        Ok(Log { folder, name, writing })
     }
 
     /// Lets readers see all that was written.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::log::path;
-use super::{HEAD, Head, folder};
+use super::{HEAD, Head, Name, folder};
 
 /// Bytes that are read at once in a search.
 const BLOCK: u64 = 1 << 20;
@@ -54,9 +54,9 @@ pub struct Found {
 }
 
 impl Reader {
-    /// Of the log STAGE.TYPE of the run in a folder; nothing has been read.
-    pub fn new(out: &Path, name: &str) -> Self {
-        let (folder, name) = (folder(out), name.to_owned());
+    /// Of a log of the run in a folder; nothing has been read.
+    pub fn new(out: &Path, name: &Name) -> Self {
+        let (folder, name) = (folder(out), name.to_string());
         let (files, entries, there) = (BTreeMap::new(), VecDeque::new(), HashMap::new());
         Reader { folder, name, files, entries, before: 0, there }
     }

@@ -6,6 +6,10 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
 
+fn log_of(stage: &str) -> Name {
+    Name { stage: stage.into(), record: "Type".into(), process: 0 }
+}
+
 fn texts(found: &Found) -> Vec<String> {
     found.records.iter().map(|(_, _, record)| String::from_utf8(record.clone()).unwrap()).collect()
 }
@@ -13,8 +17,8 @@ fn texts(found: &Found) -> Vec<String> {
 #[test]
 fn records_are_found_behind_the_run_the_newest_first() {
     let out = tempfile::tempdir().unwrap();
-    let log = Log::begin(out.path(), "judge").unwrap();
-    let mut reader = Reader::new(out.path(), "judge");
+    let log = Log::begin(out.path(), &log_of("judge")).unwrap();
+    let mut reader = Reader::new(out.path(), &log_of("judge"));
     for (text, copies) in [("Milk tea", 1), ("green TEA", 1), ("coffee", 2), ("black tea", 1), ("green TEA", -1)] {
         log.see(text.as_bytes(), copies);
     }
@@ -44,10 +48,10 @@ fn records_are_found_behind_the_run_the_newest_first() {
 #[test]
 fn a_search_that_takes_too_long_says_where_to_go_on() {
     let out = tempfile::tempdir().unwrap();
-    let log = Log::begin(out.path(), "pair").unwrap();
+    let log = Log::begin(out.path(), &log_of("pair")).unwrap();
     log.see(b"only", 1);
     log.flush();
-    let mut reader = Reader::new(out.path(), "pair");
+    let mut reader = Reader::new(out.path(), &log_of("pair"));
     reader.follow().unwrap();
     assert_eq!(reader.search("only", None, 1, Duration::ZERO).unwrap(), Found { records: Vec::new(), before: Some(1) });
 }
@@ -55,8 +59,8 @@ fn a_search_that_takes_too_long_says_where_to_go_on() {
 #[test]
 fn the_oldest_files_go_and_a_new_run_begins_anew() {
     let out = tempfile::tempdir().unwrap();
-    let log = Log::begin(out.path(), "pair").unwrap();
-    let mut reader = Reader::new(out.path(), "pair");
+    let log = Log::begin(out.path(), &log_of("pair")).unwrap();
+    let mut reader = Reader::new(out.path(), &log_of("pair"));
     let record = vec![b'x'; MOST as usize / 2];
     for n in 0..2 * (FILES + 2) {
         log.see(&[&record[..], &n.to_le_bytes()].concat(), 1);
@@ -66,15 +70,14 @@ fn the_oldest_files_go_and_a_new_run_begins_anew() {
     let newest = reader.search("", None, 100, LONG).unwrap();
     assert_eq!((newest.records.len() as u64, newest.before), (2 * FILES, None));
     assert_eq!(newest.records[0].0 as u64, 2 * (FILES + 2) - 1);
-    let log = Log::begin(out.path(), "pair").unwrap();
+    let other = Name { process: 1, ..log_of("pair") };
+    Log::begin(out.path(), &other).unwrap();
+    clear(out.path(), |process| process == 0);
+    // What another process keeps is its own.
+    assert_eq!(logs(out.path()).into_iter().collect::<Vec<_>>(), [other]);
+    let log = Log::begin(out.path(), &log_of("pair")).unwrap();
     log.see(b"new", 1);
     log.flush();
-    std::fs::read_dir(folder(out.path())).unwrap().for_each(|file| {
-        let path = file.unwrap().path();
-        if !path.ends_with("pair.0") {
-            std::fs::remove_file(path).unwrap();
-        }
-    });
     reader.follow().unwrap();
     assert_eq!(texts(&reader.search("", None, 9, LONG).unwrap()), ["new"]);
 }

@@ -3,11 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
+use obvert_api::erased::encode;
+use obvert_engine::Observer;
 use obvert_live::State;
+use obvert_live::records::{Log, Name};
 use tempfile::TempDir;
 
 use crate::browser::Browser;
-use crate::site::{board, page, run};
+use crate::site::{board, page, pair, run};
 
 const ESCAPE: &str = "\u{e00c}";
 const ENTER: &str = "\u{e007}";
@@ -122,6 +125,26 @@ fn records_are_looked_through_and_set_right() {
     // The browser says what was refused: that is what was to be seen.
     let said = browser.console();
     assert!(said.len() == 1 && said[0].contains("api/correct") && said[0].contains("500"), "{said:?}");
+}
+
+#[test]
+fn records_of_each_process_can_be_chosen() {
+    let Some(browser) = Browser::find("records_of_each_process_can_be_chosen") else { return };
+    let out = run(3);
+    board(out.path(), |board| board.processes = 2);
+    let log = Log::begin(out.path(), &Name::read("pair.Pair@1").unwrap()).unwrap();
+    (10..12).for_each(|n| log.see(&encode(&pair(n)).unwrap(), 1));
+    log.flush();
+    browser.show(1280, "light");
+    browser.open(&page(out.path(), None));
+    browser.type_in("/");
+    browser.wait_for("document.getElementById('found').textContent === '3 of 3, those of one of 2 processes'");
+    let logs = browser.value("[...document.querySelectorAll('#log option')].map((option) => option.textContent)");
+    let expected = ["pair (pairs, process 1)", "pair (pairs, process 2)", "judge (judged responses, process 1)"];
+    assert_eq!(logs, serde_json::json!(expected));
+    browser.value("(document.getElementById('log').selectedIndex = 1, document.getElementById('log').dispatchEvent(new Event('change')), true)");
+    browser.wait_for("document.getElementById('found').textContent === '2 of 2, those of one of 2 processes'");
+    assert!(browser.console().is_empty());
 }
 
 /// What sticks out, at some width.

@@ -8,7 +8,7 @@ use obvert_api::erased::encode;
 use obvert_api::record::{Judged, Pair};
 use obvert_engine::{ModelCount, Observer, StageCount};
 use obvert_live::page::{Site, listen, serve};
-use obvert_live::records::Log;
+use obvert_live::records::{Log, Name};
 use obvert_live::{Board, Stage, Training};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -25,10 +25,10 @@ pub fn run(pairs: usize) -> TempDir {
     board(out.path(), |_| {});
     let rows = (1..=60).map(|step| json!({ "step": step, "loss": 1.0 / f64::from(step), "rewards/chosen": 0.1, "rewards/rejected": -0.1, "rewards/margins": 0.2, "rewards/accuracies": 0.9 }));
     fs::write(out.path().join("metrics.jsonl"), rows.map(|row| format!("{row}\n")).collect::<String>()).unwrap();
-    let log = Log::begin(out.path(), "pair.Pair").unwrap();
+    let log = Log::begin(out.path(), &Name::read("pair.Pair").unwrap()).unwrap();
     (0..pairs).for_each(|n| log.see(&encode(&pair(n)).unwrap(), 1));
     log.flush();
-    let log = Log::begin(out.path(), "judge.Judged").unwrap();
+    let log = Log::begin(out.path(), &Name::read("judge.Judged").unwrap()).unwrap();
     (0..40).for_each(|n| log.see(&encode(&judged(n)).unwrap(), 1));
     log.flush();
     out
