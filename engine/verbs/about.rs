@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use obvert_engine::pipeline::{Plan, StagePlan};
-use obvert_engine::{Looked, Registry, Wanted, mentions};
+use obvert_engine::{Error, Looked, Registry, Wanted, mentions};
 use serde_json::Value;
 
 use super::{PIPELINE, Reading, Refused, top};
@@ -75,7 +75,10 @@ impl About {
 
     /// What is wanted of the run.
     pub(super) fn look_for(&self, wanted: Wanted) -> anyhow::Result<Looked> {
-        Ok(obvert_engine::look(self.plan.clone(), &self.registry, &self.out, wanted)?)
+        let looked = obvert_engine::look(self.plan.clone(), &self.registry, &self.out, wanted);
+        let Err(Error::Taken { cause, .. }) = looked else { return Ok(looked?) };
+        let wants = "`explain` and `trace` want it to be over, or interrupted";
+        Err(Refused(format!("error: {}: {cause}; {wants}", self.out.display())).into())
     }
 
     /// Why nothing was found.

@@ -87,6 +87,8 @@ fn what_a_stage_makes_is_seen_while_somebody_looks() {
     wait_until(&mut child, folder.path(), "running");
     let unknown = obvert(folder.path(), &["tap", "juge", "out"]);
     assert!(unknown.code == 2 && unknown.err.contains("it has profiles, personas"), "{}", unknown.err);
+    let traced = obvert(folder.path(), &["trace", "slow.toml", "p1", "--out", "out"]);
+    assert!(traced.code == 2 && traced.err.contains("want it to be over"), "{}", traced.err);
     let tapped = done(folder.path(), &["tap", "respond", "out", "-n", "3"]).out;
     let lines: Vec<serde_json::Value> = tapped.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.len() == 3 && lines.iter().all(|line| line["diff"] == 1), "{tapped}");
