@@ -234,7 +234,8 @@ fn a_batch_waits_for_room_and_is_not_cut() {
         drop(queue);
         std::thread::sleep(Duration::from_millis(200));
     }
-    assert_eq!((endpoint.queue().ready(), endpoint.queue().in_flight()), (2, 2));
+    let waiting = |queue: &Queue| (queue.ready(), queue.in_flight());
+    assert_eq!(waiting(&endpoint.queue()), (2, 2));
     drop(disk);
     let texts: Vec<String> = (0..4).map(|_| replies.recv().unwrap()).collect();
     assert_eq!(texts, ["answer 1", "answer 1", "answer 2", "answer 2"]);
