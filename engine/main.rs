@@ -145,7 +145,17 @@ fn main() -> ExitCode {
     end_with_the_reader();
     let Arguments { log, verb } = Arguments::parse();
     log.begin();
-    let done = match verb {
+    match done(verb, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log.failed(&error);
+            ExitCode::from(if error.is::<verbs::Refused>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn done(verb: Verb, log: verbs::said::Said) -> anyhow::Result<()> {
+    match verb {
         Verb::Init(arguments) => verbs::init::init(&arguments),
         Verb::Run(arguments) => verbs::run::run(&arguments, log),
         Verb::Top(arguments) => verbs::top::top(&arguments),
@@ -174,16 +184,5 @@ fn main() -> ExitCode {
         Verb::Export(arguments) => verbs::export::export(&arguments),
         Verb::Eval(benchmark) => verbs::eval::eval(&benchmark),
         Verb::Merge(arguments) => verbs::merge::merge(&arguments),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<verbs::Refused>() => {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -48,15 +48,10 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
-    /// The state folder cannot be had: it is another run's, or cannot be made.
-    #[error("state {path}: {cause}")]
-    Taken {
-        /// The folder.
-        path: std::path::PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// What is in the state folder cannot be used.
+    /// The state folder is another run's.
+    #[error("state {0}: another run is using this folder")]
+    Taken(std::path::PathBuf),
+    /// The state folder cannot be used.
     #[error("state {path}: {cause}")]
     State {
         /// The folder or file.

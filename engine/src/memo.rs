@@ -15,7 +15,7 @@ use obvert_api::Reply;
 use serde::{Deserialize, Serialize};
 
 pub use identity::{Identity, Key, PARTS};
-pub use layout::{Held, gather, lend};
+pub use layout::{Held, gather};
 pub(crate) use layout::{arrange, folder};
 use open::Opened;
 
@@ -225,19 +225,6 @@ impl Memo {
             memo.database.persist(PersistMode::SyncAll).map_err(text)?;
         }
         own.commit().map_err(text)
-    }
-
-    /// Knows all that another one knows, too. It is taken over at once: meant for what a sample has asked.
-    fn take_over(&self, other: &Memo) -> Result<(), String> {
-        let mut batch = self.database.batch();
-        for rows in [Self::calls as fn(&Memo) -> &Keyspace, Self::at_places] {
-            for row in rows(other).iter() {
-                let (row, value) = row.into_inner().map_err(text)?;
-                batch.insert(rows(self), row, value);
-            }
-        }
-        batch.commit().map_err(text)?;
-        self.database.persist(PersistMode::SyncAll).map_err(text)
     }
 
     fn calls(&self) -> &Keyspace {

@@ -100,6 +100,8 @@ pub enum Then {
     Again,
     /// The same, but no other call begins before either: the model is asked too much. It may have said for how long.
     Wait(Option<Duration>),
+    /// The same as `Again`: the model was not reached, and may be on its way.
+    Unreached,
     /// Leave it: it would fail again.
     Leave,
     /// End the run: all others would fail too.

@@ -37,10 +37,14 @@ use crate::{Counts, Error, Observer, Observers, Registry, StageCount, Tracer};
 pub struct Options {
     /// Folder of the results; its `state/` holds what a later run continues from.
     pub out: PathBuf,
+    /// Folder of the results in whose `state/` the memo of model calls is: `out`, but for a sample, which another run goes on from.
+    pub memo: PathBuf,
     /// By which it is stopped, paused, drained.
     pub steering: Steering,
     /// Whether the run goes on when it is quiet, and follows its sources until it is interrupted.
     pub watch: bool,
+    /// Is told once the folder is this run's, before anything is written there or any other process begins.
+    pub held: Option<Arc<dyn Fn() + Send + Sync>>,
     /// Who looks at the records of stages.
     pub observers: Option<Observers>,
     /// Who is told of items that waited for models, and of calls.
@@ -52,7 +56,16 @@ pub struct Options {
 impl Options {
     /// A run into a folder, to its end.
     pub fn new(out: PathBuf) -> Self {
-        Options { out, steering: Steering::default(), watch: false, observers: None, tracer: None, trace: None }
+        Options {
+            memo: out.clone(),
+            out,
+            steering: Steering::default(),
+            watch: false,
+            held: None,
+            observers: None,
+            tracer: None,
+            trace: None,
+        }
     }
 }
 
@@ -219,6 +232,7 @@ pub fn run_beside(
     // The others open their memos when they have met this process.
     let processes = beside.as_ref().map_or(1, |beside| beside.seat.count());
     let _held = if first { Some(prepare::arrange(options, processes)?) } else { None };
+    options.held.iter().filter(|_| first).for_each(|tell| tell());
     let met = beside.map(|beside| prepare::meet(beside, &plan, registry)).transpose()?;
     if let Some(tracer) = &options.tracer {
         tracer.begin(met.as_ref().map_or_else(SystemTime::now, |met| met.begun));

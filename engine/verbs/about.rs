@@ -76,9 +76,8 @@ impl About {
     /// What is wanted of the run.
     pub(super) fn look_for(&self, wanted: Wanted) -> anyhow::Result<Looked> {
         let looked = obvert_engine::look(self.plan.clone(), &self.registry, &self.out, wanted);
-        let Err(Error::Taken { cause, .. }) = looked else { return Ok(looked?) };
-        let wants = "`explain` and `trace` want it to be over, or interrupted";
-        Err(Refused(format!("error: {}: {cause}; {wants}", self.out.display())).into())
+        let Err(error @ Error::Taken(_)) = looked else { return Ok(looked?) };
+        Err(Refused(format!("error: {error}; `explain` and `trace` want it to be over, or interrupted")).into())
     }
 
     /// Why nothing was found.

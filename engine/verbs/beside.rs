@@ -10,6 +10,8 @@ use obvert_engine::cluster::Seat;
 use obvert_stages::beside::Beside;
 use obvert_trainer::place::Place;
 
+use super::Refused;
+
 /// How long processes wait for each other: each loads a model first.
 const DEADLINE: Duration = Duration::from_secs(600);
 
@@ -90,7 +92,7 @@ impl Arguments {
             return Part::new(words.collect(), index, Started::default());
         }
         match (self.processes, &self.hosts) {
-            (Some(0), _) => bail!("--processes: 0 processes do no work"),
+            (Some(0), _) => bail!(Refused("error: --processes: 0 processes do no work".into())),
             (Some(count), _) if count > 1 => start(count),
             (_, Some(path)) => {
                 let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;

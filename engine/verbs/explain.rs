@@ -16,9 +16,10 @@ pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
     anyhow::ensure!(!(found.records.is_empty() && found.calls.is_empty() && found.groups.is_empty()), about.unknown());
     // The same call of the same record, by another row, is one line.
     let mut shown = BTreeSet::new();
-    found.calls.iter().map(line).filter(|line| shown.insert(line.clone())).for_each(|line| println!("{line}"));
-    let new = found.calls.iter().filter(|call| matches!(call.explanation, Explanation::New(_))).count();
-    match found.calls.len() {
+    let calls: Vec<&Explained> = found.calls.iter().filter(|call| shown.insert(line(call))).collect();
+    calls.iter().for_each(|call| println!("{}", line(call)));
+    let new = calls.iter().filter(|call| matches!(call.explanation, Explanation::New(_))).count();
+    match calls.len() {
         0 => println!("no model is asked for anything about `{}`", about.id),
         all => println!("{all} calls, {} in the memo, {new} to be made", all - new),
     }

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use obvert_engine::Registry;
 use obvert_engine::pipeline::Plan;
+use obvert_engine::{Options, Registry};
 use serde_json::{Map, Value, json};
 
 use super::Reading;
@@ -33,7 +33,7 @@ pub fn preview(arguments: &Arguments) -> anyhow::Result<()> {
     // Another preview does not pay for the calls of this one.
     let out = Path::new("runs").join(&plan.name).join("preview");
     std::fs::create_dir_all(&out)?;
-    let tapped = tapped::run(&plan, &registry, &out, Training::None)?;
+    let tapped = tapped::run(&plan, &registry, &Options::new(out), Training::None)?;
     if arguments.json {
         print_json(tapped)
     } else {

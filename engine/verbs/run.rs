@@ -202,10 +202,10 @@ fn run_once(
         steering: options.steering.clone(),
         processes: beside.as_ref().map_or(1, |beside| beside.seat.count()),
     };
-    let watch = Watch::start(&options.out, process, told.processes);
+    let watch = Watch::start(&options.out, process);
     let mut reporter = (process == 0).then(|| Reporter::of(told));
     let mut options = options.clone();
-    options.observers = Some(watch.observers());
+    (options.held, options.observers) = (Some(watch.clears()), Some(watch.observers()));
     let spans = Spans::begin(&plan.name)?;
     options.tracer = spans.tracer();
     let show = |progress: Progress| {
@@ -217,7 +217,7 @@ fn run_once(
     let outcome = obvert_engine::run_beside(plan, &read.registry, &options, beside, show);
     display.end();
     spans.end();
-    // Whoever looks has all before they are told that it is over.
+    // Whoever looks has all that this process has made before they are told that it is over.
     drop(watch);
     if let Some(reporter) = reporter {
         reporter.end(&outcome);

@@ -1,7 +1,11 @@
 //! What the program says beside its results, on the standard error, and how.
 
+use std::io::Write;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+
+use super::Refused;
 
 /// How it says it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -19,6 +23,21 @@ pub enum Said {
 pub const PROGRESS: &str = "progress";
 
 impl Said {
+    /// Says why the program fails.
+    pub fn failed(self, error: &anyhow::Error) {
+        let refused = error.is::<Refused>();
+        // What is refused shows where, in lines of its own.
+        let text = if refused { error.to_string() } else { format!("{error:#}") };
+        if self == Said::Json {
+            let cause = text.strip_prefix("error: ").unwrap_or(&text);
+            tracing::error!(target: "failed", refused, "{cause}");
+            return;
+        }
+        // Whoever reads it may have gone.
+        let begins = if refused { "" } else { "error: " };
+        let _ = writeln!(std::io::stderr(), "{begins}{text}");
+    }
+
     /// Begins to say it. OBVERT_LOG names what is worth saying, otherwise warnings are.
     pub fn begin(self) {
         let usual = match self {
@@ -28,6 +47,8 @@ impl Said {
         };
         let filter = EnvFilter::try_from_env("OBVERT_LOG").unwrap_or_else(|_| usual.into());
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // Whoever reads it may have gone: what is said then is not worth a panic in a stage.
+        let log = log.log_internal_errors(false);
         if let Some(name) = self.to_possible_value() {
             obvert_engine::stage::process::start_with(&["--log", name.get_name()]);
         }

@@ -34,8 +34,8 @@ pub enum Training {
     None,
 }
 
-/// Runs a plan into a folder.
-pub fn run(plan: &Plan, registry: &Registry, out: &Path, training: Training) -> anyhow::Result<Tapped> {
+/// Runs a plan.
+pub fn run(plan: &Plan, registry: &Registry, options: &Options, training: Training) -> anyhow::Result<Tapped> {
     let (mut registry, seen) = (registry.clone(), Arc::new(Mutex::new(Seen::new())));
     let kept = Arc::clone(&seen);
     let open = move |_: &Value, context: &RunContext| {
@@ -51,7 +51,7 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path, training: Training) -> 
     let tapped = with_taps(plan, &registry, training);
     let names: Vec<String> =
         tapped.stages.iter().filter(|stage| stage.kind != TAP).map(|stage| stage.name.clone()).collect();
-    let outcome = obvert_engine::run(tapped, &registry, &Options::new(out.to_owned()), |_| ())?;
+    let outcome = obvert_engine::run(tapped, &registry, options, |_| ())?;
     let mut seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     let records = |name: String| {
         let rows = seen.remove(&name).unwrap_or_default().into_iter();
@@ -60,7 +60,7 @@ pub fn run(plan: &Plan, registry: &Registry, out: &Path, training: Training) -> 
         (name, rows.collect())
     };
     let records = names.into_iter().map(records).collect();
-    Ok(Tapped { outcome, records, rejected: rejected(out)? })
+    Ok(Tapped { outcome, records, rejected: rejected(&options.out)? })
 }
 
 /// The plan without its sinks, and with a stage that looks behind each that is left.

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use obvert_api::record::standard;
-use obvert_engine::Registry;
 use obvert_engine::pipeline::{Plan, TestPlan};
 use obvert_engine::registry::{Entry, Row, Rows, Source};
+use obvert_engine::{Options, Registry};
 use obvert_stages::Findings;
 use serde_json::{Value, json};
 
@@ -47,7 +47,8 @@ pub fn test(arguments: &Arguments) -> anyhow::Result<()> {
     let wanted = |test: &&TestPlan| filter.is_none_or(|filter| test.name.contains(filter));
     let tests: Vec<&TestPlan> = plan.tests.iter().filter(wanted).collect();
     if tests.is_empty() {
-        return Err(Refused(format!("error: {} has no such [[test]]", pipeline.display())).into());
+        let none = if filter.is_some() { "no such [[test]]" } else { "no [[test]]" };
+        return Err(Refused(format!("error: {} has {none}", pipeline.display())).into());
     }
     let mut failed = 0;
     for test in &tests {
@@ -78,7 +79,8 @@ fn run(test: &TestPlan, plan: &Plan, registry: &Registry) -> anyhow::Result<Vec<
         }
     }
     let folder = tempfile::tempdir()?;
-    Ok(compare(test, &tapped::run(&plan, &registry, folder.path(), Training::LeftOut)?))
+    let options = Options::new(folder.path().to_owned());
+    Ok(compare(test, &tapped::run(&plan, &registry, &options, Training::LeftOut)?))
 }
 
 /// Rows of a test as a source.

@@ -65,7 +65,9 @@ impl Traced {
     }
 
     fn found(&self) -> bool {
-        !(self.records.is_empty() && self.set_aside.is_empty() && self.groups.is_empty())
+        // A pair that is withdrawn may have been trained on.
+        let Traced { records, set_aside, groups, updates, .. } = self;
+        !(records.is_empty() && set_aside.is_empty() && groups.is_empty() && updates.is_empty())
     }
 
     fn print_json(&self) {

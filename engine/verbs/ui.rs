@@ -38,6 +38,9 @@ pub fn ui(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let site = Site { out, token: arguments.token.clone() };
     let address = SocketAddr::new(arguments.host, arguments.port);
+    if !address.ip().is_loopback() && site.token.is_none() {
+        return Err(Refused(format!("error: --host {}: others can reach it: it wants a --token", address.ip())).into());
+    }
     let listener = listen(address, &site).with_context(|| address.to_string())?;
     if board(&site.out).is_err() {
         println!("no run has been in {} yet; the page waits for one", site.out.display());

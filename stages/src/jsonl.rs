@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use obvert_engine::pipeline::Plan;
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Registry, RunContext, Settled, View};
 use schemars::JsonSchema;
@@ -22,20 +23,50 @@ struct Settings {
 
 pub(crate) fn register(registry: &mut Registry) {
     let mut entry = Entry::view("*", schemars::schema_for!(Settings).to_value(), Arc::new(open));
-    entry.check = Some(Arc::new(|settings, _| {
-        let settings = Settings::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
-        let plain = |file: &String| !file.is_empty() && !file.contains(['/', '\\']) && !file.starts_with('.');
-        match settings.file.filter(|file| !plain(file)) {
-            Some(file) => Err(("file".into(), format!("`{file}` is not the name of a file"))),
-            None => Ok(()),
-        }
-    }));
+    entry.check = Some(Arc::new(check));
     registry.add("jsonl", entry);
+}
+
+/// What a run itself keeps in the folder of its results.
+const OWN: [&str; 9] = [
+    "state",
+    "pairs",
+    "adapter",
+    "rejected.jsonl",
+    "metrics.jsonl",
+    "report.html",
+    "table.md",
+    "scores.json",
+    "diversity.json",
+];
+
+/// A file is one sink's alone: what another has written would be lost.
+fn check(settings: &Value, plan: &Plan) -> Result<(), (String, String)> {
+    let settings = Settings::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
+    let Some(file) = settings.file else { return Ok(()) };
+    let refused = |cause: String| Err(("file".into(), cause));
+    if file.is_empty() || file.contains(['/', '\\']) || file.starts_with('.') {
+        return refused(format!("`{file}` is not the name of a file"));
+    }
+    if OWN.contains(&file.as_str()) {
+        return refused(format!("`{file}` is what a run itself writes"));
+    }
+    let sinks = plan.stages.iter().filter(|stage| stage.kind == "jsonl");
+    let same: Vec<String> = sinks
+        .filter(|stage| file_of(&stage.name, stage.settings["file"].as_str()) == file)
+        .map(|stage| format!("`{}`", stage.name))
+        .collect();
+    if same.len() > 1 { refused(format!("{} would write the same file `{file}`", same.join(" and "))) } else { Ok(()) }
+}
+
+/// Name of a stage's file.
+fn file_of(stage: &str, set: Option<&str>) -> String {
+    set.map_or_else(|| format!("{stage}.jsonl"), str::to_owned)
 }
 
 fn open(settings: &Value, context: &RunContext) -> Result<Box<dyn View>, String> {
     let settings = Settings::deserialize(settings).map_err(|e| e.to_string())?;
-    let file = settings.file.unwrap_or_else(|| format!("{}.jsonl", context.stage));
+    let file = file_of(&context.stage, settings.file.as_deref());
     Ok(Box::new(Lines { path: context.out.join(file), context: context.clone(), current: BTreeMap::new() }))
 }
 

@@ -58,11 +58,20 @@ fn what_each_process_makes_is_kept_and_seen() {
     while !done(folder.path(), &["top", "out"]).out.starts_with("slow: running") {
         assert!(child.try_wait().unwrap().is_none(), "it was over before it was seen");
     }
-    let tapped = done(folder.path(), &["tap", "respond", "out"]).out;
+    // It goes on when all who are to see it do.
+    done(folder.path(), &["steer", "pause", "out"]);
+    let tap = program(folder.path(), &["tap", "respond", "out"]).stdout(Stdio::piped()).spawn().unwrap();
+    let heed = |process: usize| out.join(format!("state/taps/respond.{process}.jsonl")).exists();
+    while !(heed(0) && heed(1)) {
+        assert!(child.try_wait().unwrap().is_none(), "it was over before it was asked");
+    }
+    done(folder.path(), &["steer", "resume", "out"]);
+    let tapped = ended(tap).out;
     assert!(child.wait().unwrap().success());
     let lines = |process: usize| rows(&out.join(format!("state/taps/respond.{process}.jsonl"))).len();
-    assert!([0, 1].iter().all(|process| lines(*process) > 0), "{tapped}");
+    assert!(lines(0) > 0 && lines(1) > 0, "{tapped}");
     assert_eq!(tapped.lines().count(), lines(0) + lines(1));
+    assert!(!out.join("state/taps/respond.2.jsonl").exists());
     let number = |log: &Name| {
         let mut reader = Reader::new(&out, log);
         reader.follow().unwrap();

@@ -103,6 +103,12 @@ fn what_is_missing_is_named_before_anything_runs() {
     assert_refused(&ran, &["needs `with`", "Persona"]);
     let ran = obvert(Path::new("."), &["run", "nowhere.toml"]);
     assert_refused(&ran, &["nowhere.toml"]);
+    let sinks = "\n[stage.a]\ntype = \"jsonl\"\nfrom = \"session\"\nfile = \"o.jsonl\"\n";
+    let both = format!("{PIPELINE}{sinks}{}", sinks.replace("stage.a", "stage.b"));
+    let (_, ran) = run_with(&both, &[]);
+    assert_refused(&ran, &["stage `b` (`jsonl`): `a` and `b` would write the same file `o.jsonl`"]);
+    let (_, ran) = run_with(&format!("{PIPELINE}{}", sinks.replace("o.jsonl", "rejected.jsonl")), &[]);
+    assert_refused(&ran, &["`rejected.jsonl` is what a run itself writes"]);
 }
 
 #[test]

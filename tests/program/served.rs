@@ -351,6 +351,12 @@ fn what_would_fail_for_all_ends_the_run_at_once() {
     // What was paid is kept.
     assert_eq!(run(folder.path()).code, 0);
     assert_eq!(server.most_attempts(), 1);
+    // A server that is not there answers nobody: what another one was asked for stays.
+    let kept = || fs::read(folder.path().join("out/pairs/pairs.jsonl")).unwrap();
+    let (before, nobody) = (kept(), "model.server.base_url=http://127.0.0.1:9/v1");
+    let unreached = with(KEY, &["--set", nobody, "--set", "model.server.retries=1"]);
+    assert!(unreached.contains("the server cannot be asked") && unreached.contains("(2 attempts)"), "{unreached}");
+    assert!(!before.is_empty() && kept() == before);
     fs::write(
         folder.path().join("key.toml"),
         fs::read_to_string(folder.path().join("served.toml")).unwrap().replace("${env:OBVERT_TEST_KEY}", KEY),

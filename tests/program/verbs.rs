@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use serde_json::Value;
 
-use crate::common::{done, folder, obvert, repository, rows, shared};
+use crate::common::{done, folder, obvert, program, repository, rows, shared};
 
 #[test]
 fn every_pipeline_of_the_repository_checks_and_draws() {
@@ -318,4 +318,15 @@ fn logs_are_for_people_or_for_programs_or_errors_alone() {
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
     let text = run("text", "c");
     assert!(text.err.contains("s  profiles 10>10") && text.out.contains("everything is in"), "{}", text.err);
+    // What fails is said in the same way.
+    let failed = obvert(folder.path(), &["--log", "json", "run", "nowhere.toml"]);
+    let event: Value = serde_json::from_str(&failed.err).unwrap_or_else(|_| panic!("{}", failed.err));
+    assert!(failed.code == 2 && event["message"].as_str().unwrap().starts_with("nowhere.toml: "), "{event}");
+    // Whoever listened has gone: the run does not depend on it.
+    let (listens, says) = std::io::pipe().unwrap();
+    drop(listens);
+    let mut unheard = program(folder.path(), &["run", "slow.toml", "--out", "d", "--log", "json"]);
+    assert!(unheard.env("OBVERT_LOG", "trace").stderr(says).status().unwrap().success());
+    let pairs = |out: &str| fs::read(folder.path().join(out).join("pairs/pairs.jsonl")).unwrap();
+    assert!(pairs("a") == pairs("d"));
 }

@@ -30,7 +30,7 @@ pub struct Board {
     pub state: State,
     /// Why it failed.
     pub cause: Option<String>,
-    /// Processes that share the run: the records that are shown are those of the first.
+    /// Processes that share the run.
     pub processes: usize,
     /// Worker threads of all of them.
     pub workers: usize,

@@ -1,6 +1,7 @@
 //! What a run tells of itself in its folder while it goes, who reads it, and what people tell the run.
 
 mod asked;
+mod beat;
 mod board;
 pub mod figures;
 mod flow;

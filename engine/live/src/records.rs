@@ -1,7 +1,9 @@
 //! The newest records of a run, on disk: what its stages made and took back, as it happened.
 //!
 //! A stage's records lie in files of frames behind each other, `state/records/STAGE.TYPE.0`, `.1`, …; the oldest files go when there are
-//! more than so many. Of several processes each keeps its own, the third in `STAGE.TYPE@2.0`, …. A frame is three numbers, little endian, and the record as the engine has it: bytes of the record (u32), copies
+//! more than so many. Of several processes each keeps its own, the third in `STAGE.TYPE@2.0`, ….
+//!
+//! A frame is three numbers, little endian, and the record as the engine has it: bytes of the record (u32), copies
 //! that came or went (i32), when (Unix time in ms, u64). The run writes, whoever looks reads behind it.
 
 mod log;
@@ -59,23 +61,14 @@ impl Name {
 
 /// The logs of a run.
 pub fn logs(out: &Path) -> BTreeSet<Name> {
-    files(out).filter_map(|(_, name)| name).collect()
+    let files = std::fs::read_dir(folder(out)).into_iter().flatten().flatten().map(|file| file.file_name());
+    files.filter_map(|file| Name::read(file.to_str()?.rsplit_once('.')?.0)).collect()
 }
 
-/// Takes away the logs of some processes.
-pub(crate) fn clear(out: &Path, gone: impl Fn(usize) -> bool) {
-    let files = files(out).filter(|(_, name)| name.as_ref().is_some_and(|name| gone(name.process)));
-    // One that cannot be taken away is written over.
-    files.for_each(|(file, _)| drop(std::fs::remove_file(file)));
-}
-
-/// The files of logs, and whose they are.
-fn files(out: &Path) -> impl Iterator<Item = (PathBuf, Option<Name>)> {
-    let files = std::fs::read_dir(folder(out)).into_iter().flatten().flatten().map(|file| file.path());
-    files.map(|file| {
-        let name = file.file_name().and_then(|name| Name::read(name.to_str()?.rsplit_once('.')?.0));
-        (file, name)
-    })
+/// Takes away what a run has kept.
+pub(crate) fn clear(out: &Path) {
+    // Where there is nothing that is well; what cannot be taken away is written over.
+    drop(std::fs::remove_dir_all(folder(out)));
 }
 
 /// A frame's numbers.

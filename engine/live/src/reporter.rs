@@ -2,21 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
 
 use obvert_engine::pipeline::Plan;
 use obvert_engine::{Error, Outcome, Progress, Steering};
 use obvert_stages::Findings;
 
 use crate::asked::{Ask, taken};
+use crate::beat::Beat;
 use crate::board::{Board, State, now};
-
-/// Between two boards.
-const EVERY: Duration = Duration::from_millis(500);
-/// Between two looks whether the run is over.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A run, as those who report of it need it.
 #[derive(Clone)]
@@ -36,41 +30,38 @@ pub struct Run {
 /// Reports of a run: on a thread of its own, from its start to its end.
 pub struct Reporter {
     desk: Arc<Desk>,
-    started: Option<(Progress, JoinHandle<()>)>,
+    started: Option<(Progress, Beat)>,
 }
 
 /// What the reporter's thread shares with it.
 struct Desk {
     run: Run,
     began: f64,
-    over: AtomicBool,
 }
 
 impl Reporter {
     /// Of a run that is to begin.
     pub fn of(run: Run) -> Self {
-        Reporter { desk: Arc::new(Desk { run, began: now(), over: AtomicBool::new(false) }), started: None }
+        Reporter { desk: Arc::new(Desk { run, began: now() }), started: None }
     }
 
     /// Begins. What was asked of an earlier run in the folder is forgotten.
     pub fn start(&mut self, progress: Progress) {
         taken(&self.desk.run.out);
         let (desk, shown) = (Arc::clone(&self.desk), progress.clone());
-        self.started = Some((progress, std::thread::spawn(move || desk.follow(&shown))));
+        self.started = Some((progress, Beat::start(move || desk.follow(&shown))));
     }
 
     /// Writes the last board.
     pub fn end(self, outcome: &Result<Outcome, Error>) {
         let Reporter { desk, started } = self;
-        desk.over.store(true, Relaxed);
-        let (progress, thread) = started.unzip();
+        let (progress, beat) = started.unzip();
+        drop(beat);
         // What is there is another run's.
-        let elsewhere = matches!(outcome, Err(Error::Taken { .. }));
+        let elsewhere = matches!(outcome, Err(Error::Taken(_)));
         if progress.is_none() && (outcome.is_ok() || elsewhere) {
             return;
         }
-        // One that panicked is gone already.
-        let _ = thread.map(JoinHandle::join);
         let (state, cause) = desk.ended(outcome);
         desk.write(progress.as_ref(), state, cause);
     }
@@ -78,15 +69,8 @@ impl Reporter {
 
 impl Desk {
     fn follow(&self, progress: &Progress) {
-        while !self.over.load(Relaxed) {
-            taken(&self.run.out).into_iter().for_each(|ask| self.obey(ask));
-            self.write(Some(progress), self.state(), None);
-            let mut waited = Duration::ZERO;
-            while waited < EVERY && !self.over.load(Relaxed) {
-                std::thread::sleep(LOOK);
-                waited += LOOK;
-            }
-        }
+        taken(&self.run.out).into_iter().for_each(|ask| self.obey(ask));
+        self.write(Some(progress), self.state(), None);
     }
 
     fn obey(&self, ask: Ask) {

@@ -1,7 +1,7 @@
 //! What a stage makes just now, as lines of JSON, for as long as somebody asks for it.
 //!
 //! Whoever wants to see keeps a file `state/taps/STAGE.asked` young; each process of the run writes to `state/taps/STAGE.NUMBER.jsonl`, and takes
-//! both away when nobody asks.
+//! both away when nobody asks any more while it goes on; else the next run does.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -31,6 +31,15 @@ fn lines(out: &Path, stage: &str, process: usize) -> PathBuf {
 
 fn folder(out: &Path) -> PathBuf {
     out.join("state").join("taps")
+}
+
+/// Takes away the lines of an earlier run.
+pub(crate) fn clear(out: &Path) {
+    let files = fs::read_dir(folder(out)).into_iter().flatten().flatten().map(|file| file.path());
+    // What is asked for is asked for anew, often; lines that cannot be taken away are written over.
+    files
+        .filter(|file| file.extension().is_some_and(|end| end == "jsonl"))
+        .for_each(|file| drop(fs::remove_file(file)));
 }
 
 /// The run's side: a stage that may be asked for.

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::open::{locked, remove};
+use super::open::{TAKEN, locked, remove};
 use super::{Key, Memo, text};
 
 /// The folder of a process's memo.
@@ -25,12 +25,12 @@ fn note(state: &Path) -> PathBuf {
     state.join("memo.processes")
 }
 
-/// Parts all memos of a folder for so many processes, where they were parted for another number.
+/// Parts all memos of a folder for so many processes, where they were parted for another number; does nothing where another run has them.
 ///
 /// # Errors
-/// They are in use, or cannot be read or written.
-pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> usize) -> Result<Held, String> {
-    let held = Held(locked(&state.join("lock"))?);
+/// They cannot be read or written.
+pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> usize) -> Result<Option<Held>, String> {
+    let Some(lock) = locked(&state.join("lock"))? else { return Ok(None) };
     let known = std::fs::read_to_string(note(state)).ok().and_then(|text| text.trim().parse().ok());
     if known != Some(processes) {
         let before = known_memos(state)?;
@@ -39,7 +39,7 @@ pub(crate) fn arrange(state: &Path, processes: usize, owner: fn(&Key, usize) -> 
         }
         write(state, &processes.to_string())?;
     }
-    Ok(held)
+    Ok(Some(Held(lock)))
 }
 
 /// One more than the number of the last process that has a memo here.
@@ -78,18 +78,9 @@ fn part(state: &Path, before: usize, processes: usize, owner: fn(&Key, usize) ->
 /// Brings the memos of all processes together in the first one's.
 ///
 /// # Errors
-/// As for a run.
+/// They are in use, or cannot be read or written.
 pub fn gather(state: &Path) -> Result<Held, String> {
-    arrange(state, 1, |_, _| 0)
-}
-
-/// Hands on to the memo of another folder what the one of this folder knows.
-///
-/// # Errors
-/// As for a run, of both.
-pub fn lend(state: &Path, to: &Path) -> Result<(), String> {
-    let _held = [gather(state)?, gather(to)?];
-    Memo::open(&folder(to, 0))?.take_over(&*Memo::shared(&folder(state, 0))?)
+    arrange(state, 1, |_, _| 0)?.ok_or_else(|| TAKEN.into())
 }
 
 fn write(state: &Path, note_text: &str) -> Result<(), String> {
@@ -117,31 +108,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lent_is_known_beside_what_was() {
-        let folders = tempfile::tempdir().unwrap();
-        let [from, to] = ["from", "to"].map(|name| folders.path().join(name));
-        let calls: Vec<_> = (0..9).map(|n| paid("s", &n.to_string(), n)).collect();
-        let keys: Vec<Key> = calls.iter().map(|paid| paid.identity.key).collect();
-        Memo::open(&folder(&to, 0)).unwrap().put(&calls[..5]).unwrap();
-        // Of several processes, and some of it known already.
-        Memo::open(&folder(&from, 0)).unwrap().put(&calls[3..]).unwrap();
-        drop(arrange(&from, 2, owner).unwrap());
-        (0..2).for_each(|_| lend(&from, &to).unwrap());
-        assert_eq!((held(&from, &keys[3..], 1), held(&to, &keys, 1)), (vec![0; 6], vec![0; 9]));
-        assert_eq!(Memo::open(&folder(&to, 0)).unwrap().made(calls[0].place).unwrap().len(), 9);
-        let running = arrange(&to, 1, owner).unwrap();
-        assert_eq!(lend(&from, &to).unwrap_err(), "another run is using this folder");
-        drop(running);
-    }
-
-    #[test]
     fn calls_go_where_they_are_made_however_many_processes_there_are() {
         let state = tempfile::tempdir().unwrap();
         let calls: Vec<_> = (0..50).map(|n| paid("s", &n.to_string(), n)).collect();
         let keys: Vec<Key> = calls.iter().map(|paid| paid.identity.key).collect();
         Memo::open(&folder(state.path(), 0)).unwrap().put(&calls).unwrap();
         for processes in [1, 3, 2, 2, 4, 1] {
-            drop(arrange(state.path(), processes, owner).unwrap());
+            drop(arrange(state.path(), processes, owner).unwrap().unwrap());
             let expected: Vec<_> = keys.iter().map(|key| owner(key, processes)).collect();
             assert_eq!(held(state.path(), &keys, processes), expected, "{processes}");
             assert!(!folder(state.path(), processes).exists());

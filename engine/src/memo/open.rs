@@ -21,7 +21,7 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(folder: &Path) -> Result<Opened, String> {
-    let lock = locked(&beside(folder, "lock"))?;
+    let lock = locked(&beside(folder, "lock"))?.ok_or(TAKEN)?;
     if !folder.exists() {
         make(folder)?;
     }
@@ -29,13 +29,16 @@ pub(super) fn open(folder: &Path) -> Result<Opened, String> {
     Ok(Opened { lock, database, replies, places })
 }
 
-/// A lock, as long as the file is open.
-pub(super) fn locked(file: &Path) -> Result<File, String> {
+/// Why there is no lock.
+pub(super) const TAKEN: &str = "another run is using this folder";
+
+/// A lock, as long as the file is open; none where another has it.
+pub(super) fn locked(file: &Path) -> Result<Option<File>, String> {
     file.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(text)?;
     let lock = File::options().create(true).append(true).open(file).map_err(text)?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err("another run is using this folder".into()),
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error.to_string()),
     }
 }
@@ -89,7 +92,7 @@ mod tests {
         std::fs::write(beside(&folder, "part").join("0.jnl"), "").unwrap();
         drop(open(&folder).unwrap());
         let held = open(&folder).unwrap();
-        assert_eq!(open(&folder).err().unwrap(), "another run is using this folder");
+        assert_eq!(open(&folder).err().unwrap(), TAKEN);
         drop(held);
         remove(&folder).unwrap();
         assert!(!folder.exists() && open(&folder).is_ok());

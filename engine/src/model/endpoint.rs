@@ -335,7 +335,10 @@ impl Endpoint {
         let failed = match reply {
             Ok(reply) => {
                 // Whoever is told may ask again: the queue must be free by then.
-                let waiters = self.queue().take_waiters(&key);
+                let mut queue = self.queue();
+                queue.answered = Some(Instant::now());
+                let waiters = queue.take_waiters(&key);
+                drop(queue);
                 return hand_over(waiters, &Ok(reply), Via::Call);
             }
             Err(Failure { cause, then: Then::End, .. }) => return self.end(cause),
@@ -350,10 +353,15 @@ impl Endpoint {
             drop(queue);
             return self.wake.notify_one();
         }
+        let tried = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+        let cause = failed.cause + &tried;
+        if queue.is_down(&queued, failed.then) {
+            drop(queue);
+            return self.end(cause);
+        }
         let waiters = queue.take_waiters(&key);
         drop(queue);
-        let tried = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
-        hand_over(waiters, &Err(failed.cause + &tried), Via::Call);
+        hand_over(waiters, &Err(cause), Via::Call);
     }
 
     /// Lets no call begin for as long as the model says, or as this one would wait.

@@ -30,9 +30,9 @@ pub(super) fn meet(beside: Beside, plan: &Plan, registry: &Registry) -> Result<M
 
 /// Parts the memos of a folder for so many processes, and keeps others from doing the same.
 pub(super) fn arrange(options: &Options, processes: usize) -> Result<memo::Held, Error> {
-    let state = options.out.join("state");
-    let failed = |cause| Error::Taken { path: state.clone(), cause };
-    memo::arrange(&state, processes, owner).map_err(failed)
+    let state = options.memo.join("state");
+    let held = memo::arrange(&state, processes, owner);
+    held.map_err(|cause| Error::State { path: state.clone(), cause })?.ok_or(Error::Taken(state))
 }
 
 /// Opens memo and models.
@@ -43,7 +43,7 @@ pub(super) fn open_endpoints(
     stop: &Stop,
     owners: Option<Owners>,
 ) -> Result<Endpoints, Error> {
-    let path = memo::folder(&options.out.join("state"), owners.as_ref().map_or(0, |owners| owners.index));
+    let path = memo::folder(&options.memo.join("state"), owners.as_ref().map_or(0, |owners| owners.index));
     let failed = |cause: String| Error::State { path: path.clone(), cause };
     let memo = Memo::shared(&path).map_err(failed)?;
     let mut endpoints = Endpoints::default();

@@ -1,6 +1,7 @@
 //! Asks a server what the adapter answers there, and compares it with what it answers here.
 
 use std::collections::HashSet;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use obvert_stages::Findings;
 use obvert_stages::output::serve::Given;
 use serde_json::{Value, json};
 
-use crate::verbs::{pairs, registry};
+use crate::verbs::{Refused, pairs, registry};
 
 /// The longest that one answer may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -30,8 +31,8 @@ pub struct Arguments {
     #[arg(long, value_name = "URL")]
     replay: Option<String>,
     /// Prompts that are replayed.
-    #[arg(long, default_value_t = 8)]
-    prompts: usize,
+    #[arg(long, default_value_t = const { NonZeroUsize::new(8).unwrap() })]
+    prompts: NonZeroUsize,
     /// Pairs whose prompts are replayed; by default those of the run.
     #[arg(long)]
     pairs: Option<PathBuf>,
@@ -52,6 +53,9 @@ impl Arguments {
     /// The address and the prompts, where a server is named.
     pub fn prepared(&self, run: &Path) -> anyhow::Result<Option<(&str, Prompts)>> {
         let Some(url) = &self.replay else { return Ok(None) };
+        let is_address = ["http://", "https://"].iter().any(|begins| url.starts_with(begins));
+        let cause = "it is no address: one begins with http:// or https://";
+        anyhow::ensure!(is_address, Refused(format!("error: --replay {url}: {cause}")));
         let pairs = self.pairs.as_deref().unwrap_or(run);
         let prompts = self.prompts_of(pairs).with_context(|| {
             format!("{}: the prompts to replay are those of pairs, which --pairs can name", pairs.display())
@@ -87,7 +91,7 @@ impl Arguments {
         for file in pairs::files(pairs)? {
             let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-                if prompts.len() == self.prompts {
+                if prompts.len() == self.prompts.get() {
                     return Ok(prompts);
                 }
                 let row: Value = serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;

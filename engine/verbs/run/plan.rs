@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use obvert_engine::memo;
 use obvert_engine::pipeline::Plan;
 use obvert_engine::{Options, Outcome};
 use obvert_live::figures::Figures;
@@ -35,16 +34,15 @@ pub(super) fn run(read: &Read, place: &Place, out: &Path) -> anyhow::Result<()> 
     let totals = totals(read, &folder)?;
     let mut sample = read.plan.clone();
     preview::limit(&mut sample, &read.registry, SAMPLE, |stage| !is_beside(&read.plan, stage));
-    let tapped = tapped::run(&sample, &read.registry, &folder, Training::None)?;
+    // What it pays for is the run's, and what is paid for already is not paid again.
+    let mut options = Options::new(folder);
+    options.memo = out.to_owned();
+    let tapped = tapped::run(&sample, &read.registry, &options, Training::None)?;
     let mut expected = Expected::of(&read.plan, &read.registry, &totals, &tapped.outcome);
     let pipeline = identity(read, place);
     // Calls that an earlier plan has made take no time.
     expected.seconds = expected.seconds.or_else(|| kept(out, &pipeline).and_then(|before| before.seconds));
-    let lent = memo::lend(&folder.join("state"), &out.join("state"));
-    if let Err(cause) = &lent {
-        eprintln!("warning: {}: the run cannot be told of the sample's calls: {cause}", out.display());
-    }
-    print(&expected, &tapped.outcome, lent.is_ok());
+    print(&expected, &tapped.outcome);
     if let Some((stage, reason, _)) = tapped.rejected.first() {
         println!("\nof the sample {} items were set aside, the first one by {stage}: {reason}", tapped.rejected.len());
     }
@@ -77,12 +75,10 @@ fn is_beside(plan: &Plan, source: usize) -> bool {
     beside && !plan.stages.iter().any(|stage| stage.from.contains(&source))
 }
 
-/// `lent`: whether the run knows what the sample has asked.
-fn print(expected: &Expected, sample: &Outcome, lent: bool) {
+fn print(expected: &Expected, sample: &Outcome) {
     let tried: u64 = sample.stages.iter().map(|stage| stage.calls).sum();
-    let paid = if lent { "; the run does not make them again" } else { ", apart from the run's own" };
     println!(
-        "expected, from {SAMPLE} rows of each source that others are made of ({tried} calls were made for it{paid}):\n"
+        "expected, from {SAMPLE} rows of each source that others are made of ({tried} calls were made for it; the run does not make them again):\n"
     );
     let rows = expected.records.iter().map(|(name, records)| vec![name.clone(), records.to_string()]).collect();
     Figures { columns: vec!["stage", "records"], rows }.print();

@@ -1,6 +1,6 @@
 //! What is going on while a pipeline runs: a bar per stage on a terminal, else a line every few seconds, or an event of each stage.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,9 +31,7 @@ impl Display {
             Said::Quiet => return,
             Said::Json => |progress, done| now_and_then(progress, done, |_, stages| events(stages)),
             Said::Text if std::io::stderr().is_terminal() => bars,
-            Said::Text => |progress, done| {
-                now_and_then(progress, done, |at, stages| eprintln!("{:>4}s  {}", at.as_secs(), line(stages)));
-            },
+            Said::Text => lines,
         };
         let thread = std::thread::spawn(move || shows(&progress, &done));
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
@@ -49,7 +47,7 @@ impl Display {
 }
 
 /// Says something every few seconds.
-fn now_and_then(progress: &Progress, done: &AtomicBool, say: impl Fn(Duration, &[StageCount])) {
+fn now_and_then(progress: &Progress, done: &AtomicBool, mut say: impl FnMut(Duration, &[StageCount])) {
     let (begin, mut shown) = (Instant::now(), Duration::ZERO);
     while !done.load(Relaxed) {
         std::thread::sleep(EVERY);
@@ -58,6 +56,19 @@ fn now_and_then(progress: &Progress, done: &AtomicBool, say: impl Fn(Duration, &
             say(shown, &progress.stages());
         }
     }
+}
+
+/// A line whenever there is something new in it.
+fn lines(progress: &Progress, done: &AtomicBool) {
+    let mut before = String::new();
+    now_and_then(progress, done, |at, stages| {
+        let new = line(stages);
+        if new != before {
+            // Whoever reads it may have gone.
+            let _ = writeln!(std::io::stderr(), "{:>4}s  {new}", at.as_secs());
+            before = new;
+        }
+    });
 }
 
 /// An event for each stage that has begun.

@@ -9,6 +9,7 @@ use obvert_eval::table::{Row, Table, table};
 use obvert_stages::Examined;
 use obvert_stages::output::{table::markdown, write_atomically};
 
+use crate::verbs::Refused;
 use crate::verbs::said::Said;
 
 use super::{Arguments, Asked, Ended, Read, once};
@@ -17,7 +18,8 @@ use super::{Arguments, Asked, Ended, Read, once};
 pub(super) fn run(asked: &Asked<'_>, seeds: u64, plan: &Plan, out: &Path) -> anyhow::Result<()> {
     let arguments = asked.arguments;
     if !plan.stages.iter().any(|stage| stage.kind == "scores") {
-        bail!("`--seeds` puts the scores of a stage `scores` side by side, and the pipeline has none");
+        let cause = "`--seeds` puts the scores of a stage `scores` side by side, and the pipeline has none";
+        bail!(Refused(format!("error: {cause}")));
     }
     let (mut scores, mut last) = (Scores::default(), None);
     for seed in 1..=seeds {
@@ -35,7 +37,7 @@ pub(super) fn run(asked: &Asked<'_>, seeds: u64, plan: &Plan, out: &Path) -> any
             last = Some(ended);
         }
     }
-    let Some(last) = last else { bail!("--seeds wants at least one") };
+    let Some(last) = last else { bail!(Refused("error: --seeds wants at least one".into())) };
     write(arguments, out, &last, scores.tables(), seeds)
 }
 

@@ -122,7 +122,9 @@ impl Client {
                     let _ = self.way.compare_exchange(way, way + 1, Relaxed, Relaxed);
                     left = within.saturating_sub(begin.elapsed());
                 }
-                Err((failure, _)) if request.adapter.is_some() && failure.then == Then::Again => {
+                Err((failure, _))
+                    if request.adapter.is_some() && matches!(failure.then, Then::Again | Then::Unreached) =>
+                {
                     // A server that has begun anew has none.
                     self.loaded.forget(&model);
                     return Err(failure);

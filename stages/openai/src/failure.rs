@@ -45,7 +45,19 @@ pub(crate) fn of_call(error: &ureq::Error, within: Duration) -> Failure {
             Failure::new(format!("the server's answer is longer than {limit} bytes"), Then::Again)
         }
         ureq::Error::BadUri(_) | ureq::Error::Tls(_) => Failure::new(error, Then::End),
-        _ => Failure::new(format!("the server cannot be asked: {error}"), Then::Again),
+        _ => {
+            let then = if is_unreached(error) { Then::Unreached } else { Then::Again };
+            Failure::new(format!("the server cannot be asked: {error}"), then)
+        }
+    }
+}
+
+/// Whether nobody was there to ask.
+fn is_unreached(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => true,
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        _ => false,
     }
 }
 

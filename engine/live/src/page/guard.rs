@@ -29,7 +29,7 @@ pub(super) async fn guard(state: State, request: Request, next: Next) -> Respons
         None if !is_local(headers) => return refuse(StatusCode::FORBIDDEN, "this page is for this machine alone"),
         _ => {}
     }
-    if request.method() != Method::GET && !headers.contains_key(PAGE) {
+    if ![Method::GET, Method::HEAD].contains(request.method()) && !headers.contains_key(PAGE) {
         return refuse(StatusCode::FORBIDDEN, "only the page itself may ask for that");
     }
     sealed(next.run(request).await)

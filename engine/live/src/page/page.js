@@ -331,7 +331,8 @@ function byHand(what, choices, file, same, told) {
   stands(null, "");
   told.then((all) => {
     const before = all?.find(same);
-    if (before) stands(before, `Noted before${what === "correct" ? ` as ${verdict(before.satisfied)}` : ""}${before.reason ? `: ${before.reason}` : ""}.`);
+    // Who is at it already is left in peace: what is said last counts.
+    if (before && !controls.contains(document.activeElement)) stands(before, `Noted before${what === "correct" ? ` as ${verdict(before.satisfied)}` : ""}${before.reason ? `: ${before.reason}` : ""}.`);
   });
   return [line];
 }

@@ -66,11 +66,9 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
             return None;
         }
         let room = endpoint.limits.max_in_flight.max(1).saturating_sub(queue.in_flight());
-        // A batch is not cut for want of room: what its calls share would be worked out, or paid, twice.
-        let fits = batch.min(queue.ready()) <= room;
-        let most = if fits { batch.min(room) } else { 0 };
-        let calls = queue.pop(most, |first, next| endpoint.model.joins(first, next));
-        if !calls.is_empty() {
+        let popped = queue.pop(batch, room, |first, next| endpoint.model.joins(first, next));
+        let fits = popped.is_some();
+        if let Some(calls) = popped.filter(|calls| !calls.is_empty()) {
             queue.begun += 1;
             let lane = queue.begun;
             queue.lanes.insert(lane, Running { since: Instant::now(), calls: calls.clone() });
@@ -86,7 +84,7 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
             return None;
         }
         // Whoever makes room wakes a lane, which wakes the next one where it leaves some.
-        let due = if fits && room > 0 { queue.next_due() } else { None };
+        let due = if fits { queue.next_due() } else { None };
         let pause = due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()));
         queue = endpoint.wake.wait_timeout(queue, pause).unwrap_or_else(PoisonError::into_inner).0;
     }
@@ -94,7 +92,7 @@ fn next(endpoint: &Endpoint, batch: usize) -> Option<(u64, Vec<Queued>)> {
 
 /// Tells of calls, and says so in the log.
 fn tell(endpoint: &Endpoint, took: Took, calls: &[Queued], replies: &[Answer]) {
-    for (Queued { call, attempts }, answer) in calls.iter().zip(replies) {
+    for (Queued { call, attempts, .. }, answer) in calls.iter().zip(replies) {
         let Call { request, stage, record, root, lap, since, .. } = call;
         let ([prompt, reply], error) = (used(answer), answer.as_ref().err().map(|failure| &failure.cause));
         let (model, sample, stage, record) = (&endpoint.name, request.sample, &**stage, &**record);

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use obvert_api::Request;
@@ -11,6 +10,7 @@ use super::gate::Gate;
 use super::keeper::Done;
 use super::{Call, ReplyTo, Ticket};
 use crate::memo::Key;
+use crate::model::Then;
 
 /// Later laps first (a finished dialogue makes room for the next), then by root, then as they come.
 type Priority = (Reverse<u32>, u64, u64);
@@ -27,6 +27,8 @@ const LOOK: usize = 16;
 pub(super) struct Queued {
     pub(super) call: Call,
     pub(super) attempts: u32,
+    /// When it was begun first.
+    pub(super) begun: Option<Instant>,
 }
 
 /// Calls with a lane, since when.
@@ -51,6 +53,8 @@ pub(super) struct Queue {
     /// What each lane is at.
     pub(super) lanes: HashMap<u64, Running>,
     pub(super) begun: u64,
+    /// When the model answered last.
+    pub(super) answered: Option<Instant>,
     /// What lanes are done with, and the keeper has not taken.
     pub(super) done: Vec<Done>,
     /// How many calls the keeper is at.
@@ -76,6 +80,7 @@ impl Queue {
             submitted: 0,
             lanes: HashMap::new(),
             begun: 0,
+            answered: None,
             done: Vec::new(),
             keeping: 0,
             closed: false,
@@ -90,7 +95,7 @@ impl Queue {
 
     pub(super) fn push(&mut self, call: Call, ticket: Ticket, to: ReplyTo) {
         let priority = self.wait(&call, ticket, to);
-        self.queue.insert(priority, Queued { call, attempts: 0 });
+        self.queue.insert(priority, Queued { call, attempts: 0, begun: None });
     }
 
     /// Notes who waits for a call that another process makes.
@@ -144,29 +149,43 @@ impl Queue {
         self.waiting.remove(key).map(|waiting| waiting.waiters).unwrap_or_default()
     }
 
-    /// The calls that may begin now, up to so many: the first in order, and those behind it that join it; their attempts are counted.
-    pub(super) fn pop(&mut self, most: usize, joins: impl Fn(&Request, &Request) -> bool) -> Vec<Queued> {
-        let now = Instant::now();
+    /// The calls that may begin now, up to `most`: the first in order, and those behind it that join it; their attempts are counted. None
+    /// where there is no room for all of them: what they share would be worked out, or paid, twice.
+    pub(super) fn pop(
+        &mut self,
+        most: usize,
+        room: usize,
+        joins: impl Fn(&Request, &Request) -> bool,
+    ) -> Option<Vec<Queued>> {
+        let (now, mut begun) = (Instant::now(), Vec::new());
         while let Some(later) = self.later.first_entry().filter(|later| later.key().0 <= now) {
             let ((_, priority), queued) = later.remove_entry();
             self.queue.insert(priority, queued);
         }
-        let (mut begun, mut from): (Vec<Queued>, _) = (Vec::new(), Bound::Unbounded);
-        for _ in 0..most.saturating_mul(LOOK) {
-            if begun.len() == most || self.gate.used_up().is_some() || self.gate.due(now).is_some() {
+        let batch = self.batch(most, joins);
+        if batch.len() > room {
+            return None;
+        }
+        for priority in batch {
+            if self.gate.used_up().is_some() || self.gate.due(now).is_some() {
                 break;
             }
-            let Some((&priority, next)) = self.queue.range((from, Bound::Unbounded)).next() else { break };
-            from = Bound::Excluded(priority);
-            if begun.first().is_none_or(|first| joins(&first.call.request, &next.call.request)) {
-                begun.extend(self.queue.remove(&priority).map(|queued| self.begin(queued)));
-            }
+            begun.extend(self.queue.remove(&priority).map(|queued| self.begin(queued)));
         }
-        begun
+        Some(begun)
+    }
+
+    /// The first call, and those behind it that join it.
+    fn batch(&self, most: usize, joins: impl Fn(&Request, &Request) -> bool) -> Vec<Priority> {
+        let Some((first, of)) = self.queue.first_key_value() else { return Vec::new() };
+        let near = self.queue.iter().take(most.saturating_mul(LOOK));
+        let joining = near.filter(|(at, queued)| *at == first || joins(&of.call.request, &queued.call.request));
+        joining.map(|(at, _)| *at).take(most).collect()
     }
 
     fn begin(&mut self, mut queued: Queued) -> Queued {
         queued.attempts += 1;
+        queued.begun.get_or_insert_with(Instant::now);
         self.gate.begin(&queued.call.request);
         queued
     }
@@ -174,11 +193,6 @@ impl Queue {
     /// Calls that wait for a lane, for the gate, or for their time.
     pub(super) fn len(&self) -> usize {
         self.queue.len() + self.later.len()
-    }
-
-    /// Calls that wait for a lane or for the gate, and not for their time.
-    pub(super) fn ready(&self) -> usize {
-        self.queue.len()
     }
 
     /// Requests that are with the model, or whose replies are not on disk yet: what a killed run has to pay again.
@@ -203,6 +217,18 @@ impl Queue {
         // The gate may have opened since calls were looked for: then it is at once.
         let gate = (!self.queue.is_empty()).then(|| self.gate.due(now).unwrap_or(now));
         self.later.first_key_value().map(|((due, _), _)| *due).into_iter().chain(gate).min()
+    }
+
+    /// Whether a call that failed as often as it may says of the model that it is down: that is not up to what was asked, and no other
+    /// call was answered either while it was tried.
+    pub(super) fn is_down(&self, queued: &Queued, then: Then) -> bool {
+        let of_model = match then {
+            Then::Unreached => true,
+            // One that may be made once only says little.
+            Then::Wait(_) => queued.attempts > 1,
+            _ => false,
+        };
+        of_model && self.answered.is_none_or(|answered| queued.begun.is_none_or(|begun| answered < begun))
     }
 
     /// Whether any lane is at a call, or what it was answered is not kept yet.

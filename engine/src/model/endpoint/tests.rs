@@ -4,23 +4,19 @@ use std::time::UNIX_EPOCH;
 
 use tempfile::TempDir;
 
+use super::queue::Queued;
 use super::*;
-use crate::model::Usage;
+use crate::model::{Then, Usage};
 
 /// Answers the n-th call (from 1, over all lanes) as told.
 struct Told<F> {
     calls: AtomicUsize,
-    batch: usize,
     answer: F,
 }
 
 impl<F: Fn(usize) -> Result<String, String> + Send + Sync> Model for Told<F> {
     fn identity(&self) -> String {
         "told".into()
-    }
-
-    fn batch(&self) -> usize {
-        self.batch
     }
 
     fn call(&self, requests: &[Request], _: Option<Duration>) -> Vec<Result<Reply, Failure>> {
@@ -45,17 +41,14 @@ fn asked(
 ) -> Asked {
     let timeout_s = (timeout_ms > 0).then_some(timeout_ms as f64 / 1e3);
     let limits = Limits { max_in_flight: 1, timeout_s, retries: Some(retries), ..Limits::default() };
-    let (endpoint, _folder) = started(Told { calls: AtomicUsize::new(0), batch: 1, answer }, limits);
-    let (to, replies) = channel();
-    submit(&endpoint, move |reply, _| drop(to.send(reply)));
-    Asked { endpoint, replies, _folder }
-}
-
-fn started(model: impl Model + 'static, limits: Limits) -> (Arc<Endpoint>, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let memo = Arc::new(Memo::open(&folder.path().join("memo")).unwrap());
-    let named = Named { pipeline: "p", name: "m", model: Arc::new(model), tracer: None };
-    (Endpoint::start(named, memo, limits, None, Arc::new(|_, cause| panic!("{cause}"))), folder)
+    let model = Arc::new(Told { calls: AtomicUsize::new(0), answer });
+    let named = Named { pipeline: "p", name: "m", model, tracer: None };
+    let endpoint = Endpoint::start(named, memo, limits, None, Arc::new(|_, cause| panic!("{cause}")));
+    let (to, replies) = channel();
+    submit(&endpoint, move |reply, _| drop(to.send(reply)));
+    Asked { endpoint, replies, _folder: folder }
 }
 
 /// By all stages.
@@ -70,12 +63,8 @@ fn submit(endpoint: &Endpoint, then: impl Fn(Result<Reply, String>, Via) + Send 
 }
 
 fn submit_sample(endpoint: &Endpoint, sample: u32, then: impl Fn(Result<Reply, String>, Via) + Send + Sync + 'static) {
-    endpoint.submit(call(endpoint, sample), ticket(), Arc::new(move |_, reply, via| then(reply, via)));
-}
-
-fn call(endpoint: &Endpoint, sample: u32) -> Call {
     let request = Request { sample, ..Request::new("m", Vec::new()) };
-    Call {
+    let call = Call {
         identity: endpoint.identify("build", &request),
         request,
         stage: "stage".into(),
@@ -83,7 +72,8 @@ fn call(endpoint: &Endpoint, sample: u32) -> Call {
         root: 0,
         lap: 0,
         since: UNIX_EPOCH,
-    }
+    };
+    endpoint.submit(call, ticket(), Arc::new(move |_, reply, via| then(reply, via)));
 }
 
 #[test]
@@ -95,7 +85,7 @@ fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
     let begun = || {
         let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
         queue.push(call.clone(), 1, Arc::new(|_, _, _| ()));
-        let queued = queue.pop(1, |_, _| true).remove(0);
+        let queued = queue.pop(1, 1, |_, _| true).unwrap().remove(0);
         (queue, queued)
     };
     let (mut queue, queued) = begun();
@@ -110,6 +100,27 @@ fn a_call_that_failed_and_nobody_waits_for_is_not_made_again() {
 }
 
 #[test]
+fn a_model_that_answers_nobody_while_a_call_is_tried_is_down() {
+    let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
+    let request = Request::new("m", Vec::new());
+    let identity = Identity::of("build", "told", &request);
+    let call =
+        Call { identity, request, stage: "stage".into(), record: "record".into(), root: 0, lap: 0, since: UNIX_EPOCH };
+    queue.push(call, 1, Arc::new(|_, _, _| ()));
+    queue.answered = Some(Instant::now());
+    let mut queued = queue.pop(1, 1, |_, _| true).unwrap().remove(0);
+    let down = |queue: &Queue, queued: &Queued| {
+        [Then::Unreached, Then::Wait(None), Then::Again, Then::Leave].map(|then| queue.is_down(queued, then))
+    };
+    assert_eq!(down(&queue, &queued), [true, false, false, false], "asked once it may be busy by chance");
+    queued.attempts = 2;
+    assert_eq!(down(&queue, &queued), [true, true, false, false]);
+    // Another call was answered since it was begun.
+    queue.answered = Some(Instant::now());
+    assert_eq!(down(&queue, &queued), [false; 4]);
+}
+
+#[test]
 fn a_batch_is_of_calls_that_join_the_first() {
     let mut queue = Queue::behind(gate::Gate::of(Limits::default(), Instant::now()));
     for (root, adapter) in (0..).zip(["a", "b", "a", "b", "a"]) {
@@ -120,10 +131,14 @@ fn a_batch_is_of_calls_that_join_the_first() {
             Call { identity, request, stage: "stage".into(), record: "record".into(), root, lap: 0, since: UNIX_EPOCH };
         queue.push(call, root, Arc::new(|_, _, _| ()));
     }
-    let mut roots = |most| -> Vec<u64> {
-        queue.pop(most, |first, next| first.adapter == next.adapter).iter().map(|queued| queued.call.root).collect()
+    let mut roots = |most, room| -> Option<Vec<u64>> {
+        let begun = queue.pop(most, room, |first, next| first.adapter == next.adapter)?;
+        Some(begun.iter().map(|queued| queued.call.root).collect())
     };
-    assert_eq!((roots(2), roots(9), roots(9), roots(9)), (vec![0, 2], vec![1, 3], vec![4], vec![]));
+    // One for which there is no room waits, and is not cut; only those that join count.
+    assert_eq!((roots(2, 1), roots(2, 2)), (None, Some(vec![0, 2])));
+    assert_eq!((roots(9, 1), roots(9, 2)), (None, Some(vec![1, 3])));
+    assert_eq!((roots(9, 0), roots(9, 1), roots(9, 0)), (None, Some(vec![4]), Some(vec![])));
 }
 
 fn fails_until(good: usize) -> impl Fn(usize) -> Result<String, String> {
@@ -210,34 +225,4 @@ fn a_call_is_in_flight_until_its_reply_is_on_disk() {
     drop(disk);
     assert!((0..3).all(|_| replies.recv().unwrap().is_ok()));
     asked.endpoint.close();
-}
-
-#[test]
-fn a_batch_waits_for_room_and_is_not_cut() {
-    let answer = |nth| Ok(format!("answer {nth}"));
-    let limits = Limits { max_in_flight: 3, ..Limits::default() };
-    let (endpoint, _folder) = started(Told { calls: AtomicUsize::new(0), batch: 2, answer }, limits);
-    let (to, replies) = channel();
-    let disk = endpoint.putting.lock().unwrap();
-    // Two that are answered together, and wait for the disk; then two that come together, where there is room for one.
-    for samples in [0..2, 2..4] {
-        let mut queue = endpoint.queue();
-        for sample in samples {
-            let to = to.clone();
-            queue.push(
-                call(&endpoint, sample),
-                ticket(),
-                Arc::new(move |_, reply, _| drop(to.send(reply.unwrap().text))),
-            );
-        }
-        endpoint.wake.notify_one();
-        drop(queue);
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    let waiting = |queue: &Queue| (queue.ready(), queue.in_flight());
-    assert_eq!(waiting(&endpoint.queue()), (2, 2));
-    drop(disk);
-    let texts: Vec<String> = (0..4).map(|_| replies.recv().unwrap()).collect();
-    assert_eq!(texts, ["answer 1", "answer 1", "answer 2", "answer 2"]);
-    endpoint.close();
 }
