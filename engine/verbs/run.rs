@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use anyhow::Context;
+use obvert_engine::pipeline::Plan;
 use obvert_engine::{Beside, Options, Outcome, Progress, Steering};
 use obvert_eval::table::Table;
 use obvert_live::{Reporter, Run, Watch};
@@ -194,20 +195,12 @@ fn run_once(
 ) -> anyhow::Result<Outcome> {
     let mut plan = read.plan.clone();
     plan.run.workers = arguments.workers.unwrap_or(plan.run.workers).max(1);
-    let display = Display::default();
-    let told = Run {
-        plan: plan.clone(),
-        out: options.out.clone(),
-        findings: read.findings.clone(),
-        steering: options.steering.clone(),
-        processes: beside.as_ref().map_or(1, |beside| beside.seat.count()),
-    };
-    let watch = Watch::start(&options.out, process);
-    let mut reporter = (process == 0).then(|| Reporter::of(told));
-    let mut options = options.clone();
-    (options.held, options.observers) = (Some(watch.clears()), Some(watch.observers()));
+    let processes = beside.as_ref().map_or(1, |beside| beside.seat.count());
+    let (display, watch) = (Display::default(), Watch::start(&options.out, process));
+    let mut reporter = (process == 0).then(|| Reporter::of(told(&plan, read, options, processes)));
     let spans = Spans::begin(&plan.name)?;
-    options.tracer = spans.tracer();
+    let mut options = options.clone();
+    (options.held, options.observers, options.tracer) = (Some(watch.clears()), Some(watch.observers()), spans.tracer());
     let show = |progress: Progress| {
         if let Some(reporter) = &mut reporter {
             display.show(progress.clone(), *said);
@@ -219,8 +212,25 @@ fn run_once(
     spans.end();
     // Whoever looks has all that this process has made before they are told that it is over.
     drop(watch);
-    if let Some(reporter) = reporter {
-        reporter.end(&outcome);
+    let progress = reporter.and_then(|reporter| reporter.end(&outcome));
+    if let Some(progress) = progress.filter(|_| *said != Said::Quiet && !outcome.as_ref().is_ok_and(is_whole)) {
+        account::asked(progress.models().into_iter().map(|model| (model.name, model.usage)));
     }
     Ok(outcome?)
+}
+
+/// Whether a run has come to its end.
+fn is_whole(outcome: &Outcome) -> bool {
+    !outcome.interrupted
+}
+
+/// A run, as those who report of it need it.
+fn told(plan: &Plan, read: &Read, options: &Options, processes: usize) -> Run {
+    Run {
+        plan: plan.clone(),
+        out: options.out.clone(),
+        findings: read.findings.clone(),
+        steering: options.steering.clone(),
+        processes,
+    }
 }

@@ -338,15 +338,16 @@ fn what_would_fail_for_all_ends_the_run_at_once() {
         let arguments = [&["run", "served.toml", "--out", "out"], more].concat();
         let ran: Ran = program(folder.path(), &arguments).env("OBVERT_TEST_KEY", key).output().unwrap().into();
         assert!(ran.code == 1 && !ran.err.contains(key), "{}", ran.err);
-        ran.err
+        ran
     };
-    let refused = with("sk-wrong", &[]);
+    let refused = with("sk-wrong", &[]).err;
     assert!(
         refused.contains("model server") && refused.contains("401 Unauthorized: the key Bearer *** is not known"),
         "{refused}"
     );
     let spent = with(KEY, &["--set", "model.server.budget.calls=7"]);
-    assert!(spent.contains("its budget of 7 calls is used up"), "{spent}");
+    assert!(spent.err.contains("its budget of 7 calls is used up"), "{}", spent.err);
+    assert!(spent.out.contains("tokens in"), "what was paid is shown: {}", spent.out);
     assert_eq!(server.calls(), 7);
     // What was paid is kept.
     assert_eq!(run(folder.path()).code, 0);
@@ -354,7 +355,7 @@ fn what_would_fail_for_all_ends_the_run_at_once() {
     // A server that is not there answers nobody: what another one was asked for stays.
     let kept = || fs::read(folder.path().join("out/pairs/pairs.jsonl")).unwrap();
     let (before, nobody) = (kept(), "model.server.base_url=http://127.0.0.1:9/v1");
-    let unreached = with(KEY, &["--set", nobody, "--set", "model.server.retries=1"]);
+    let unreached = with(KEY, &["--set", nobody, "--set", "model.server.retries=1"]).err;
     assert!(unreached.contains("the server cannot be asked") && unreached.contains("(2 attempts)"), "{unreached}");
     assert!(!before.is_empty() && kept() == before);
     fs::write(

@@ -52,18 +52,19 @@ impl Reporter {
         self.started = Some((progress, Beat::start(move || desk.follow(&shown))));
     }
 
-    /// Writes the last board.
-    pub fn end(self, outcome: &Result<Outcome, Error>) {
+    /// Writes the last board; the last figures, of a run that has begun.
+    pub fn end(self, outcome: &Result<Outcome, Error>) -> Option<Progress> {
         let Reporter { desk, started } = self;
         let (progress, beat) = started.unzip();
         drop(beat);
         // What is there is another run's.
         let elsewhere = matches!(outcome, Err(Error::Taken(_)));
         if progress.is_none() && (outcome.is_ok() || elsewhere) {
-            return;
+            return None;
         }
         let (state, cause) = desk.ended(outcome);
         desk.write(progress.as_ref(), state, cause);
+        progress
     }
 }
 

@@ -51,6 +51,11 @@ fn stages(stages: &[StageCount], out: &Path) {
     }
 }
 
+/// What was asked of models by a run that has not come to its end.
+pub(super) fn asked(of: impl Iterator<Item = (String, ByStage)>) {
+    models(&of.collect::<Vec<_>>());
+}
+
 /// What was asked of models in this run, where anything was paid.
 fn models(models: &[(String, ByStage)]) {
     let asked = models.iter().flat_map(|(name, stages)| stages.iter().map(move |(stage, usage)| (name, stage, usage)));

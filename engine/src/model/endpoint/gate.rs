@@ -86,7 +86,8 @@ impl Gate {
     pub(super) fn used_up(&self) -> Option<String> {
         let budget = self.limits.budget;
         let over = |what: &str, used: bool, limit: String| {
-            used.then(|| format!("its budget of {limit} {what} is used up; what was paid is kept, and a run with more goes on with it"))
+            let then = "what was paid is kept, and another run goes on from there, with a budget of its own";
+            used.then(|| format!("its budget of {limit} {what} is used up; {then}"))
         };
         let calls = budget.calls.and_then(|limit| over("calls", self.begun >= limit, limit.to_string()));
         let tokens = budget.tokens.and_then(|limit| over("tokens", self.used_tokens >= limit, limit.to_string()));
