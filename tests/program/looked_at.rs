@@ -112,7 +112,7 @@ fn a_pipeline_is_tested_on_rows_and_replies_of_its_own() {
         assert!(failed.code == 1 && told, "{said} is not in\n{}{}", failed.out, failed.err);
     }
     let (_, none) = ran(PIPELINE, &["test", "small.toml"]);
-    assert!(none.code == 2 && none.err.contains("no such [[test]]"), "{}", none.err);
+    assert!(none.code == 2 && none.err.contains("small.toml has no [[test]]"), "{}", none.err);
     let (_, sink) = ran(&pipeline.replace("records.session = []", "records.out = []"), &["check", "small.toml"]);
     assert!(sink.code == 2 && sink.err.contains("`out` makes no records"), "{}", sink.err);
     let (_, wrong) = ran(&pipeline.replace("rows.personas", "rows.session"), &["check", "small.toml"]);
