@@ -156,7 +156,7 @@ fn followed(asked: &Asked<'_>, place: &Place, mut read: Read, out: &Path) -> any
         let mut options = Options::new(out.to_owned());
         let steering = Steering { renew: Arc::default(), ..asked.steering.clone() };
         (options.steering, options.watch) = (steering.clone(), true);
-        let watcher = Watcher::start(place, &read, Arc::clone(&steering.renew));
+        let watcher = Watcher::start(place, &read, Arc::clone(&steering.renew), asked.said);
         match (run_once(asked, &read, &options, None, 0), before.take()) {
             (Ok(outcome), _) if outcome.drained || steering.interrupt.load(Relaxed) => return Ok((read, outcome)),
             (Ok(_), _) => {
@@ -165,7 +165,7 @@ fn followed(asked: &Asked<'_>, place: &Place, mut read: Read, out: &Path) -> any
                 }
             }
             (Err(error), Some(good)) => {
-                eprintln!("error: {error:#}\n\nthe run goes on with what there was before");
+                asked.said.tell(&format!("error: {error:#}\n\nthe run goes on with what there was before"));
                 // What failed is not tried again before it has changed.
                 read = Read { stamp: read.stamp, ..good };
             }
@@ -213,7 +213,7 @@ fn run_once(
     // Whoever looks has all that this process has made before they are told that it is over.
     drop(watch);
     let progress = reporter.and_then(|reporter| reporter.end(&outcome));
-    if let Some(progress) = progress.filter(|_| *said != Said::Quiet && !outcome.as_ref().is_ok_and(is_whole)) {
+    if let Some(progress) = progress.filter(|_| *said == Said::Text && !outcome.as_ref().is_ok_and(is_whole)) {
         account::asked(progress.models().into_iter().map(|model| (model.name, model.usage)));
     }
     Ok(outcome?)

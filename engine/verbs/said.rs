@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::ValueEnum;
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use super::Refused;
@@ -25,17 +26,23 @@ pub const PROGRESS: &str = "progress";
 impl Said {
     /// Says why the program fails.
     pub fn failed(self, error: &anyhow::Error) {
-        let refused = error.is::<Refused>();
         // What is refused shows where, in lines of its own.
-        let text = if refused { error.to_string() } else { format!("{error:#}") };
-        if self == Said::Json {
-            let cause = text.strip_prefix("error: ").unwrap_or(&text);
-            tracing::error!(target: "failed", refused, "{cause}");
-            return;
+        match error.downcast_ref::<Refused>() {
+            Some(refused) => self.tell(&refused.to_string()),
+            None => self.tell(&format!("error: {error:#}")),
         }
-        // Whoever reads it may have gone.
-        let begins = if refused { "" } else { "error: " };
-        let _ = writeln!(std::io::stderr(), "{begins}{text}");
+    }
+
+    /// Says what no filter may keep back. Whoever reads it may have gone.
+    pub fn tell(self, text: &str) {
+        let line = if self == Said::Json {
+            let message = text.strip_prefix("error: ").unwrap_or(text);
+            let timestamp = jiff::Timestamp::now().to_string();
+            json!({ "timestamp": timestamp, "level": "ERROR", "target": "failed", "message": message }).to_string()
+        } else {
+            text.to_owned()
+        };
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 
     /// Begins to say it. OBVERT_LOG names what is worth saying, otherwise warnings are.

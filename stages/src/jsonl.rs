@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use obvert_engine::pipeline::Plan;
+use obvert_engine::pipeline::{Plan, StagePlan};
 use obvert_engine::registry::Entry;
 use obvert_engine::{Change, Registry, RunContext, Settled, View};
 use schemars::JsonSchema;
@@ -27,36 +27,42 @@ pub(crate) fn register(registry: &mut Registry) {
     registry.add("jsonl", entry);
 }
 
-/// What a run itself keeps in the folder of its results.
-const OWN: [&str; 9] = [
+/// What a run itself keeps in the folder of its results, beside the folders of stages.
+const OWN: [&str; 10] = [
     "state",
     "pairs",
     "adapter",
+    "tensorboard",
     "rejected.jsonl",
     "metrics.jsonl",
     "report.html",
-    "table.md",
     "scores.json",
-    "diversity.json",
+    "multi-if.json",
+    "sysbench.json",
 ];
 
 /// A file is one sink's alone: what another has written would be lost.
 fn check(settings: &Value, plan: &Plan) -> Result<(), (String, String)> {
-    let settings = Settings::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
-    let Some(file) = settings.file else { return Ok(()) };
+    Settings::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
     let refused = |cause: String| Err(("file".into(), cause));
-    if file.is_empty() || file.contains(['/', '\\']) || file.starts_with('.') {
-        return refused(format!("`{file}` is not the name of a file"));
-    }
-    if OWN.contains(&file.as_str()) {
-        return refused(format!("`{file}` is what a run itself writes"));
-    }
     let sinks = plan.stages.iter().filter(|stage| stage.kind == "jsonl");
-    let same: Vec<String> = sinks
-        .filter(|stage| file_of(&stage.name, stage.settings["file"].as_str()) == file)
-        .map(|stage| format!("`{}`", stage.name))
-        .collect();
-    if same.len() > 1 { refused(format!("{} would write the same file `{file}`", same.join(" and "))) } else { Ok(()) }
+    let files: Vec<(&str, String)> =
+        sinks.clone().map(|stage| (&*stage.name, file_of(&stage.name, stage.settings["file"].as_str()))).collect();
+    // A check is not told which stage it is of.
+    let own = sinks.zip(&files).filter(|(stage, _)| stage.settings == *settings).map(|(_, file)| file);
+    for (stage, file) in own {
+        if file.is_empty() || file.contains(['/', '\\']) || file.starts_with('.') {
+            return refused(format!("`{file}` is not the name of a file"));
+        }
+        let folder = |other: &StagePlan| plan.folder(&other.name).as_os_str() == file.as_str();
+        if OWN.contains(&file.as_str()) || plan.stages.iter().any(folder) {
+            return refused(format!("`{file}` is what the run itself writes"));
+        }
+        if let Some((other, _)) = files.iter().find(|(other, name)| other != stage && name == file) {
+            return refused(format!("`{stage}` and `{other}` would write the same file `{file}`"));
+        }
+    }
+    Ok(())
 }
 
 /// Name of a stage's file.

@@ -107,8 +107,11 @@ fn what_is_missing_is_named_before_anything_runs() {
     let both = format!("{PIPELINE}{sinks}{}", sinks.replace("stage.a", "stage.b"));
     let (_, ran) = run_with(&both, &[]);
     assert_refused(&ran, &["stage `b` (`jsonl`): `a` and `b` would write the same file `o.jsonl`"]);
+    let default = sinks.replace("stage.a", "stage.metrics").replace("file = \"o.jsonl\"\n", "");
+    let (_, ran) = run_with(&format!("{PIPELINE}{default}"), &[]);
+    assert_refused(&ran, &["`metrics.jsonl` is what the run itself writes"]);
     let (_, ran) = run_with(&format!("{PIPELINE}{}", sinks.replace("o.jsonl", "rejected.jsonl")), &[]);
-    assert_refused(&ran, &["`rejected.jsonl` is what a run itself writes"]);
+    assert_refused(&ran, &["`rejected.jsonl` is what the run itself writes"]);
 }
 
 #[test]

@@ -347,7 +347,7 @@ fn what_would_fail_for_all_ends_the_run_at_once() {
     );
     let spent = with(KEY, &["--set", "model.server.budget.calls=7"]);
     assert!(spent.err.contains("its budget of 7 calls is used up"), "{}", spent.err);
-    assert!(spent.out.contains("tokens in"), "what was paid is shown: {}", spent.out);
+    assert!(spent.err.contains("tokens in"), "what was paid is shown: {}", spent.err);
     assert_eq!(server.calls(), 7);
     // What was paid is kept.
     assert_eq!(run(folder.path()).code, 0);

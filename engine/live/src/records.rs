@@ -67,7 +67,7 @@ pub fn logs(out: &Path) -> BTreeSet<Name> {
 
 /// Takes away what a run has kept.
 pub(crate) fn clear(out: &Path) {
-    // Where there is nothing that is well; what cannot be taken away is written over.
+    // There may be nothing; what cannot be taken away is no reason not to run.
     drop(std::fs::remove_dir_all(folder(out)));
 }
 

@@ -141,7 +141,10 @@ impl Seen {
 
     /// The whole lines that have come. Where the run has begun anew, so does the file.
     fn more(&mut self) -> io::Result<Vec<String>> {
-        let Ok(mut file) = File::open(&self.lines) else { return Ok(Vec::new()) };
+        let Ok(mut file) = File::open(&self.lines) else {
+            (self.at, self.open) = Default::default();
+            return Ok(Vec::new());
+        };
         if file.metadata()?.len() < self.at {
             (self.at, self.open) = Default::default();
         }

@@ -1,6 +1,7 @@
 //! The account at the end of a run: one pair, what went in and came out, scores, and what to do next.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use obvert_engine::model::{ByStage, Usage};
@@ -51,13 +52,23 @@ fn stages(stages: &[StageCount], out: &Path) {
     }
 }
 
-/// What was asked of models by a run that has not come to its end.
+/// Says what was asked of models by a run that has not come to its end.
 pub(super) fn asked(of: impl Iterator<Item = (String, ByStage)>) {
-    models(&of.collect::<Vec<_>>());
+    let figures = paid(&of.collect::<Vec<_>>());
+    let lines = figures.iter().flat_map(Figures::lines);
+    // Whoever reads it may have gone.
+    lines.for_each(|line| drop(writeln!(std::io::stderr(), "{line}")));
+}
+
+fn models(models: &[(String, ByStage)]) {
+    if let Some(figures) = paid(models) {
+        println!();
+        figures.print();
+    }
 }
 
 /// What was asked of models in this run, where anything was paid.
-fn models(models: &[(String, ByStage)]) {
+fn paid(models: &[(String, ByStage)]) -> Option<Figures<'static>> {
     let asked = models.iter().flat_map(|(name, stages)| stages.iter().map(move |(stage, usage)| (name, stage, usage)));
     let paid = asked.filter(|(_, _, usage)| usage.calls + usage.failures > 0).map(|(name, stage, usage)| {
         let Usage { calls, failures, prompt_tokens, reply_tokens, cost, .. } = usage;
@@ -66,10 +77,8 @@ fn models(models: &[(String, ByStage)]) {
         std::iter::once(label).chain(counts).chain([money(*cost)]).collect()
     });
     let rows: Vec<Vec<String>> = paid.collect();
-    if !rows.is_empty() {
-        println!();
-        Figures { columns: vec!["model", "calls", "failed", "tokens in", "tokens out", "money"], rows }.print();
-    }
+    let columns = vec!["model", "calls", "failed", "tokens in", "tokens out", "money"];
+    (!rows.is_empty()).then_some(Figures { columns, rows })
 }
 
 fn pairs(found: &Found) {

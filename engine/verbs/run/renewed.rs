@@ -15,6 +15,7 @@ use obvert_stages::Findings;
 use obvert_stages::output::word;
 
 use crate::verbs::Trust;
+use crate::verbs::said::Said;
 
 /// Between two looks at the files.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -93,12 +94,13 @@ struct Shared {
 
 impl Watcher {
     /// Sets `renew` as long as what is read at the place is another than what runs.
-    pub(super) fn start(place: &Place, runs: &Read, renew: Arc<AtomicBool>) -> Self {
+    pub(super) fn start(place: &Place, runs: &Read, renew: Arc<AtomicBool>, said: Said) -> Self {
         let shared = Arc::new(Shared { next: Mutex::default(), renew, over: AtomicBool::new(false) });
         let watching = Watching {
             place: place.clone(),
             name: runs.plan.name.clone(),
             identity: runs.identity(),
+            said,
             shared: Arc::clone(&shared),
         };
         let stamp = runs.stamp;
@@ -129,6 +131,7 @@ struct Watching {
     name: String,
     /// Of what runs.
     identity: (String, Vec<(String, String)>),
+    said: Said,
     shared: Arc<Shared>,
 }
 
@@ -148,7 +151,7 @@ impl Watching {
     }
 
     fn read(&self) {
-        let kept = |why: &str| eprintln!("{why}\n\nthe run goes on with what there was before");
+        let kept = |why: &str| self.said.tell(&format!("{why}\n\nthe run goes on with what there was before"));
         match Read::new(&self.place) {
             Err(error) => kept(&error.to_string()),
             Ok(read) if read.plan.name != self.name => kept("a pipeline keeps its name while it runs"),

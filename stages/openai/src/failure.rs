@@ -40,15 +40,13 @@ pub(crate) fn is_about_form(status: StatusCode, body: &[u8]) -> bool {
 /// A call that no answer came of.
 pub(crate) fn of_call(error: &ureq::Error, within: Duration) -> Failure {
     match error {
+        _ if is_unreached(error) => Failure::new(format!("the server cannot be asked: {error}"), Then::Unreached),
         ureq::Error::Timeout(_) => Failure::new(format!("no reply within {} s", within.as_secs_f64()), Then::Again),
         ureq::Error::BodyExceedsLimit(limit) => {
             Failure::new(format!("the server's answer is longer than {limit} bytes"), Then::Again)
         }
         ureq::Error::BadUri(_) | ureq::Error::Tls(_) => Failure::new(error, Then::End),
-        _ => {
-            let then = if is_unreached(error) { Then::Unreached } else { Then::Again };
-            Failure::new(format!("the server cannot be asked: {error}"), then)
-        }
+        _ => Failure::new(format!("the server cannot be asked: {error}"), Then::Again),
     }
 }
 
@@ -56,7 +54,13 @@ pub(crate) fn of_call(error: &ureq::Error, within: Duration) -> Failure {
 fn is_unreached(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::ConnectionFailed | ureq::Error::HostNotFound => true,
-        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        ureq::Error::Timeout(ureq::Timeout::Resolve | ureq::Timeout::Connect) => true,
+        ureq::Error::Io(error) => {
+            use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
+            let kinds = [ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable];
+            // The standard library has no kind for names that nobody knows.
+            kinds.contains(&error.kind()) || error.to_string().starts_with("failed to lookup address information")
+        }
         _ => false,
     }
 }
@@ -77,6 +81,18 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_not_there_is_told_from_who_does_not_answer() {
+        use std::io::{Error, ErrorKind};
+        let then = |error: ureq::Error| of_call(&error, Duration::from_secs(1)).then;
+        let unreached = [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable].map(Error::from);
+        let unknown = Error::other("failed to lookup address information: Name or service not known");
+        unreached.into_iter().chain([unknown]).for_each(|error| assert_eq!(then(error.into()), Then::Unreached));
+        assert_eq!(then(ureq::Error::Timeout(ureq::Timeout::Connect)), Then::Unreached);
+        assert_eq!(then(ureq::Error::Timeout(ureq::Timeout::Global)), Then::Again);
+        assert_eq!(then(Error::from(ErrorKind::ConnectionReset).into()), Then::Again);
+    }
 
     #[test]
     fn every_status_has_its_consequence() {

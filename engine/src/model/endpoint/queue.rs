@@ -219,16 +219,11 @@ impl Queue {
         self.later.first_key_value().map(|((due, _), _)| *due).into_iter().chain(gate).min()
     }
 
-    /// Whether a call that failed as often as it may says of the model that it is down: that is not up to what was asked, and no other
-    /// call was answered either while it was tried.
+    /// Whether a call that failed as often as it may says of the model that it is not there: no other one was answered either while it
+    /// was tried.
     pub(super) fn is_down(&self, queued: &Queued, then: Then) -> bool {
-        let of_model = match then {
-            Then::Unreached => true,
-            // One that may be made once only says little.
-            Then::Wait(_) => queued.attempts > 1,
-            _ => false,
-        };
-        of_model && self.answered.is_none_or(|answered| queued.begun.is_none_or(|begun| answered < begun))
+        let since = |answered: Instant| queued.begun.is_some_and(|begun| answered >= begun);
+        then == Then::Unreached && !self.answered.is_some_and(since)
     }
 
     /// Whether any lane is at a call, or what it was answered is not kept yet.
