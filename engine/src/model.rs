@@ -100,7 +100,7 @@ pub enum Then {
     Again,
     /// The same, but no other call begins before either: the model is asked too much. It may have said for how long.
     Wait(Option<Duration>),
-    /// The same as `Again`: the model was not reached, and may be on its way.
+    /// The same as `Again`: the model was not reached. Where it is not to the end, and answers nobody meanwhile, the run ends.
     Unreached,
     /// Leave it: it would fail again.
     Leave,

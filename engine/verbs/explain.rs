@@ -13,7 +13,7 @@ use super::about::{Arguments, label};
 pub fn explain(arguments: &Arguments) -> anyhow::Result<()> {
     let about = arguments.open()?;
     let found = about.look()?;
-    anyhow::ensure!(!(found.records.is_empty() && found.calls.is_empty() && found.groups.is_empty()), about.unknown());
+    anyhow::ensure!(!found.is_empty(), about.unknown());
     // The same call of the same record, by another row, is one line.
     let mut shown = BTreeSet::new();
     let calls: Vec<&Explained> = found.calls.iter().filter(|call| shown.insert(line(call))).collect();

@@ -212,16 +212,12 @@ fn run_once(
     spans.end();
     // Whoever looks has all that this process has made before they are told that it is over.
     drop(watch);
+    let whole = outcome.as_ref().is_ok_and(|outcome| !outcome.interrupted);
     let progress = reporter.and_then(|reporter| reporter.end(&outcome));
-    if let Some(progress) = progress.filter(|_| *said == Said::Text && !outcome.as_ref().is_ok_and(is_whole)) {
+    if let Some(progress) = progress.filter(|_| *said == Said::Text && !whole) {
         account::asked(progress.models().into_iter().map(|model| (model.name, model.usage)));
     }
     Ok(outcome?)
-}
-
-/// Whether a run has come to its end.
-fn is_whole(outcome: &Outcome) -> bool {
-    !outcome.interrupted
 }
 
 /// A run, as those who report of it need it.

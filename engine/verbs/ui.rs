@@ -1,9 +1,9 @@
 //! `ui`: a page for a run, in the browser.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Context;
 use obvert_live::page::{Site, listen, serve};
 
 use super::Refused;
@@ -38,10 +38,11 @@ pub fn ui(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let site = Site { out, token: arguments.token.clone() };
     let address = SocketAddr::new(arguments.host, arguments.port);
-    if !address.ip().is_loopback() && site.token.is_none() {
-        return Err(Refused(format!("error: --host {}: others can reach it: it wants a --token", address.ip())).into());
-    }
-    let listener = listen(address, &site).with_context(|| address.to_string())?;
+    let listener = listen(address, &site).map_err(|error| match error.kind() {
+        // Others can reach it, or it is not for everybody to open.
+        ErrorKind::PermissionDenied => Refused(format!("error: {address}: {error}")).into(),
+        _ => anyhow::Error::from(error).context(address.to_string()),
+    })?;
     if board(&site.out).is_err() {
         println!("no run has been in {} yet; the page waits for one", site.out.display());
     }

@@ -28,7 +28,7 @@ pub(crate) fn register(registry: &mut Registry) {
 }
 
 /// What a run itself keeps in the folder of its results, beside the folders of stages.
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "state",
     "pairs",
     "adapter",
@@ -37,6 +37,7 @@ const OWN: [&str; 10] = [
     "metrics.jsonl",
     "report.html",
     "scores.json",
+    "diversity.json",
     "multi-if.json",
     "sysbench.json",
 ];

@@ -154,6 +154,9 @@ fn a_plan_is_what_the_run_then_does() {
     let set = ["--set", "run.seed=1"];
     let other = done(folder.path(), &[&["run", "planned.toml", "--out", "out"], &set[..]].concat()).out;
     assert!(!other.contains("against the plan"), "{other}");
+    // A plan does not pay for what a run has paid for.
+    let known = done(folder.path(), &[&["run", "planned.toml", "--plan", "--out", "out"], &set[..]].concat()).out;
+    assert!(known.contains("(0 calls were made for it"), "{known}");
     // Where a run has been, too, what is tried for another one is not paid again.
     let set = ["--set", "run.seed=2"];
     let tried = done(folder.path(), &[&["run", "planned.toml", "--plan", "--out", "out"], &set[..]].concat()).out;

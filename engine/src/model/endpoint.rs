@@ -335,10 +335,7 @@ impl Endpoint {
         let failed = match reply {
             Ok(reply) => {
                 // Whoever is told may ask again: the queue must be free by then.
-                let mut queue = self.queue();
-                queue.answered = Some(Instant::now());
-                let waiters = queue.take_waiters(&key);
-                drop(queue);
+                let waiters = self.queue().answer(&key);
                 return hand_over(waiters, &Ok(reply), Via::Call);
             }
             Err(Failure { cause, then: Then::End, .. }) => return self.end(cause),
@@ -354,14 +351,10 @@ impl Endpoint {
             return self.wake.notify_one();
         }
         let tried = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
-        let cause = failed.cause + &tried;
-        if queue.is_down(&queued, failed.then) {
-            drop(queue);
-            return self.end(cause);
-        }
-        let waiters = queue.take_waiters(&key);
+        let (cause, down) = (failed.cause + &tried, queue.is_down(&queued, failed.then));
+        let waiters = if down { Vec::new() } else { queue.take_waiters(&key) };
         drop(queue);
-        hand_over(waiters, &Err(cause), Via::Call);
+        if down { self.end(cause) } else { hand_over(waiters, &Err(cause), Via::Call) }
     }
 
     /// Lets no call begin for as long as the model says, or as this one would wait.

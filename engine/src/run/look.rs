@@ -30,6 +30,13 @@ pub struct Looked {
     pub groups: Vec<(String, Value)>,
 }
 
+impl Looked {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.calls.is_empty() && self.groups.is_empty()
+    }
+}
+
 /// A call that a record asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explained {

@@ -1,7 +1,6 @@
 //! Asks a server what the adapter answers there, and compares it with what it answers here.
 
 use std::collections::HashSet;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,8 +30,8 @@ pub struct Arguments {
     #[arg(long, value_name = "URL")]
     replay: Option<String>,
     /// Prompts that are replayed.
-    #[arg(long, default_value_t = const { NonZeroUsize::new(8).unwrap() })]
-    prompts: NonZeroUsize,
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    prompts: u32,
     /// Pairs whose prompts are replayed; by default those of the run.
     #[arg(long)]
     pairs: Option<PathBuf>,
@@ -91,7 +90,7 @@ impl Arguments {
         for file in pairs::files(pairs)? {
             let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-                if prompts.len() == self.prompts.get() {
+                if prompts.len() == self.prompts as usize {
                     return Ok(prompts);
                 }
                 let row: Value = serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;

@@ -149,6 +149,12 @@ impl Queue {
         self.waiting.remove(key).map(|waiting| waiting.waiters).unwrap_or_default()
     }
 
+    /// Those who wait for a call that the model has answered.
+    pub(super) fn answer(&mut self, key: &Key) -> Vec<(Ticket, ReplyTo)> {
+        self.answered = Some(Instant::now());
+        self.take_waiters(key)
+    }
+
     /// The calls that may begin now, up to `most`: the first in order, and those behind it that join it; their attempts are counted. None
     /// where there is no room for all of them: what they share would be worked out, or paid, twice.
     pub(super) fn pop(
