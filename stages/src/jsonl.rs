@@ -43,27 +43,22 @@ const OWN: [&str; 11] = [
 ];
 
 /// A file is one sink's alone: what another has written would be lost.
-fn check(settings: &Value, plan: &Plan) -> Result<(), (String, String)> {
-    Settings::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
+fn check(stage: &StagePlan, plan: &Plan) -> Result<(), (String, String)> {
     let refused = |cause: String| Err(("file".into(), cause));
-    let sinks = plan.stages.iter().filter(|stage| stage.kind == "jsonl");
-    let files: Vec<(&str, String)> =
-        sinks.clone().map(|stage| (&*stage.name, file_of(&stage.name, stage.settings["file"].as_str()))).collect();
-    // A check is not told which stage it is of.
-    let own = sinks.zip(&files).filter(|(stage, _)| stage.settings == *settings).map(|(_, file)| file);
-    for (stage, file) in own {
-        if file.is_empty() || file.contains(['/', '\\']) || file.starts_with('.') {
-            return refused(format!("`{file}` is not the name of a file"));
-        }
-        let folder = |other: &StagePlan| plan.folder(&other.name).as_os_str() == file.as_str();
-        if OWN.contains(&file.as_str()) || plan.stages.iter().any(folder) {
-            return refused(format!("`{file}` is what the run itself writes"));
-        }
-        if let Some((other, _)) = files.iter().find(|(other, name)| other != stage && name == file) {
-            return refused(format!("`{stage}` and `{other}` would write the same file `{file}`"));
-        }
+    let file = file_of(&stage.name, stage.settings["file"].as_str());
+    if file.is_empty() || file.contains(['/', '\\']) || file.starts_with('.') {
+        return refused(format!("`{file}` is not the name of a file"));
     }
-    Ok(())
+    let folder = |other: &StagePlan| plan.folder(&other.name).as_os_str() == file.as_str();
+    if OWN.contains(&file.as_str()) || plan.stages.iter().any(folder) {
+        return refused(format!("`{file}` is what the run itself writes"));
+    }
+    let writes_it = |other: &&StagePlan| file_of(&other.name, other.settings["file"].as_str()) == file;
+    let mut others = plan.stages.iter().filter(|other| other.kind == stage.kind && other.name != stage.name);
+    match others.find(writes_it) {
+        Some(other) => refused(format!("`{}` would write the same file, `{file}`", other.name)),
+        None => Ok(()),
+    }
 }
 
 /// Name of a stage's file.

@@ -57,12 +57,8 @@ impl Group for Online {
     }
 }
 
-/// Whether every `online` of a plan stands between what begins dialogues and the training that it is in step with.
-pub(crate) fn check(_: &Value, plan: &Plan) -> Result<(), (String, String)> {
-    plan.stages.iter().filter(|stage| stage.kind == Online::NAME).try_for_each(|stage| placed(stage, plan))
-}
-
-fn placed(stage: &StagePlan, plan: &Plan) -> Result<(), (String, String)> {
+/// Whether it stands between what begins dialogues and the training that it is in step with.
+pub(crate) fn check(stage: &StagePlan, plan: &Plan) -> Result<(), (String, String)> {
     let wrong = |field: &str, cause: String| Err((field.to_owned(), cause));
     let [train] = stage.with[..] else {
         return wrong("with", "one stage `train` is needed".into());

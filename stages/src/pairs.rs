@@ -56,8 +56,9 @@ pub(crate) fn register(registry: &mut Registry, findings: &Findings) {
         Ok(Box::new(pairs) as Box<dyn View>)
     };
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Terms).to_value(), Arc::new(open));
-    entry.check =
-        Some(Arc::new(|settings, _| Terms::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?.check()));
+    entry.check = Some(Arc::new(|stage, _| {
+        Terms::deserialize(&stage.settings).map_err(|e| (String::new(), e.to_string()))?.check()
+    }));
     registry.add("pairs", entry);
 }
 

@@ -63,8 +63,8 @@ pub(crate) fn register(registry: &mut Registry, shelf: &Shelf, findings: &Findin
     let mut entry = Entry::view(Pair::NAME, schemars::schema_for!(Train).to_value(), Arc::new(open));
     entry.output = Some(Adapter::NAME.into());
     entry.to_json = Some(to_json::<Adapter>);
-    entry.check = Some(Arc::new(|settings, plan| {
-        let settings = Train::deserialize(settings).map_err(|e| (String::new(), e.to_string()))?;
+    entry.check = Some(Arc::new(|stage, plan| {
+        let settings = Train::deserialize(&stage.settings).map_err(|e| (String::new(), e.to_string()))?;
         settings.check()?;
         model_of(&settings, plan).map(drop).map_err(|cause| ("model".to_string(), cause))
     }));

@@ -106,7 +106,7 @@ fn what_is_missing_is_named_before_anything_runs() {
     let sinks = "\n[stage.a]\ntype = \"jsonl\"\nfrom = \"session\"\nfile = \"o.jsonl\"\n";
     let both = format!("{PIPELINE}{sinks}{}", sinks.replace("stage.a", "stage.b"));
     let (_, ran) = run_with(&both, &[]);
-    assert_refused(&ran, &["stage `b` (`jsonl`): `a` and `b` would write the same file `o.jsonl`"]);
+    assert_refused(&ran, &["stage `b` (`jsonl`): `a` would write the same file, `o.jsonl`"]);
     let default = sinks.replace("stage.a", "stage.metrics").replace("file = \"o.jsonl\"\n", "");
     let (_, ran) = run_with(&format!("{PIPELINE}{default}"), &[]);
     assert_refused(&ran, &["`metrics.jsonl` is what the run itself writes"]);

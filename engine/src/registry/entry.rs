@@ -42,8 +42,8 @@ pub trait Source: Send + Sync {
 pub type OpenSource = Arc<dyn Fn(&Value, u64) -> Result<Arc<dyn Source>, String> + Send + Sync>;
 /// Opens a view.
 pub type OpenView = Arc<dyn Fn(&Value, &RunContext) -> Result<Box<dyn View>, String> + Send + Sync>;
-/// Finds what is wrong with a stage's settings in its plan that their schema cannot tell: the setting and the cause.
-pub type CheckStage = Arc<dyn Fn(&Value, &Plan) -> Result<(), (String, String)> + Send + Sync>;
+/// Finds what is wrong with a stage in its plan that the schema of its settings cannot tell: the setting and the cause.
+pub type CheckStage = Arc<dyn Fn(&StagePlan, &Plan) -> Result<(), (String, String)> + Send + Sync>;
 /// Finds what is wrong with a model's settings without loading the model.
 pub type CheckModel = Arc<dyn Fn(&Value) -> Result<(), String> + Send + Sync>;
 /// Opens a model.
@@ -142,7 +142,7 @@ impl Entry {
     pub(super) fn check(&self, stage: &StagePlan, plan: &Plan) -> Result<(), (String, String)> {
         let settings = &stage.settings;
         if let Some(check) = &self.check {
-            check(settings, plan)?;
+            check(stage, plan)?;
         }
         if stage.isolation.is_some() && !matches!(self.body, Body::Library(_) | Body::Program(_)) {
             let cause = "only stages of plugins can have a process of their own, and this one is part of the program";
